@@ -1,0 +1,16 @@
+"""The commands of `python -m stratakv`, built with click; rich draws the progress bars.
+
+app         the command group; how errors become one line and an exit status
+arguments   what commands share: DIR, KEY, --hex, --format, opening the store
+data        get, put, delete, scan
+upkeep      stats, verify, compact, recover, backup
+serve       serve
+encoding    bytes as a line of text or as JSON
+report      a report as text or as JSON
+progress    a bar on a terminal, nothing elsewhere
+streams     standard input and output as bytes
+"""
+
+from stratakv.cli.app import run
+
+__all__ = ["run"]

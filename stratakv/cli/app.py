@@ -1,0 +1,93 @@
+"""The command group: every error becomes one line and an exit status here, and nowhere else."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from stratakv import StrataKVError
+from stratakv.cli import data, streams, upkeep
+from stratakv.cli.serve import serve
+from stratakv.cli.status import FAILED, OK
+
+
+class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command named; return its exit status."""
+        try:
+            status = super().invoke(ctx)
+            streams.flush_stdout()  # here, where a full disk is still reported
+            return status
+        except BrokenPipeError:  # whoever read us (`| head`) has enough, which is no failure
+            streams.abandon_stdout()
+            return OK
+        except (StrataKVError, OSError) as error:
+            streams.finish_stdout()
+            return _failure("stratakv", _reason(error))
+        except KeyboardInterrupt:
+            streams.abandon_stdout()  # whoever reads us may be slow, and Ctrl-C is not to wait for that
+            raise
+
+
+@click.group(cls=_Commands, invoke_without_command=True)
+@click.version_option(package_name="stratakv")
+@click.pass_context
+def stratakv(ctx: click.Context) -> int:
+    """Read, write and look after a StrataKV store, the directory DIR.
+
+    Exit status: 0 done, 1 no such key or damage found, 2 an error, 130 interrupted.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        return FAILED
+    return OK
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit status; raises KeyboardInterrupt when interrupted."""
+    logging.basicConfig(format="stratakv: %(message)s", level=logging.WARNING)
+    warnings.showwarning = _show_warning
+    try:
+        return int(stratakv.main(list(arguments), prog_name="stratakv", standalone_mode=False) or OK)
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except click.ClickException as error:
+        return _failure(_command_path(error), error.format_message())
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"stratakv: warning: {message}", file=sys.stderr)
+
+
+def _failure(where: str, reason: str) -> int:
+    print(f"{where}: {' '.join(reason.split())}", file=sys.stderr)
+    return FAILED
+
+
+def _command_path(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return context.command_path if context else "stratakv"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, StrataKVError) or not isinstance(error, OSError):
+        return str(error)  # written for people, with the path and with advice
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+
+
+for command in (
+    data.get,
+    data.put,
+    data.delete,
+    data.scan,
+    upkeep.stats,
+    upkeep.verify,
+    upkeep.compact,
+    upkeep.recover,
+    upkeep.backup,
+    serve,
+):
+    stratakv.add_command(command)

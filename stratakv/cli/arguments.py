@@ -1,0 +1,44 @@
+"""What the commands share: their arguments and options, and opening the store."""
+
+import os
+from pathlib import Path
+
+import click
+
+import stratakv
+from stratakv.options import MAX_KEY_BYTES
+
+directory_argument = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+key_argument = click.argument("key", metavar="KEY")
+hex_option = click.option("--hex", "hexadecimal", is_flag=True, help="Keys are written in hexadecimal.")
+format_option = click.option(
+    "--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+
+
+def open_for_reading(directory: Path) -> stratakv.DB:
+    """An existing store, while others may be writing to it."""
+    return stratakv.open(directory, create=False, read_only=True)
+
+
+def key_bytes(text: str, *, hexadecimal: bool) -> bytes:
+    """The key that the command line names; `click.BadParameter` before any store is touched."""
+    key = text_bytes(text, hexadecimal=hexadecimal)
+    if not 1 <= len(key) <= MAX_KEY_BYTES:
+        raise click.BadParameter(f"a key has 1 to {MAX_KEY_BYTES:,} bytes, this one has {len(key):,}.")
+    return key
+
+
+def bound_bytes(text: str | None, *, hexadecimal: bool) -> bytes | None:
+    """Where a scan starts or stops; None for no bound."""
+    return None if text is None else text_bytes(text, hexadecimal=hexadecimal)
+
+
+def text_bytes(text: str, *, hexadecimal: bool) -> bytes:
+    """A key or a part of one, as bytes."""
+    if not hexadecimal:
+        return os.fsencode(text)  # the very bytes the shell passed
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not hexadecimal.") from None

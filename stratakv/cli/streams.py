@@ -1,0 +1,44 @@
+"""Standard input and output as bytes.
+
+A closed descriptor (`>&-`) must be an error: the number 1 would go to the next file opened, a file
+of the store, and what is meant for the terminal would be written there.
+"""
+
+import errno
+import os
+import sys
+from typing import BinaryIO
+
+
+def stdin() -> BinaryIO:
+    """Standard input; `OSError` when it is closed."""
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, "standard input is closed")
+    return sys.stdin.buffer
+
+
+def stdout() -> BinaryIO:
+    """Standard output, buffered; `OSError` when it is closed."""
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "standard output is closed")
+    return sys.stdout.buffer
+
+
+def flush_stdout() -> None:
+    """Hand over what was written so far; `OSError` when the other side cannot take it."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def finish_stdout() -> None:
+    """Hand over what was written before an error; if even that fails, that error was the first."""
+    try:
+        flush_stdout()
+    except OSError:
+        abandon_stdout()
+
+
+def abandon_stdout() -> None:
+    """Send the rest of the output nowhere; else the interpreter would fail to flush it at exit."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,85 @@
+"""stats, verify, compact, recover, backup: the care of a store."""
+
+from pathlib import Path
+
+import click
+
+import stratakv
+from stratakv.cli import report
+from stratakv.cli.arguments import directory_argument, format_option, open_for_reading
+from stratakv.cli.progress import progress_bar
+from stratakv.cli.status import DAMAGED, OK
+
+
+@click.command
+@directory_argument
+@format_option
+def stats(directory: Path, style: str) -> int:
+    """Show what the store holds."""
+    with open_for_reading(directory) as db:
+        report.show(db.stats(), style)
+    return OK
+
+
+@click.command
+@directory_argument
+@format_option
+def verify(directory: Path, style: str) -> int:
+    """Check every byte of the store.
+
+    Exits with status 1 when something is damaged.
+    """
+    with open_for_reading(directory) as db, progress_bar("verify") as progress:
+        found = db.verify(progress=progress)
+    report.show(found, style)
+    return OK if found.ok else DAMAGED
+
+
+@click.command
+@directory_argument
+@format_option
+def compact(directory: Path, style: str) -> int:
+    """Free the space of old values.
+
+    Merges the sealed segments, without what was replaced, deleted or has expired, while others use them.
+    """
+    with stratakv.open(directory, create=False) as db, progress_bar("compact") as progress:
+        done = db.compact(progress=progress)
+    report.show(done, style)
+    return OK
+
+
+@click.command
+@directory_argument
+@click.option(
+    "--mode",
+    type=click.Choice(["point-in-time", "strict", "salvage"]),
+    default="point-in-time",
+    show_default=True,
+    help="On damage: keep what came before it, change nothing, or keep all that is sound.",
+)
+@format_option
+def recover(directory: Path, mode: str, style: str) -> int:
+    """Rebuild a broken store from its logs.
+
+    Nobody may have it open. Exits with status 1 when records were lost.
+    """
+    with progress_bar("recover") as progress:
+        done = stratakv.recover(directory, mode=mode, progress=progress)
+    report.show(done, style)
+    return OK
+
+
+@click.command
+@directory_argument
+@click.argument("target", metavar="TARGET", type=click.Path(path_type=Path))
+@format_option
+def backup(directory: Path, target: Path, style: str) -> int:
+    """Copy the store to a new directory.
+
+    TARGET gets the store as it is now, while others go on writing.
+    """
+    with open_for_reading(directory) as db, progress_bar("backup") as progress:
+        done = db.backup(target, progress=progress)
+    report.show(done, style)
+    return OK

@@ -1,0 +1,76 @@
+"""One process that listens: sockets, signals, uvicorn."""
+
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import uvicorn
+
+import stratakv
+from stratakv.server.access import is_loopback
+from stratakv.server.app import create_app
+
+# A key of 65,535 bytes, each of them percent-encoded as three, and the headers.
+_MAX_HEAD_BYTES = 3 * 65_535 + 65_536
+_SECONDS_TO_FINISH = 10
+
+
+def serve(
+    directory: Path,
+    *,
+    host: str,
+    port: int,
+    durability: str,
+    token: str | None,
+    max_request_bytes: int,
+    announce: Callable[[str], Any],
+) -> NoReturn:
+    """Serve the store in `directory` until SIGTERM or SIGINT, then close it and raise SystemExit(0).
+
+    `announce` gets one line when connections are accepted. Raises OSError when `host` and `port`
+    cannot be listened on, and OptionError for a `host` that others can reach without a `token`.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+    with (
+        listen(host, port, open_to_others=token is not None) as listener,
+        stratakv.open(directory, durability=durability) as db,
+    ):
+        announce(f"stratakv: serving {db.path} on {_url(listener)}")
+        config = uvicorn.Config(
+            create_app(db, token=token, max_request_bytes=max_request_bytes),
+            http="h11",
+            ws="none",
+            h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
+            timeout_graceful_shutdown=_SECONDS_TO_FINISH,
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+    raise SystemExit(0)
+
+
+def _stop(_signal: int, _frame: object) -> NoReturn:
+    """End the process in order; uvicorn passes the signal on when it is done with its requests."""
+    raise SystemExit(0)
+
+
+def listen(host: str, port: int, *, open_to_others: bool) -> socket.socket:
+    """Return a listening socket; raises OptionError where others could reach it and must not."""
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    # The address itself, not the name: the name may resolve to another one the next time.
+    if not (open_to_others or is_loopback(str(address[0]))):
+        raise stratakv.OptionError(
+            f"{host} can be reached from other machines, so a token is needed:"
+            " set --token-file or STRATAKV_TOKEN, or listen on 127.0.0.1"
+        )
+    return socket.create_server(address, family=family, backlog=1024)
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,97 @@
+"""What goes wrong is one line on standard error and an exit status; nothing changes on disk."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["get", "new", "key"],
+        ["delete", "new", "key"],
+        ["scan", "new"],
+        ["stats", "new"],
+        ["verify", "new"],
+        ["compact", "new"],
+        ["backup", "new", "copy"],
+        ["recover", "new"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_only_put_and_serve_make_a_store(refused, tmp_path, arguments):
+    assert "new" in refused(*arguments)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["put", "new"], "'KEY'"),
+        (["put", "new", ""], "1 to 65,535 bytes"),
+        (["put", "new", "k" * 65_536, "value"], "65,536"),
+        (["put", "new", "--hex", "xyz", "value"], "hexadecimal"),
+        (["put", "new", "key", "value", "--ttl", "-1"], "--ttl"),
+        (["put", "new", "key", "value", "--ttl", "nan"], "--ttl"),
+        (["put", "new", "key", "value", "--ttl", "soon"], "--ttl"),
+        (["put", "new", "key", "value", "--tll", "1"], "--ttl"),
+        (["scan", "new", "--limit", "0"], "--limit"),
+        (["scan", "new", "--format", "xml"], "json"),
+        (["recover", "new", "--mode", "hope"], "salvage"),
+        (["gte", "new"], "gte"),
+    ],
+)
+def test_wrong_usage_changes_nothing(refused, tmp_path, arguments, expected):
+    assert expected in refused(*arguments)
+    assert not any(tmp_path.iterdir())
+
+
+def test_no_command_shows_the_help(stratakv):
+    done = stratakv()
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"verify" in done.stderr
+
+
+def test_a_directory_of_other_things_is_left_alone(refused, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_bytes(b"cat")
+    assert "photos" in refused("put", "photos", "key", "value")
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat.jpg"]
+
+
+def test_a_file_is_no_store(refused, tmp_path):
+    (tmp_path / "file").touch()
+    assert "file" in refused("put", "file", "key", "value")
+
+
+@pytest.mark.parametrize("words", [["get", "apple"], ["scan"], ["stats"]], ids=lambda words: words[0])
+def test_output_that_cannot_be_written_is_an_error(stratakv, store, words):
+    with Path("/dev/full").open("wb") as full:
+        done = stratakv(words[0], store, *words[1:], stdout=full)
+    assert (done.returncode, done.stderr) == (2, b"stratakv: No space left on device\n")
+
+
+def test_a_closed_standard_output_is_an_error(command, store):
+    closed = ["bash", "-c", 'exec "$@" >&-', "bash", *command, "get", store, "apple"]
+    done = subprocess.run(closed, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (2, b"stratakv: standard output is closed\n")
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "extra"),
+    [
+        ("click", ["stats", "new"], "cli"),
+        ("rich", ["stats", "new"], "cli"),
+        ("uvicorn", ["serve", "new"], "server"),
+    ],
+)
+def test_a_missing_package_is_named(tmp_path, module, arguments, extra):
+    hide = f"import runpy, sys; sys.modules[{module!r}] = None"
+    words = [sys.executable, "-c", f"{hide}; runpy.run_module('stratakv', run_name='__main__')", *arguments]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"{module} not installed; run: pip install 'stratakv[{extra}]'" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not any(tmp_path.iterdir())

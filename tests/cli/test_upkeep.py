@@ -1,0 +1,133 @@
+"""stats, verify, compact, backup and recover, as a script and as a terminal see them."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+
+import pytest
+
+import stratakv as engine
+
+CONTENT = {b"apple": b"1", b"banana": b"2", b"bean": b"3", b"cherry": b"4", b"\xff\x00": b"\x80\n"}
+
+
+def content(directory):
+    with engine.open(directory, create=False) as db:
+        return dict(db.scan())
+
+
+@pytest.mark.parametrize("name", ["stats", "verify", "compact", "recover"])
+def test_a_report_is_text_or_json(stratakv, store, name):
+    as_json = stratakv(name, store, "--format", "json")
+    assert as_json.returncode == 0
+    report = json.loads(as_json.stdout)
+    as_text = stratakv(name, store)
+    assert as_text.returncode == 0
+    labels = [line.split("  ")[0] for line in as_text.stdout.decode().splitlines() if line[0] != " "]
+    assert labels == [field.replace("_", " ") for field in report]
+
+
+def test_compact_keeps_what_is_there(stratakv, store):
+    stratakv("put", store, "apple", "newer")
+    assert stratakv("compact", store).returncode == 0
+    assert content(store) == {**CONTENT, b"apple": b"newer"}
+
+
+def test_backup_is_a_store_of_its_own(stratakv, store, tmp_path):
+    assert stratakv("backup", store, "copy").returncode == 0
+    stratakv("put", store, "apple", "newer")
+    assert content(tmp_path / "copy") == CONTENT
+
+
+def test_backup_overwrites_nothing(refused, store, tmp_path):
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "letter").touch()
+    assert "copy" in refused("backup", store, "copy")
+    assert [path.name for path in (tmp_path / "copy").iterdir()] == ["letter"]
+
+
+def test_verify_finds_a_flipped_bit(stratakv, store):
+    (log,) = store.glob("*.log")
+    flip_last_byte_of(log, b"banana2")
+    as_text = stratakv("verify", store)
+    assert as_text.returncode == 1
+    assert log.name.encode() in as_text.stdout
+    as_json = stratakv("verify", store, "--format", "json")
+    assert as_json.returncode == 1
+    report = json.loads(as_json.stdout)
+    assert not report["ok"]
+    assert report["damage"][0]["path"].endswith(log.name)
+
+
+def flip_last_byte_of(path, record):
+    data = bytearray(path.read_bytes())
+    data[data.index(record) + len(record) - 1] ^= 1
+    path.write_bytes(data)
+
+
+def test_recover_rebuilds_what_is_derived(stratakv, store):
+    for path in [store / "CONTROL", *store.glob("MANIFEST*"), *store.glob("*.idx")]:
+        path.unlink()
+    assert stratakv("recover", store).returncode == 0
+    assert content(store) == CONTENT
+
+
+def test_recover_reports_lost_records_with_status_1(stratakv, store):
+    with engine.open(store) as db:
+        db.put(b"later", b"5")
+    (log,) = store.glob("*.log")
+    flip_last_byte_of(log, b"banana2")
+    assert stratakv("recover", store, "--mode", "salvage").returncode == 1
+    assert content(store)[b"later"] == b"5"
+
+
+def test_recover_refuses_a_store_in_use(refused, store):
+    with engine.open(store):
+        assert str(store) in refused("recover", store)
+
+
+def on_terminal(words, ready=b"", then=None):
+    """Run `words` with a terminal as standard error; do `then` when `ready` appears there."""
+    terminal, side = pty.openpty()
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=side) as process:
+        os.close(side)
+        seen = b""
+        while block := read_terminal(terminal):
+            seen += block
+            if then and ready in seen:
+                then(process)
+                then = None
+        process.stdout.read()
+    os.close(terminal)
+    return process.returncode, re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", seen).decode()
+
+
+def read_terminal(terminal):
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # how Linux says that nobody has the other side open any more
+        return b""
+
+
+@pytest.mark.parametrize("name", ["verify", "compact"])
+def test_a_bar_is_drawn_on_a_terminal_only(command, stratakv, store, name):
+    assert stratakv(name, store).stderr == b""
+    status, seen = on_terminal([*command, name, store])
+    assert status == 0
+    assert name in seen
+
+
+def test_ctrl_c_ends_a_compaction_and_loses_nothing(command, stratakv, store):
+    with engine.open(store, segment_bytes=2**22) as db:
+        for start in range(0, 60_000, 1000):
+            db.put_many({b"%06d" % number: b"x" * 1000 for number in range(start, start + 1000)})
+    before = content(store)
+    words = [*command, "compact", store]
+    status, seen = on_terminal(words, b"compact", lambda process: process.send_signal(signal.SIGINT))
+    assert status == 130
+    assert seen.endswith("stratakv: interrupted\r\n")
+    assert stratakv("verify", store).returncode == 0
+    assert content(store) == before

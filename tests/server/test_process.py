@@ -1,0 +1,131 @@
+"""Server processes: two on one directory, slow commits, the end, and what keeps one from starting."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+import stratakv
+
+
+def put(server, key, value):
+    return server.curl("PUT", "/put", body=json.dumps({"key": key, "value": value})).status
+
+
+def get(server, key):
+    return json.loads(server.curl("GET", f"/get?key={key}").text).get("value")
+
+
+def test_two_servers_share_a_directory(start):
+    left, right = start(), start()
+    for number in range(5):
+        assert put(left, "by-left", str(number)) == put(right, "by-right", str(number)) == 200
+        assert get(right, "by-left") == get(left, "by-right") == str(number)
+    right.curl("POST", "/compact")
+    left.curl("POST", "/compact")
+    assert put(left, "during", "compaction") == 200
+    assert get(right, "during") == "compaction"
+    right.curl("DELETE", "/delete?key=greeting")
+    assert get(left, "greeting") is None
+
+
+def test_a_waiting_put_keeps_nobody_else_waiting(server, store):
+    with stratakv.open(store) as db:
+        with db.transaction():  # other writers wait now
+            waiting = start_waiting_put(server)
+            assert get(server, "greeting") == "hello"
+            assert not waiting.answered()
+        assert waiting.answer().status == 200
+        assert db.get(b"slow") == b"stored"
+
+
+def start_waiting_put(server):
+    """Start a put; return when the server is in the midst of it."""
+    before = threads_of(server)
+    waiting = server.start_curl("PUT", "/put", body='{"key": "slow", "value": "stored"}')
+    wait_until(lambda: threads_of(server) > before)
+    return waiting
+
+
+def threads_of(server):
+    return len(list(Path(f"/proc/{server.process.pid}/task").iterdir()))
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_server_ends_with_status_0(server, store, number):
+    assert put(server, "last", "word") == 200
+    server.process.send_signal(number)
+    assert server.process.wait(30) == 0
+    assert server.process.stderr.read() == b""
+    with stratakv.open(store) as db:
+        assert db.get(b"last") == b"word"
+
+
+def test_a_stopped_server_answers_what_it_has_begun(server, store):
+    with stratakv.open(store) as db:
+        with db.transaction():
+            waiting = start_waiting_put(server)
+            server.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: not accepts_connections(server))
+            assert not waiting.answered()
+        assert waiting.answer().status == 200
+        assert server.process.wait(30) == 0
+        assert db.get(b"slow") == b"stored"
+
+
+def accepts_connections(server):
+    address = urlsplit(server.url)
+    try:
+        socket.create_connection((address.hostname, address.port), timeout=5).close()
+    except ConnectionError:
+        return False
+    return True
+
+
+def refused(*options, **environment):
+    """The one line with which a server that cannot start says why."""
+    words = [sys.executable, "-m", "stratakv", "serve", *map(os.fspath, options)]
+    environment = {**os.environ, **environment}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("stratakv")
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def test_a_port_in_use_is_refused(server, store):
+    assert "in use" in refused(store, "--port", str(urlsplit(server.url).port))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_without_a_token_only_loopback_is_listened_on(tmp_path, host):
+    line = refused(tmp_path / "new", "--host", host, "--port", "0")
+    assert "--token-file" in line
+    assert "STRATAKV_TOKEN" in line
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("token", ["", "two words", "schlüssel", "line\nbreak"])
+def test_a_useless_token_is_refused(tmp_path, token):
+    assert "STRATAKV_TOKEN: a token is one word" in refused(tmp_path / "new", STRATAKV_TOKEN=token)
+    (tmp_path / "token").write_text(token)
+    assert "token: a token is one word" in refused(tmp_path / "new", "--token-file", tmp_path / "token")
+
+
+def test_a_directory_that_is_no_store_is_refused(tmp_path):
+    (tmp_path / "letter").touch()
+    assert str(tmp_path) in refused(tmp_path, "--port", "0")
