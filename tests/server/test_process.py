@@ -129,3 +129,15 @@ def test_a_useless_token_is_refused(tmp_path, token):
 def test_a_directory_that_is_no_store_is_refused(tmp_path):
     (tmp_path / "letter").touch()
     assert str(tmp_path) in refused(tmp_path, "--port", "0")
+
+
+def test_answers_are_sent_at_once():
+    pytest.importorskip("uvicorn", reason="needs the package uvicorn (extra stratakv[server])")
+    from stratakv.server.serve import listen
+
+    with (
+        listen("127.0.0.1", 0, open_to_others=False) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as connection,
+    ):
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
