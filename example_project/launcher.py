@@ -1,0 +1,143 @@
+"""Supervise one program: a process of its own, so that the limits are set where only one thread runs.
+
+Started as ``python -I -S launcher.py SPEC REPORT_FD``. SPEC is the JSON text of::
+
+    {"argv": [...], "cwd": "...", "env": {...}, "rlimits": {"RLIMIT_CPU": [soft, hard], ...},
+     "processes": 16, "account": [uid, gid] or null, "parent": pid of the caller}
+
+On REPORT_FD it writes one JSON object per line: ``{"group": pid}`` once the program has its process group,
+``{"error": "..."}`` if it never started, and at the end ``{"status": ..., "seconds": ..., ...}``.
+
+It is the *subreaper* of everything below it (prctl(2)): a process that lost its parent, or left the group
+with ``setsid``, is handed to the launcher instead of to init, so nothing outlives the run. SIGTERM ends the
+run; the launcher gets one when its caller dies, too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+import time
+
+TYPE_CHECKING = False  # `typing` and `pathlib` would take half of this program's starting time
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38  # linux/prctl.h
+
+
+def prctl(option: int, argument: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, ctypes.c_ulong(argument), 0, 0, 0):
+        raise OSError(ctypes.get_errno(), f"prctl({option}) failed")
+
+
+def tell(report: int, **facts: Any) -> None:
+    os.write(report, json.dumps(facts).encode() + b"\n")
+
+
+def tasks_of(uid: int) -> int:
+    """How many processes and threads `uid` has now: RLIMIT_NPROC counts them all, not only ours."""
+    count = 0
+    for process in os.scandir("/proc"):
+        try:
+            if process.name.isdecimal() and process.stat().st_uid == uid:
+                count += sum(1 for _ in os.scandir(f"/proc/{process.name}/task"))
+        except OSError:  # it ended while we looked
+            continue
+    return count
+
+
+def enter(spec: dict[str, Any]) -> NoReturn:
+    """Become the program: own session and group, limits, unprivileged user, bare environment."""
+    os.setsid()
+    os.umask(0o077)
+    os.chdir(spec["cwd"])
+    uid = spec["account"][0] if spec["account"] else os.getuid()
+    processes = tasks_of(uid) + spec["processes"]
+    resource.setrlimit(resource.RLIMIT_NPROC, (processes, processes))
+    for name, bounds in spec["rlimits"].items():
+        resource.setrlimit(getattr(resource, name), tuple(bounds))
+    if spec["account"]:
+        os.setgroups([])
+        os.setresgid(*[spec["account"][1]] * 3)
+        os.setresuid(*[uid] * 3)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after setuid, which clears it
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    for ignored_by_python in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(ignored_by_python, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    os.execve(spec["argv"][0], spec["argv"], spec["env"])
+
+
+def children() -> list[int]:
+    pid = os.getpid()
+    with os.fdopen(os.open(f"/proc/{pid}/task/{pid}/children", os.O_RDONLY)) as file:
+        return [int(child) for child in file.read().split()]
+
+
+def kill(group: int) -> None:
+    """SIGKILL the program's group, and what left it: a child of ours now, or once its parent dies."""
+    for stop, target in ((os.killpg, group), *((os.kill, child) for child in children())):
+        try:
+            stop(target, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def reap_all(group: int) -> None:
+    """Kill and collect until nothing is left below us; each death may hand us more children."""
+    while True:
+        kill(group)
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def leave_pipes() -> None:
+    """Let go of the program's standard streams, so that the caller sees their end when the program ends."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(null, stream)
+
+
+def start(spec: dict[str, Any], report: int) -> int:
+    group = os.fork()
+    if group:
+        return group
+    try:
+        enter(spec)
+    except BaseException as error:
+        tell(report, error=f"cannot start {spec['argv'][0]}: {error}")
+        os._exit(127)
+
+
+def supervise(spec: dict[str, Any], report: int) -> None:
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != spec["parent"]:  # it died before the line above
+        return
+    # IMPORTANT: no SIGTERM between fork and handler; it would leave the program without its supervisor
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    began = time.monotonic()
+    group = start(spec, report)
+    signal.signal(signal.SIGTERM, lambda *_: kill(group))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    tell(report, group=group)
+    leave_pipes()
+    _, status, usage = os.wait4(group, 0)
+    seconds = time.monotonic() - began
+    reap_all(group)
+    cpu_seconds = usage.ru_utime + usage.ru_stime
+    tell(report, status=status, seconds=seconds, cpu_seconds=cpu_seconds, max_rss=usage.ru_maxrss * 1024)
+
+
+if __name__ == "__main__":
+    report_fd = int(sys.argv[2])
+    os.set_inheritable(report_fd, False)
+    supervise(json.loads(sys.argv[1]), report_fd)
