@@ -1,0 +1,137 @@
+"""The `a*` methods: inline where the call cannot block the event loop, in threads of our own where it can.
+
+Reads never wait for anybody, and writes that are not fsynced wait microseconds: a thread would cost many
+times the call. What can block is opening the store, a write that waits for the disk, and what walks over
+all keys. Django's way, `sync_to_async(thread_sensitive=True)`, would queue it behind the site's other
+synchronous code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
+from inspect import iscoroutinefunction
+from typing import Any, ParamSpec, TypeVar
+
+from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
+from django.core.exceptions import SynchronousOnlyOperation
+from django.db import close_old_connections
+
+from stratakv_django.handles import Store
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@lru_cache(maxsize=1)
+def _executor() -> ThreadPoolExecutor:
+    """Return this process' threads for cache calls; the threads themselves start as they are needed."""
+    return ThreadPoolExecutor(thread_name_prefix="stratakv-cache")
+
+
+# A child has none of the threads of its parent: it must not hand them work.
+os.register_at_fork(after_in_child=_executor.cache_clear)
+
+
+async def _in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    run = partial(contextvars.copy_context().run, call, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(_executor(), _leaving_no_connection, run)
+
+
+def _leaving_no_connection(run: Callable[[], T]) -> T:
+    """Call `run`, which may use the database, and close connections as Django does after a request."""
+    try:
+        return run()
+    finally:
+        close_old_connections()
+
+
+class AsyncCalls(BaseCache):
+    """`BaseCache` with `a*` methods that call their synchronous twins."""
+
+    _store: Store
+    _writes_can_block: bool
+
+    async def _read(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._store.is_open:
+            return call(*args, **kwargs)
+        return await _in_thread(call, *args, **kwargs)
+
+    async def _write(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._store.is_open and not self._writes_can_block:
+            try:
+                return call(*args, **kwargs)
+            except SynchronousOnlyOperation:  # pickling a lazy queryset asks the database; nothing was written yet
+                pass
+        return await _in_thread(call, *args, **kwargs)
+
+    async def aget(self, key: Any, default: Any = None, version: int | None = None) -> Any:
+        return await self._read(self.get, key, default, version)
+
+    async def aset(
+        self, key: Any, value: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> None:
+        await self._write(self.set, key, value, timeout, version)
+
+    async def aadd(
+        self, key: Any, value: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> bool:
+        return await self._write(self.add, key, value, timeout, version)
+
+    async def atouch(
+        self, key: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> bool:
+        return await self._write(self.touch, key, timeout, version)
+
+    async def adelete(self, key: Any, version: int | None = None) -> bool:
+        return await self._write(self.delete, key, version)
+
+    async def ahas_key(self, key: Any, version: int | None = None) -> bool:
+        return await self._read(self.has_key, key, version)
+
+    async def aget_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
+        return await self._read(self.get_many, keys, version)
+
+    async def aset_many(
+        self, data: dict[Any, Any], timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> list[Any]:
+        return await self._write(self.set_many, data, timeout, version)
+
+    async def adelete_many(self, keys: Iterable[Any], version: int | None = None) -> None:
+        await self._write(self.delete_many, keys, version)
+
+    async def aget_or_set(
+        self, key: Any, default: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> Any:
+        """As `get_or_set`; a coroutine function is awaited, any other callable runs in a thread."""
+        value = await self.aget(key, self._missing_key, version)
+        if value is not self._missing_key:
+            return value
+        if iscoroutinefunction(default):
+            default = await default()
+        elif callable(default):
+            default = await _in_thread(default)
+        await self.aadd(key, default, timeout, version)
+        return await self.aget(key, default, version)  # another caller may have been first
+
+    async def aincr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        return await self._write(self.incr, key, delta, version)
+
+    async def adecr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        return await self._write(self.decr, key, delta, version)
+
+    async def aincr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        return await self._write(self.incr_version, key, delta, version)
+
+    async def adecr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        return await self._write(self.decr_version, key, delta, version)
+
+    async def aclear(self) -> None:
+        await _in_thread(self.clear)
+
+    async def aclose(self, **kwargs: Any) -> None:
+        """Do nothing, as `close`."""

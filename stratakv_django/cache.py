@@ -1,0 +1,247 @@
+"""The cache backend: Django's `BaseCache` over a StrataKV store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache, default_key_func
+
+import stratakv
+from stratakv_django import codec, conf, handles, naming
+from stratakv_django.async_calls import AsyncCalls
+from stratakv_django.incidents import Kind
+from stratakv_django.tolerance import STORAGE_ERRORS, Tolerance
+
+
+class StrataKVCache(AsyncCalls):
+    """A cache in a directory, shared by all processes of the machine that name it as their LOCATION."""
+
+    def __init__(self, location: object, params: dict[str, Any]) -> None:
+        """Read the settings of one alias, and touch no file; raises ImproperlyConfigured."""
+        settings = conf.parse(location, params)
+        super().__init__(params)
+        self._max_entries = settings.max_entries
+        self._cull_frequency = settings.cull_frequency
+        self._key_warnings = settings.key_warnings
+        self._store = handles.store(settings.path, settings.engine)
+        self._tolerance = Tolerance(self._store, strict=settings.strict)
+        self._namespace = naming.namespace(str(self.key_prefix))
+        self._head = self._namespace + naming.utf8(default_key_func("", self.key_prefix, self.version))
+        self._makes_plain_keys = not self._key_warnings and _makes_plain_keys(type(self))
+        # Counting and culling walk over all keys, and "always" waits for the disk.
+        limited = settings.max_entries != conf.UNLIMITED
+        self._writes_can_block = limited or settings.engine.durability == "always"
+
+    # -- one key ---------------------------------------------------------------------------------------
+
+    def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
+        name = self._name(key, version)
+        try:
+            stored = self._db.get(name)
+            return default if stored is None else codec.decode(name, stored)
+        except codec.UndecodableValueError as error:
+            self._discard(name, error)
+        except STORAGE_ERRORS as error:
+            if not self._tolerance.covers("read", error):
+                raise
+        return default
+
+    def set(
+        self, key: Any, value: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> None:
+        name = self._name(key, version)
+        stored = codec.encode(name, value)
+        ttl = self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
+        try:
+            if ttl is not None and ttl <= 0:
+                self._db.delete(name)
+                return
+            if self._max_entries != conf.UNLIMITED:
+                self._make_room(name)
+            self._db.put(name, stored, ttl)
+        except STORAGE_ERRORS as error:
+            if not self._survives_unsaved([name], error):
+                raise
+
+    def add(
+        self, key: Any, value: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> bool:
+        name = self._name(key, version)
+        stored = codec.encode(name, value)
+        ttl = self._ttl(timeout)
+        with self._tolerance.block("write"):
+            if ttl is not None and ttl <= 0:
+                return name not in self._db
+            if self._max_entries != conf.UNLIMITED:
+                self._make_room(name)
+            return self._db.add(name, stored, ttl)
+        return False
+
+    def touch(self, key: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
+        name = self._name(key, version)
+        ttl = self._ttl(timeout)
+        with self._tolerance.block("write"):
+            if ttl is not None and ttl <= 0:
+                return self._db.delete(name)
+            return self._db.touch(name, ttl)
+        return False
+
+    def delete(self, key: Any, version: int | None = None) -> bool:
+        name = self._name(key, version)
+        with self._tolerance.block("write"):
+            deleted = self._db.delete(name)
+            if deleted and self._max_entries != conf.UNLIMITED:
+                self._store.census(self._namespace).release()
+            return deleted
+        return False
+
+    def has_key(self, key: Any, version: int | None = None) -> bool:
+        name = self._name(key, version)
+        with self._tolerance.block("read"):
+            return name in self._db
+        return False
+
+    def incr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        """Add `delta`, atomically, and keep the time to live; raises ValueError if `key` is missing."""
+        name = self._name(key, version)
+        with self._tolerance.block("write"), self._db.transaction() as tx:
+            stored = tx.get(name)
+            if stored is not None:
+                value: int = codec.decode(name, stored) + delta
+                tx.replace(name, codec.encode(name, value))
+                return value
+        raise ValueError(f"Key '{key}' not found")
+
+    def decr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        return self.incr(key, -delta, version)
+
+    def incr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        """Move a value to another version, atomically, with its time to live; raises ValueError."""
+        version = self.version if version is None else version
+        old, new = self._name(key, version), self._name(key, version + delta)
+        with self._tolerance.block("write"), self._db.transaction() as tx:
+            stored = tx.get(old)
+            if stored is not None:
+                ttl = tx.ttl(old)
+                tx.delete(old)
+                tx.put(new, codec.rename(stored, old, new), ttl)
+                return version + delta
+        raise ValueError(f"Key '{key}' not found")
+
+    def decr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        return self.incr_version(key, -delta, version)
+
+    # -- many keys -------------------------------------------------------------------------------------
+
+    def get_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
+        """Return what is there; of a batch that another process writes, all or nothing is seen."""
+        names = {key: self._name(key, version) for key in keys}
+        stored: dict[bytes, bytes] = {}
+        with self._tolerance.block("read"):
+            stored = self._db.get_many(list(names.values()))
+        found = {}
+        for key, name in names.items():
+            if name in stored:
+                try:
+                    found[key] = codec.decode(name, stored[name])
+                except codec.UndecodableValueError as error:
+                    self._discard(name, error)
+        return found
+
+    def set_many(
+        self, data: dict[Any, Any], timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> list[Any]:
+        """Write `data` as one atomic batch; return the keys that were not saved, which are none or all."""
+        if self._max_entries != conf.UNLIMITED:  # room is made entry by entry
+            return super().set_many(data, timeout, version)
+        names = {key: self._name(key, version) for key in data}
+        batch = {names[key]: codec.encode(names[key], value) for key, value in data.items()}
+        ttl = self._ttl(timeout)
+        try:
+            if ttl is not None and ttl <= 0:
+                self._db.delete_many(batch)
+            else:
+                self._db.put_many(batch, ttl)
+        except STORAGE_ERRORS as error:
+            if not self._survives_unsaved(batch, error):
+                raise
+            return list(data)
+        return []
+
+    def delete_many(self, keys: Iterable[Any], version: int | None = None) -> None:
+        names = [self._name(key, version) for key in keys]
+        with self._tolerance.block("write"):
+            self._db.delete_many(names)
+
+    def clear(self) -> None:
+        """Remove every entry of this KEY_PREFIX, in all its versions, and nothing else from the store."""
+        with self._tolerance.block("write"):
+            self._db.delete_prefix(self._namespace)
+            self._store.census(self._namespace).forget()
+
+    # -- the rest of Django's interface, and what can be seen from outside -----------------------------
+
+    def validate_key(self, key: Any) -> None:
+        """Warn about a key that memcached would refuse, if the option `key_warnings` asks for it."""
+        if self._key_warnings:
+            super().validate_key(key)
+
+    def close(self, **kwargs: Any) -> None:
+        """Do nothing: Django calls this after each request, and the store stays open for the next one."""
+
+    def stats(self) -> stratakv.Stats:
+        """Return the statistics of the whole store; raises StrataKVError."""
+        return self._db.stats()
+
+    def incidents(self) -> dict[Kind, int]:
+        """Return how many failed reads, failed writes and bad values this process has survived."""
+        return self._store.incidents.counts()
+
+    # -- keys, times and failures ----------------------------------------------------------------------
+
+    @cached_property
+    def _db(self) -> stratakv.DB:
+        return self._store.db
+
+    def _name(self, key: Any, version: int | None) -> bytes:
+        """Return the engine key. `make_key` is written out here: calling it would be 15 % of a get."""
+        if version is None and self._makes_plain_keys and self.key_func is default_key_func:
+            try:
+                name = self._head + f"{key!s}".encode()
+            except UnicodeEncodeError:
+                name = self._head + naming.utf8(str(key))
+        else:
+            name = self._namespace + naming.utf8(str(self.make_and_validate_key(key, version)))
+        return name if len(name) <= naming.MAX_KEY_BYTES else naming.long_name(self._namespace, name)
+
+    def _ttl(self, timeout: float | None) -> float | None:
+        return self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
+
+    def _make_room(self, name: bytes) -> None:
+        """Cull, if `name` is new and the alias is full."""
+        if name not in self._db:
+            self._store.census(self._namespace).admit(self._db, self._max_entries, self._cull_frequency)
+
+    def _survives_unsaved(self, names: Iterable[bytes], error: BaseException) -> bool:
+        """Tell if a failed write is tolerated. What a too large value should have replaced is removed."""
+        if isinstance(error, stratakv.InvalidValueError):
+            with self._tolerance.block("write"):
+                self._db.delete_many(names)
+        return self._tolerance.covers("write", error)
+
+    def _discard(self, name: bytes, error: codec.UndecodableValueError) -> None:
+        """Remove a value that does not decode: it is a miss, which `add` must be able to fill."""
+        self._tolerance.undecodable(error)
+        with self._tolerance.block("write"):
+            self._db.delete(name)
+
+
+def _makes_plain_keys(backend: type[StrataKVCache]) -> bool:
+    """Tell if `backend` makes keys as `BaseCache` does, and not as a subclass of its own does."""
+    return (
+        backend.make_key is BaseCache.make_key
+        and backend.make_and_validate_key is BaseCache.make_and_validate_key
+        and backend.validate_key is StrataKVCache.validate_key
+    )

@@ -1,0 +1,101 @@
+"""System checks of the caches kept in StrataKV; the ids are stable and listed in docs/django.md."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error
+from django.utils.module_loading import import_string
+
+from stratakv_django import conf
+from stratakv_django.cache import StrataKVCache
+
+
+def check_caches(app_configs: object = None, **kwargs: Any) -> list[CheckMessage]:
+    """Check every alias in CACHES whose backend is StrataKVCache or a subclass; no store is opened."""
+    messages: list[CheckMessage] = []
+    parsed: dict[str, conf.CacheSettings] = {}
+    for alias, params in stratakv_aliases().items():
+        try:
+            parsed[alias] = conf.parse(params.get("LOCATION"), params)
+        except conf.LocationError as error:
+            messages.append(_error("E001", alias, str(error), "Give LOCATION an absolute path."))
+        except conf.CacheOptionError as error:
+            messages.append(_error("E002", alias, str(error), "All options are described in docs/django.md."))
+        else:
+            messages += _served(alias, parsed[alias])
+            messages += _unmakeable(alias, parsed[alias])
+    return messages + list(_contradictions(parsed))
+
+
+def stratakv_aliases() -> dict[str, dict[str, Any]]:
+    """Return the aliases in CACHES that are kept in StrataKV, with their settings."""
+    return {alias: params for alias, params in settings.CACHES.items() if _is_ours(params.get("BACKEND", ""))}
+
+
+def _is_ours(backend: str) -> bool:
+    try:
+        loaded = import_string(backend)
+    except ImportError:  # Django reports it when the cache is used
+        return False
+    return isinstance(loaded, type) and issubclass(loaded, StrataKVCache)
+
+
+def _error(number: str, alias: str, message: str, hint: str) -> Error:
+    return Error(f"CACHES[{alias!r}]: {message}.", hint=hint, id=f"stratakv.{number}")
+
+
+def _served(alias: str, cache: conf.CacheSettings) -> Iterator[Error]:
+    """E003: whoever may read the site's media or static files could read the cache."""
+    for setting, root in _served_roots():
+        if _real(cache.path).is_relative_to(_real(root)):
+            message = f"LOCATION {cache.path} lies inside {setting} ({root}), which visitors can read"
+            yield _error("E003", alias, message, "Move LOCATION out of it, for example to /var/cache.")
+
+
+def _served_roots() -> Iterator[tuple[str, str]]:
+    for setting in ("MEDIA_ROOT", "STATIC_ROOT"):
+        if root := getattr(settings, setting, None):
+            yield setting, os.fspath(root)
+    for entry in getattr(settings, "STATICFILES_DIRS", ()):
+        yield "STATICFILES_DIRS", os.fspath(entry[1] if isinstance(entry, list | tuple) else entry)
+
+
+def _unmakeable(alias: str, cache: conf.CacheSettings) -> Iterator[Error]:
+    """E004: the directory is missing and cannot be made, or is there and cannot be used."""
+    path = Path(cache.path)
+    there = next(parent for parent in (path, *path.parents) if parent.exists())
+    read_only = cache.engine.read_only
+    if not there.is_dir():
+        yield _error("E004", alias, f"{there} is not a directory", "Remove the file, or change LOCATION.")
+    elif there != path and (read_only or not cache.engine.create):
+        hint = "Make the store first, or drop the options 'create' and 'read_only'."
+        yield _error("E004", alias, f"{path} does not exist and the options forbid to create it", hint)
+    elif not os.access(there, os.R_OK | os.X_OK | (0 if read_only else os.W_OK)):
+        use = "used" if there == path else "made"
+        hint = f"Let the user that runs the site read and write {there}, or change LOCATION."
+        yield _error("E004", alias, f"{path} cannot be {use}: no permission on {there}", hint)
+
+
+def _contradictions(parsed: dict[str, conf.CacheSettings]) -> Iterator[Error]:
+    """E005: a process opens a store once, with one set of options."""
+    first: dict[Path, str] = {}
+    for alias, cache in parsed.items():
+        other = first.setdefault(_real(cache.path), alias)
+        differing = [
+            field.name
+            for field in fields(cache.engine)
+            if getattr(cache.engine, field.name) != getattr(parsed[other].engine, field.name)
+        ]
+        if differing:
+            message = f"shares its LOCATION with {other!r} but not the options {', '.join(differing)}"
+            yield _error("E005", alias, message, "Give both the same options, or each a LOCATION of its own.")
+
+
+def _real(path: str) -> Path:
+    return Path(path).resolve()

@@ -1,0 +1,106 @@
+"""The settings of one cache alias, read and checked in one place; no file is touched here.
+
+    CACHES = {"default": {"BACKEND": ..., "LOCATION": directory, "OPTIONS": {...}, ...}}
+
+OPTIONS holds the engine's options in lower case (see `stratakv.open`), `strict` and `key_warnings`, and
+Django's own MAX_ENTRIES and CULL_FREQUENCY. TIMEOUT, KEY_PREFIX, VERSION and KEY_FUNCTION are read by
+Django's `BaseCache`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+import stratakv
+
+UNLIMITED = sys.maxsize  # the MAX_ENTRIES of an alias that was given none
+DEFAULT_CULL_FREQUENCY = 3  # as in Django
+_DEFAULT_DURABILITY = "interval"
+_BACKEND_OPTIONS = ("strict", "key_warnings", "MAX_ENTRIES", "CULL_FREQUENCY")
+_ENGINE_OPTIONS = tuple(field.name for field in dataclasses.fields(stratakv.Options))
+
+
+class LocationError(ImproperlyConfigured):
+    """LOCATION is missing, or is no path."""
+
+
+class CacheOptionError(ImproperlyConfigured):
+    """Something in OPTIONS is unknown or has a wrong value."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """path: the store's directory, absolute.
+    engine: the options for `stratakv.open`.
+    strict: raise storage errors instead of answering with a miss.
+    key_warnings: warn about keys that memcached would refuse.
+    max_entries, cull_frequency: as in Django; UNLIMITED unless given.
+    """
+
+    path: str
+    engine: stratakv.Options
+    strict: bool
+    key_warnings: bool
+    max_entries: int
+    cull_frequency: int
+
+
+def parse(location: object, params: Mapping[str, Any]) -> CacheSettings:
+    """Return the settings in one alias of CACHES; raises LocationError or CacheOptionError."""
+    options = dict(params.get("OPTIONS") or {})
+    max_entries = params.get("max_entries", options.pop("MAX_ENTRIES", None))
+    cull_frequency = params.get("cull_frequency", options.pop("CULL_FREQUENCY", DEFAULT_CULL_FREQUENCY))
+    return CacheSettings(
+        path=_path(location),
+        strict=_flag("strict", options.pop("strict", False)),
+        key_warnings=_flag("key_warnings", options.pop("key_warnings", False)),
+        max_entries=UNLIMITED if max_entries is None else _count("MAX_ENTRIES", max_entries),
+        cull_frequency=_count("CULL_FREQUENCY", cull_frequency),
+        engine=_engine({"durability": _DEFAULT_DURABILITY, **options}),
+    )
+
+
+def _path(location: object) -> str:
+    if not location:
+        raise LocationError("LOCATION is missing: it names the directory of the store")
+    if not isinstance(location, str | os.PathLike):
+        raise LocationError(f"LOCATION must be the path of a directory, not {location!r}")
+    return str(Path(location).absolute())
+
+
+def _engine(options: dict[str, Any]) -> stratakv.Options:
+    for name in options:
+        if name not in _ENGINE_OPTIONS:
+            raise CacheOptionError(f"OPTIONS: unknown option {name!r}: {_nearest(name)}")
+    try:
+        return stratakv.Options.parse(options)
+    except stratakv.OptionError as error:
+        raise CacheOptionError(f"OPTIONS: {error}") from error
+
+
+def _nearest(name: object) -> str:
+    names: Iterable[str] = (*_BACKEND_OPTIONS, *_ENGINE_OPTIONS)
+    by_lower = {valid.lower(): valid for valid in names}
+    near = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
+    return f"did you mean {by_lower[near[0]]!r}?" if near else f"the options are {', '.join(names)}"
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise CacheOptionError(f"OPTIONS: {name} must be True or False, not {value!r}")
+    return value
+
+
+def _count(name: str, value: object) -> int:
+    try:
+        return int(value)  # type: ignore[call-overload, no-any-return]  # text is welcome, as in Django
+    except (TypeError, ValueError):
+        raise CacheOptionError(f"OPTIONS: {name} must be a whole number, not {value!r}") from None

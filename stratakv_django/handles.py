@@ -1,0 +1,85 @@
+"""The stores this process has in use, one `Store` for each directory and set of options.
+
+Django makes a backend object per thread, or per request under ASGI, and closes it after each request. Both
+are free here: the objects share a `Store`, which is opened at its first use and stays open until the
+process ends.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+
+from django.core.exceptions import ImproperlyConfigured
+
+import stratakv
+from stratakv_django.census import Census
+from stratakv_django.incidents import Incidents
+
+
+class Store:
+    """A store directory as this process sees it."""
+
+    def __init__(self, path: str, options: stratakv.Options) -> None:
+        self.path = path
+        self.options = options
+        self._db: stratakv.DB | None = None
+        self.begin_process()
+
+    def begin_process(self) -> None:
+        """Begin what belongs to one process: counts, and locks that a thread may have held at a fork."""
+        self.incidents = Incidents(self.path)
+        self._censuses: dict[bytes, Census] = {}
+        self._opening = threading.Lock()
+
+    @property
+    def is_open(self) -> bool:
+        return self._db is not None
+
+    @property
+    def db(self) -> stratakv.DB:
+        """The open store; raises ImproperlyConfigured for its options, else StrataKVError or OSError."""
+        if self._db is None:
+            with self._opening:
+                if self._db is None:
+                    self._db = self._open()
+        return self._db
+
+    def _open(self) -> stratakv.DB:
+        try:
+            return stratakv.open(self.path, **dataclasses.asdict(self.options))
+        except stratakv.OptionError as error:
+            raise ImproperlyConfigured(f"CACHES: the store {self.path}: {error}") from error
+
+    def census(self, namespace: bytes) -> Census:
+        """Return the count of the entries under `namespace`."""
+        return self._censuses.get(namespace) or self._censuses.setdefault(namespace, Census(namespace))
+
+    def close(self) -> None:
+        """Close the store; the next use opens it again."""
+        db, self._db = self._db, None
+        if db is not None:
+            db.close()
+
+
+_stores: dict[tuple[str, stratakv.Options], Store] = {}
+
+
+def store(path: str, options: stratakv.Options) -> Store:
+    """Return this process' Store for an absolute path and the options it is opened with."""
+    return _stores.get((path, options)) or _stores.setdefault((path, options), Store(path, options))
+
+
+def close_all() -> None:
+    """Close every store that is open; the next use of one opens it again."""
+    for each in list(_stores.values()):
+        each.close()
+
+
+def _after_fork() -> None:
+    for each in _stores.values():
+        each.begin_process()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,111 @@
+"""What the four commands share: the store of an alias, a progress bar, a report, an exit status.
+
+Exit status: 0 done, 1 the work failed or found damage, 2 the command was used wrongly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+import stratakv
+from stratakv_django import conf, handles
+from stratakv_django.checks import stratakv_aliases
+
+FAILED, MISUSED = 1, 2
+
+Progress = Callable[[int, int], None]  # bytes done, bytes in all
+
+
+class StoreCommand(BaseCommand):
+    """A command on the store of one cache alias; a subclass says in `work` what is done with it."""
+
+    requires_system_checks = ()  # a site that fails its checks must still be able to repair its cache
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--cache", metavar="ALIAS", default="default", help="key in CACHES (default)")
+        parser.add_argument("--format", choices=("text", "json"), default="text", help="of the report")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        cache = _cache_settings(options["cache"])
+        if not Path(cache.path).is_dir():
+            raise CommandError(f"{cache.path} does not exist: this cache was never used", returncode=FAILED)
+        try:
+            report = self.work(cache, options)
+        except (stratakv.StrataKVError, OSError) as error:
+            raise CommandError(str(error), returncode=FAILED) from error
+        as_text = _json if options["format"] == "json" else _text
+        self.stdout.write(as_text(dataclasses.asdict(report)))
+        if problem := self.problem(report):
+            raise CommandError(problem, returncode=FAILED)
+
+    def work(self, cache: conf.CacheSettings, options: dict[str, Any]) -> Any:
+        """Do the work on the store and return its report, a dataclass."""
+        raise NotImplementedError
+
+    def problem(self, report: Any) -> str | None:
+        """Return in a sentence what in `report` makes the command fail, or None."""
+        return None
+
+    def open(self, cache: conf.CacheSettings) -> stratakv.DB:
+        """Open the store with the options the site gives it."""
+        return handles.store(cache.path, cache.engine).db
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[Progress | None]:
+        """Yield what draws a progress bar on stderr; None where that is no terminal."""
+        if not self.stderr.isatty() or find_spec("rich") is None:
+            yield None
+            return
+        from rich.console import Console
+        from rich.progress import Progress as Bar
+
+        with Bar(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(title)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _cache_settings(alias: str) -> conf.CacheSettings:
+    if alias not in settings.CACHES:
+        known = ", ".join(sorted(settings.CACHES))
+        raise CommandError(f"There is no cache {alias!r} in CACHES; it has: {known}", returncode=MISUSED)
+    params = stratakv_aliases().get(alias)
+    if params is None:
+        backend = settings.CACHES[alias].get("BACKEND")
+        raise CommandError(f"The cache {alias!r} is kept in {backend}, not in StrataKV", returncode=MISUSED)
+    try:
+        return conf.parse(params.get("LOCATION"), params)
+    except ImproperlyConfigured as error:
+        raise CommandError(f"CACHES[{alias!r}]: {error}", returncode=MISUSED) from error
+
+
+def _json(report: dict[str, Any]) -> str:
+    return json.dumps(report, indent=2, default=str)
+
+
+def _text(report: dict[str, Any]) -> str:
+    width = max(map(len, report), default=0)
+    return "\n".join(f"{name.replace('_', ' '):<{width}}  {_shown(value)}" for name, value in report.items())
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.3f}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')} {_shown(each)}" for name, each in value.items())
+    if isinstance(value, list | tuple):
+        return "".join(f"\n    {_shown(each)}" for each in value) or "none"
+    return "none" if value is None else str(value)

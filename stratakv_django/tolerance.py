@@ -1,0 +1,58 @@
+"""Which errors a cache call survives. By default a storage error is a miss, or a write that was not saved."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import stratakv
+from stratakv_django.codec import UndecodableValueError
+from stratakv_django.handles import Store
+from stratakv_django.incidents import Kind
+
+STORAGE_ERRORS = (stratakv.StrataKVError, OSError)
+# What the caller did wrong, as against what the disk did wrong; never survived.
+_CALLER_ERRORS = (stratakv.InvalidTTLError, stratakv.TransactionError)
+
+
+class Tolerance:
+    """Decides for one alias; what it survives is an incident of the store."""
+
+    def __init__(self, store: Store, *, strict: bool) -> None:
+        self._store = store
+        self._strict = strict
+
+    def covers(self, kind: Kind, error: BaseException) -> bool:
+        """Take note of a storage error and return True, or return False: it must be raised."""
+        if self._strict or isinstance(error, _CALLER_ERRORS):
+            return False
+        self._store.incidents.record(kind, error)
+        return True
+
+    def block(self, kind: Kind) -> TolerantBlock:
+        """Return a context manager that ends its block early at a storage error, if it is covered."""
+        return TolerantBlock(self, kind)
+
+    def undecodable(self, error: UndecodableValueError) -> None:
+        """Take note of a value that does not decode: a miss even if strict, for the disk did its part."""
+        self._store.incidents.record("value", error)
+
+
+class TolerantBlock:
+    """The block of `Tolerance.block`."""
+
+    __slots__ = ("_kind", "_tolerance")
+
+    def __init__(self, tolerance: Tolerance, kind: Kind) -> None:
+        self._tolerance = tolerance
+        self._kind = kind
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if isinstance(error, UndecodableValueError):
+            self._tolerance.undecodable(error)
+            return True
+        return isinstance(error, STORAGE_ERRORS) and self._tolerance.covers(self._kind, error)
