@@ -1,0 +1,135 @@
+"""Attaching to a directory: alone or not, after a clean close, a kill or a reboot.
+
+Every process that has the store open shares attach.lock. Whoever gets it alone prepares the store: makes
+it, recovers it, checks what must be checked before it is trusted. CONTROL's state says whether that has
+been done; who comes second and finds it undone (the first one failed, or has left since) tries again.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from stratakv import index, manifest
+from stratakv.control import (
+    OFFSET_MASK,
+    POSITION_BITS,
+    W_BUSY,
+    W_GENERATION,
+    W_INDEXED,
+    W_STATE,
+    W_TIP,
+    W_USED,
+    Control,
+    State,
+    open_control,
+)
+from stratakv.directory import Directory
+from stratakv.errors import DirectoryError, ReadOnlyError
+from stratakv.locks import FileLock
+from stratakv.log import LogHeader
+from stratakv.manifest import Manifest
+from stratakv.options import Options
+from stratakv.recovery import Mode, Recovery, remove_orphans, start_control
+from stratakv.segment import Segment, create_active, map_index, open_log
+from stratakv.structure import check_indexes, young_keys
+
+log = logging.getLogger("stratakv")
+
+
+def attach(directory: Directory, options: Options) -> FileLock:
+    """Return attach.lock, held shared, with the store behind it prepared."""
+    write = directory.writable()
+    if not write and not options.read_only:
+        raise ReadOnlyError(f"{directory.path} cannot be written; open it with read_only=True")
+    lock = FileLock(directory, "attach.lock", write=write)
+    try:
+        while True:
+            if lock.try_exclusive():
+                prepare(directory, options, write=write)
+            lock.shared()
+            if is_prepared(directory, write=write):
+                return lock
+    except BaseException:
+        lock.close()
+        raise
+
+
+def is_prepared(directory: Directory, *, write: bool) -> bool:
+    try:
+        control = open_control(directory, write=False)
+    except FileNotFoundError:
+        return False
+    ready = control.words[W_STATE] == State.OPEN or not write
+    return ready and control.is_from(directory.files.boot_id())
+
+
+def prepare(directory: Directory, options: Options, *, write: bool) -> None:
+    """Make the store fit for use, alone with it."""
+    if not directory.is_store():
+        if not (options.create and write):
+            raise DirectoryError(f"{directory.path} is not a StrataKV store; nothing was created")
+        _create(directory, options)
+        return
+    found = manifest.load(directory)
+    if _survived(directory, found):
+        check_indexes(directory, found, write=write)
+    else:
+        if not write:
+            raise ReadOnlyError(
+                f"{directory.path} must be recovered after a reboot and cannot be written; "
+                "open it once as a user who may write, or copy it"
+            )
+        report = Recovery(directory, options.segment_bytes, Mode.POINT_IN_TIME).run(found, trust=True)
+        for finding in report.findings:
+            log.warning(
+                "%s: byte %d: %s (%d bytes)", finding.file, finding.offset, finding.what, finding.lost_bytes
+            )
+        check_indexes(directory, manifest.load(directory), write=write)
+        return
+    if write:
+        control = open_control(directory, write=True)
+        control.collect_rows()
+        control.words[W_STATE] = State.OPEN
+        remove_orphans(directory, found)
+
+
+def _create(directory: Directory, options: Options) -> None:
+    directory.check_unclaimed()
+    header = LogHeader(1, 1, 1, 0, directory.files.random_u32())
+    create_active(directory, header, options.segment_bytes, young_keys(options.segment_bytes))
+    directory.sync()
+    first = Manifest(generation=1, active=1, next_number=2)
+    manifest.install(directory, first)
+    start_control(directory, first, header.first_link)
+    directory.write_format()  # last: a directory without it is one whose making broke off
+
+
+def _survived(directory: Directory, found: Manifest) -> bool:
+    """Whether CONTROL and the active index can be trusted as they are.
+
+    After a kill within the same boot they are as good as memory. After a clean close they may have been
+    to the disk and back, and the checksum of the index must hold.
+    """
+    try:
+        control = open_control(directory, write=False)
+        words = control.words
+        if not control.is_from(directory.files.boot_id()) or words[W_STATE] == State.NEW:
+            return False
+        segment = open_log(directory, words[W_TIP] >> POSITION_BITS, None, write=False)
+        if not map_index(directory, segment, write=False):
+            return False
+    except FileNotFoundError:
+        return False
+    if words[W_STATE] == State.OPEN:
+        return True
+    expected = words[W_GENERATION] == found.generation and segment.number == found.active
+    return expected and index.is_sound(segment.arrays, words[W_TIP] & OFFSET_MASK)
+
+
+def seal_active(control: Control, active: Segment) -> None:
+    """Leave the store so that the next process can check what it finds; alone with it."""
+    words = control.words
+    if words[W_BUSY] or words[W_TIP] != words[W_INDEXED] or words[W_TIP] >> POSITION_BITS != active.number:
+        return  # a writer died in its commit: the next one to open the store heals it
+    index.seal(active.arrays, words[W_USED], words[W_TIP] & OFFSET_MASK)
+    words[W_STATE] = State.CLEAN

@@ -1,0 +1,91 @@
+"""A consistent copy of a store, taken while others read and write."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from stratakv import manifest
+from stratakv.commit import Exclusive
+from stratakv.control import OFFSET_MASK, W_CHAIN, W_NEXT, W_TIP, W_USED
+from stratakv.directory import Directory
+from stratakv.errors import DirectoryError, storage_error
+from stratakv.log import HEADER_BYTES, LogHeader
+from stratakv.manifest import Entry, Manifest
+from stratakv.recovery import start_control
+from stratakv.segment import Segment, create_active
+from stratakv.structure import Structure, young_keys
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class BackupReport:
+    """What was copied, and where to; `log_bytes` in bytes."""
+
+    path: str
+    segments: int
+    log_bytes: int
+
+
+def backup(
+    structure: Structure,
+    exclusive: Exclusive,
+    target: str | os.PathLike[str],
+    segment_bytes: int,
+    progress: Progress | None,
+) -> BackupReport:
+    """Copy the store as it is at this moment to the directory `target`, which must be new or empty.
+
+    The writer lock is held only to learn what to copy: sealed logs never change, and of the active one
+    what lies below the tip does not either. The copy is a complete store, durable when this returns.
+    """
+    copy = Directory(Path(target).absolute(), structure.files, structure.directory.mode)
+    copy.enter(create=True)
+    if structure.files.names(copy.path):
+        raise DirectoryError(f"{copy.path} is not empty; name a new or an empty directory for the backup")
+    with exclusive as held:
+        view = held.view
+        words = structure.control.words
+        tip, chain, used, number = words[W_TIP] & OFFSET_MASK, words[W_CHAIN], words[W_USED], words[W_NEXT]
+    last = view.active.number
+    active = Entry(last, "young", last, last, tip, used, chain, tip)
+    segments = {segment: segment.entry or active for segment in view.segments()}
+    if tip == HEADER_BYTES:
+        del segments[view.active]
+    _copy_logs(copy, segments, progress)
+    first_link = structure.files.random_u32()
+    header = LogHeader(number, number, number, view.manifest.floor, first_link)
+    create_active(copy, header, segment_bytes, young_keys(segment_bytes))
+    entries = tuple(replace(entry, synced=entry.size) for entry in segments.values())
+    copied = Manifest(1, number, number + 1, view.manifest.floor, entries)
+    copy.sync()
+    manifest.install(copy, copied)
+    start_control(copy, copied, first_link)
+    copy.write_format()
+    return BackupReport(str(copy.path), len(segments), sum(entry.size for entry in entries))
+
+
+def _copy_logs(copy: Directory, segments: dict[Segment, Entry], progress: Progress | None) -> None:
+    total = sum(entry.size for entry in segments.values())
+    done = 0
+
+    def copied(step: int) -> None:
+        nonlocal done
+        done += step
+        if progress:
+            progress(done, total)
+
+    for segment, entry in segments.items():
+        path = copy.log_path(segment.number)
+        try:
+            fd = copy.open(path, write=True, create=True)
+            try:
+                copy.files.copy(segment.fd, fd, entry.size, copied)
+                copy.files.fdatasync(fd)
+            finally:
+                copy.files.close(fd)
+        except OSError as cause:
+            raise storage_error(path, cause) from cause

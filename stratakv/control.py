@@ -1,0 +1,161 @@
+"""CONTROL: the page of words that all processes share, and the row of counters of each.
+
+    page 0   u64 words
+     0  magic "STRATACT"          7  indexed
+     1  format, 1                 8  chain: what the next record's link must be
+     2  boot id, low half         9  synced: position up to which everything is known to be on disk
+     3  boot id, high half       10  busy: 1 while a holder of the writer lock is at work
+     4  state, see `State`       11  used: keys in the active index
+     5  generation               12  next: number of the next segment
+     6  tip                      13  poisoned: number of the segment whose sync failed last, 0 for none
+    page 1…  rows of eight u64 words: process, then the counters of `Counter`; row 0 sums the departed
+
+A position is `segment number << 40 | offset in its log`, so that one load tells both and positions
+compare in the order of writing. tip: where the next record goes. indexed: how far the active index
+reaches. The page is shared memory that happens to have a file: after a reboot nothing in it is believed.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+from typing import Any
+
+from stratakv.directory import CONTROL_NAME, Directory
+
+MAGIC = int.from_bytes(b"STRATACT", "little")
+FORMAT = 1
+PAGE = 4096
+ROWS = 255
+ROW_WORDS = 8
+SIZE = PAGE + (1 + ROWS) * ROW_WORDS * 8
+
+POSITION_BITS = 40
+OFFSET_MASK = (1 << POSITION_BITS) - 1
+_U64 = (1 << 64) - 1
+
+(
+    W_MAGIC,
+    W_FORMAT,
+    W_BOOT_LOW,
+    W_BOOT_HIGH,
+    W_STATE,
+    W_GENERATION,
+    W_TIP,
+    W_INDEXED,
+    W_CHAIN,
+    W_SYNCED,
+    W_BUSY,
+    W_USED,
+    W_NEXT,
+    W_POISONED,
+) = range(14)
+
+
+class State(enum.IntEnum):
+    """What the last process that was alone with the store left behind."""
+
+    NEW = 0
+    OPEN = 1
+    CLEAN = 2  # closed by its last user; the active index is sealed
+
+
+class Counter(enum.IntEnum):
+    """The words of a process's row; word 0 is the process id."""
+
+    HITS = 1
+    MISSES = 2
+    WRITES = 3  # records
+    DAMAGE = 4
+    BYTES = 5  # of log written
+
+
+def position(number: int, offset: int) -> int:
+    return number << POSITION_BITS | offset
+
+
+class Control:
+    """The mapped page. `words` is what hot paths read; the methods are for everything else."""
+
+    def __init__(self, directory: Directory, fd: int, *, write: bool) -> None:
+        files = directory.files
+        self._buffer: Any = files.map(fd, SIZE, write=write)
+        whole = memoryview(self._buffer).cast("Q")
+        self.words = whole[: PAGE // 8]
+        self._rows = whole[PAGE // 8 :]
+        self._files = files
+        # A reader that may not write counts for itself alone.
+        self.row = memoryview(bytearray(ROW_WORDS * 8)).cast("Q")
+
+    def is_from(self, boot: int) -> bool:
+        """Whether the page is sound and was written since the machine started."""
+        words = self.words
+        return (
+            words[W_MAGIC] == MAGIC
+            and words[W_FORMAT] == FORMAT
+            and (words[W_BOOT_HIGH] << 64 | words[W_BOOT_LOW]) == boot
+        )
+
+    def start(self, boot: int, generation: int, next_number: int) -> None:
+        """Begin anew after a reboot. Valid only once the caller has set tip and state."""
+        words = self.words
+        words[W_FORMAT], words[W_BOOT_LOW], words[W_BOOT_HIGH] = FORMAT, boot & _U64, boot >> 64
+        words[W_GENERATION], words[W_NEXT], words[W_MAGIC] = generation, next_number, MAGIC
+
+    def set_active(self, number: int, tip: int, chain: int, used: int) -> None:
+        """Point the page at the active segment, its log filled and indexed up to the offset `tip`."""
+        words = self.words
+        words[W_CHAIN], words[W_USED] = chain, used
+        words[W_INDEXED] = words[W_TIP] = position(number, tip)
+
+    # -- counters --------------------------------------------------------------------------------------
+
+    def claim_row(self) -> None:
+        """Take a free row for this process; when all are taken, the last one is shared."""
+        process = self._files.process()
+        for number in range(1, ROWS + 1):
+            row = self._row(number)
+            if not row[0] or row[0] == process:
+                break
+        row[0] = process
+        self.row = row
+
+    def leave_row(self) -> None:
+        """Add this process's counts to those of the departed, and free the row."""
+        departed = self._row(0)
+        for counter in Counter:
+            departed[counter] += self.row[counter]
+            self.row[counter] = 0
+        self.row[0] = 0
+
+    def collect_rows(self) -> None:
+        """Free the rows of processes that were killed; only while nobody else is attached."""
+        for number in range(1, ROWS + 1):
+            self.row = self._row(number)
+            if self.row[0]:
+                self.leave_row()
+
+    def total(self, counter: Counter) -> int:
+        """Sum of one counter over all processes since the machine started."""
+        counts = sum(self._row(number)[counter] for number in range(ROWS + 1))
+        return counts if self.row.nbytes and self._is_shared() else counts + self.row[counter]
+
+    def _is_shared(self) -> bool:
+        return self.row.obj is self._rows.obj
+
+    def _row(self, number: int) -> memoryview:
+        return self._rows[number * ROW_WORDS : (number + 1) * ROW_WORDS]
+
+
+def open_control(directory: Directory, *, write: bool) -> Control:
+    """Map CONTROL, made or brought to its size first where `write` allows it; its content is not judged."""
+    files = directory.files
+    fd = directory.open(directory.path / CONTROL_NAME, write=write, create=write)
+    try:
+        if write:
+            files.allocate(fd, SIZE)
+        elif files.size(fd) < SIZE:
+            raise FileNotFoundError(os.fspath(directory.path / CONTROL_NAME))
+        return Control(directory, fd, write=write)
+    finally:
+        files.close(fd)

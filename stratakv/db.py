@@ -1,0 +1,222 @@
+"""The public handle: what a program sees of a store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, TypeVar, overload
+
+from stratakv import scan, stats
+from stratakv.backup import BackupReport, backup
+from stratakv.errors import ClosedError, KeyNotFoundError, ReadOnlyError
+from stratakv.locks import FileLock
+from stratakv.maintenance.merge import CompactionReport, compact
+from stratakv.options import Options
+from stratakv.reader import Reader
+from stratakv.stats import Stats
+from stratakv.store import Store, acquire, release
+from stratakv.verify import VerifyReport, verify
+from stratakv.writer import Transaction, Value, Writer, seconds_left
+
+T = TypeVar("T")
+Progress = Callable[[int, int], None]
+
+
+class DB:
+    """One handle on a store: safe for threads, forks and many processes; a context manager.
+
+    Keys are bytes of 1 to 65,535 bytes, values bytes-like; `ttl` is in seconds, None for ever. Every
+    method raises a `StrataKVError`: InvalidKeyError, InvalidValueError and InvalidTTLError for bad
+    arguments, ClosedError after `close`, ReadOnlyError for writes through a read-only handle,
+    StorageError where the file system refuses.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], options: Options) -> None:
+        store = acquire(path, options)
+        self._store = store
+        self._closed = False
+        # Bound straight to the reader and the writer: a wrapper around each would cost 4 % of a get.
+        self.get = store.reader.get  # type: ignore[method-assign]
+        if not options.read_only:
+            self.put = store.writer.put  # type: ignore[method-assign]
+
+    @property
+    def path(self) -> Path:
+        """The directory of the store."""
+        return self._store.directory.path
+
+    # -- what may be used now ----------------------------------------------------------------------------
+
+    @property
+    def _open_store(self) -> Store:
+        if self._closed:
+            self._refuse()
+        return self._store
+
+    @property
+    def _writable(self) -> Store:
+        if self._closed or self._store.options.read_only:
+            self._refuse()
+        return self._store
+
+    @property
+    def _reader(self) -> Reader:
+        return self._open_store.reader
+
+    @property
+    def _writer(self) -> Writer:
+        return self._writable.writer
+
+    def _refuse(self, *arguments: object, **named: object) -> NoReturn:
+        if self._closed:
+            raise ClosedError(f"this handle on {self.path} was closed; open the store again")
+        raise ReadOnlyError(f"this handle on {self.path} was opened with read_only=True")
+
+    # -- one key -----------------------------------------------------------------------------------------
+
+    @overload
+    def get(self, key: bytes) -> bytes | None: ...
+    @overload
+    def get(self, key: bytes, default: T) -> bytes | T: ...
+    def get(self, key: bytes, default: Any = None) -> Any:
+        """Return the value of `key`, or `default` where it is missing, deleted or expired.
+
+        A record that fails its checksum reads as missing; it is logged and counted in `stats()`.
+        """
+        self._refuse()
+
+    def put(self, key: bytes, value: Value, ttl: float | None = None) -> None:
+        """Set `key` to `value`, to expire after `ttl` seconds."""
+        self._refuse()
+
+    def delete(self, key: bytes) -> bool:
+        """Delete `key`; return whether it was there."""
+        return self._writer.delete(key)
+
+    def __contains__(self, key: bytes) -> bool:
+        return self._reader.contains(key)
+
+    def add(self, key: bytes, value: Value, ttl: float | None = None) -> bool:
+        """Set `key` only where it is missing or expired; return whether it was set. Atomic."""
+        return self._writer.add(key, value, ttl)
+
+    def touch(self, key: bytes, ttl: float | None) -> bool:
+        """Give `key` a new time to live, None for ever; return whether it was there. Atomic."""
+        return self._writer.touch(key, ttl)
+
+    def ttl(self, key: bytes) -> float | None:
+        """Return the seconds `key` has left, None for ever; raises KeyNotFoundError where it is missing."""
+        expiry = self._reader.expiry(key)
+        if expiry is None:
+            raise KeyNotFoundError(key)
+        return seconds_left(expiry)
+
+    def incr(self, key: bytes, delta: int = 1) -> int:
+        """Add `delta` to the decimal number at `key` and return the sum. Atomic.
+
+        A missing key counts as 0; the time to live stays as it is. Raises InvalidValueError where the
+        value is no whole number.
+        """
+        return self._writer.incr(key, delta)
+
+    # -- many keys ---------------------------------------------------------------------------------------
+
+    def get_many(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Return the values of those `keys` that are there, all as of one moment: no batch in part."""
+        return self._reader.get_many(keys, self._store.exclusive)
+
+    def put_many(self, mapping: Mapping[bytes, Value], ttl: float | None = None) -> None:
+        """Set all keys of `mapping` as one atomic batch: after a crash all are there, or none."""
+        self._writer.put_many(mapping, ttl)
+
+    def delete_many(self, keys: Iterable[bytes]) -> int:
+        """Delete `keys` as one atomic batch; return how many were there."""
+        return self._writer.delete_many(keys)
+
+    def delete_prefix(self, prefix: bytes) -> int:
+        """Delete every key that begins with `prefix`, as one atomic batch; return how many there were."""
+        return self._writer.delete_prefix(prefix)
+
+    def keys(self, prefix: bytes = b"") -> Iterator[bytes]:
+        """Yield the live keys that begin with `prefix`, longest written first; compaction sorts them by key.
+
+        What others write meanwhile may or may not be seen. Values are not read.
+        """
+        return self._reader.keys(prefix)
+
+    def scan(
+        self, prefix: bytes = b"", start: bytes | None = None, stop: bytes | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (key, value) in key order: keys that begin with `prefix`, from `start` up to before `stop`.
+
+        The scan shows the store as it was when it began, whatever is written meanwhile.
+        """
+        return scan.scan(self._open_store.structure, prefix, start, stop)
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Return a context manager that keeps all other writers out, in every process.
+
+        What it writes becomes one atomic batch at the end; an exception discards it all. Keep it short.
+        """
+        return self._writer.transaction()
+
+    # -- the whole store ---------------------------------------------------------------------------------
+
+    def sync(self) -> None:
+        """Return once all that is committed is on disk; raises SyncError where it cannot be."""
+        self._open_store.syncer.everything()
+
+    def clear(self) -> None:
+        """Delete everything, at once whatever the size."""
+        self._writer.clear()
+
+    def compact(self, progress: Progress | None = None) -> CompactionReport:
+        """Merge all segments into one that holds each live key once.
+
+        Runs in this thread; everybody else reads and writes on. A second compaction waits for the first.
+        progress: is told bytes done and bytes in all. Raises CorruptionError where a log is damaged.
+        """
+        store = self._writable
+        with store.maintenance_turn:
+            lock = FileLock(store.directory, "maintenance.lock", write=True)
+            try:
+                lock.exclusive()
+                return compact(store.structure, store.exclusive, progress)
+            finally:
+                lock.close()
+
+    def stats(self) -> Stats:
+        """Return figures about the store, see `Stats`."""
+        return stats.collect(self._open_store)
+
+    def verify(self, progress: Progress | None = None) -> VerifyReport:
+        """Check every log and index, while others read and write."""
+        return verify(self._open_store.structure, progress)
+
+    def backup(self, path: str | os.PathLike[str], progress: Progress | None = None) -> BackupReport:
+        """Copy the store as it is now to `path`, a new or empty directory, while others read and write."""
+        store = self._open_store
+        return backup(store.structure, store.exclusive, path, store.options.segment_bytes, progress)
+
+    def close(self) -> None:
+        """Give the handle back; the store closes with its last one. A second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            self.get = self._refuse  # type: ignore[method-assign]
+            self.put = self._refuse  # type: ignore[method-assign]
+            release(self._store)
+
+    def __enter__(self) -> DB:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else str(self._store.options.durability)
+        return f"<stratakv.DB {str(self.path)!r} ({state})>"

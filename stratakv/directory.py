@@ -1,0 +1,197 @@
+"""The directory of a store: whose it is, which files it has, and how they are made and replaced."""
+
+from __future__ import annotations
+
+import errno
+import re
+import stat
+import warnings
+from pathlib import Path
+
+from stratakv.errors import DirectoryError, FormatError, ReadOnlyError, storage_error
+from stratakv.files import NETWORK_FILE_SYSTEMS, Attributes, Files
+
+FORMAT = 1
+FORMAT_NAME = "FORMAT"
+MANIFEST_NAME = "MANIFEST"
+OLD_MANIFEST_NAME = "MANIFEST.old"
+CONTROL_NAME = "CONTROL"
+LOCK_NAMES = ("attach.lock", "writer.lock", "maintenance.lock")
+_NUMBERED = re.compile(r"(\d{6,8})\.(log|idx)")
+_FORMAT_LINE = re.compile(rb"stratakv (\d{1,9})\n")
+_READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+
+
+class NetworkFileSystemWarning(UserWarning):
+    """The store lies on a network file system, where locks and maps may not work between machines."""
+
+
+class Directory:
+    """One directory on disk, and the permissions everything in it is made with."""
+
+    def __init__(self, path: Path, files: Files, mode: int = 0o700) -> None:
+        self.path = path
+        self.files = files
+        self.mode = mode
+
+    # -- whose it is -----------------------------------------------------------------------------------
+
+    def enter(self, *, create: bool) -> None:
+        """Make sure that the directory is there and ours; raises DirectoryError."""
+        if self.files.file_system(self._nearest()) in NETWORK_FILE_SYSTEMS:
+            warnings.warn(
+                f"{self.path} is on a network file system: use it from one machine only, "
+                "and put it on a local disk if you can",
+                NetworkFileSystemWarning,
+                stacklevel=5,
+            )
+        try:
+            self._check(self.files.stat(self.path))
+        except FileNotFoundError:
+            if not create:
+                raise DirectoryError(f"{self.path} does not exist; nothing was created") from None
+            self._make()
+        except OSError as cause:
+            raise DirectoryError(f"{self.path} cannot be reached: {cause.strerror}") from cause
+
+    def _nearest(self) -> Path:
+        return next(p for p in (self.path, *self.path.parents) if p.exists())
+
+    def _make(self) -> None:
+        try:
+            self.files.make_directory(self.path, self.mode)
+        except FileExistsError:  # another process was faster
+            self._check(self.files.stat(self.path))
+        except OSError as cause:
+            raise DirectoryError(f"{self.path} cannot be made: {cause.strerror}") from cause
+
+    def _check(self, found: Attributes) -> None:
+        if not stat.S_ISDIR(found.st_mode):
+            raise DirectoryError(f"{self.path} is not a directory")
+        shared = bool(self.mode & 0o070)
+        if found.st_mode & 0o002:
+            raise DirectoryError(f"{self.path} can be written by everybody; `chmod o-w {self.path}` first")
+        if found.st_mode & 0o020 and not shared:
+            raise DirectoryError(
+                f"{self.path} can be written by its group; `chmod g-w {self.path}`, "
+                "or open it with mode=0o770 to share it with the group"
+            )
+        user = self.files.user()
+        in_group = shared and found.st_gid in self.files.groups()
+        if user not in (0, found.st_uid) and not in_group:
+            raise DirectoryError(
+                f"{self.path} belongs to user {found.st_uid} and you are user {user}; run as that user, "
+                "or share it with a group by mode=0o770"
+            )
+
+    def writable(self) -> bool:
+        return self.files.can_write(self.path)
+
+    # -- what it is ------------------------------------------------------------------------------------
+
+    def is_store(self) -> bool:
+        """Whether FORMAT says that this is a store we can read; FormatError for a newer one."""
+        try:
+            text = self.files.read_all(self.path / FORMAT_NAME)
+        except FileNotFoundError:
+            return False
+        except OSError as cause:
+            raise DirectoryError(f"{self.path}/{FORMAT_NAME} cannot be read: {cause.strerror}") from cause
+        found = _FORMAT_LINE.fullmatch(text)
+        if not found:
+            raise DirectoryError(
+                f"{self.path} is not a StrataKV store, or its {FORMAT_NAME} file is damaged: "
+                "`python -m stratakv recover` writes it anew"
+            )
+        if int(found[1]) > FORMAT:
+            raise FormatError(
+                f"{self.path} has format {int(found[1])}, and this StrataKV reads format {FORMAT} at most: "
+                "upgrade the package, or name another directory"
+            )
+        return True
+
+    def check_unclaimed(self) -> None:
+        """Raise DirectoryError unless the directory holds nothing but what a broken-off creation leaves."""
+        names = self.files.names(self.path)
+        ours = (CONTROL_NAME, MANIFEST_NAME, OLD_MANIFEST_NAME, f"{MANIFEST_NAME}.tmp", f"{FORMAT_NAME}.tmp")
+        foreign = [n for n in names if n not in (*LOCK_NAMES, *ours) and not _NUMBERED.fullmatch(n)]
+        if foreign:
+            raise DirectoryError(
+                f"{self.path} is not a StrataKV store and not empty (it has {foreign[0]!r}); "
+                "name a new or an empty directory"
+            )
+        if any(number > 1 for number in self.numbers("log")):
+            raise DirectoryError(
+                f"{self.path} has logs but no {FORMAT_NAME} file; "
+                f"`python -m stratakv recover {self.path}` rebuilds the store from them"
+            )
+
+    def write_format(self) -> None:
+        self.replace(FORMAT_NAME, b"stratakv %d\n" % FORMAT)
+
+    # -- its files -------------------------------------------------------------------------------------
+
+    def log_path(self, number: int) -> Path:
+        return self.path / f"{number:06d}.log"
+
+    def index_path(self, number: int) -> Path:
+        return self.path / f"{number:06d}.idx"
+
+    def numbers(self, suffix: str) -> list[int]:
+        """Numbers of the files that end in `suffix` ("log" or "idx"), ascending."""
+        found = (_NUMBERED.fullmatch(name) for name in self.files.names(self.path))
+        return sorted(int(match[1]) for match in found if match and match[2] == suffix)
+
+    def open(self, path: Path, *, write: bool, create: bool = False) -> int:
+        """Open or create one of the store's files and return its descriptor."""
+        try:
+            return self.files.open(path, write=write, create=create, mode=self.mode & 0o666)
+        except FileNotFoundError:
+            raise
+        except OSError as cause:
+            if write and cause.errno in _READ_ONLY:
+                raise ReadOnlyError(
+                    f"{path} cannot be written: {cause.strerror}; open the store with read_only=True, "
+                    "or as the user it belongs to"
+                ) from cause
+            raise storage_error(path, cause) from cause
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Put `data` under `name` as a whole: on disk either the old or the new is found, never a part."""
+        files, path = self.files, self.path / name
+        temporary = self.path / f"{name}.tmp"
+        try:
+            files.unlink(temporary)
+            fd = self.open(temporary, write=True, create=True)
+            try:
+                files.write_all(fd, data, 0)
+                files.fdatasync(fd)
+            finally:
+                files.close(fd)
+            files.rename(temporary, path)
+            files.sync_directory(self.path)
+        except OSError as cause:
+            raise storage_error(path, cause) from cause
+
+    def keep(self, name: str, kept: str) -> None:
+        """Let `kept` name the file that is `name` now; it stays when `name` is replaced."""
+        temporary = self.path / f"{kept}.tmp"
+        try:
+            self.files.unlink(temporary)
+            self.files.link(self.path / name, temporary)
+            self.files.rename(temporary, self.path / kept)
+        except FileNotFoundError:
+            return  # the first manifest has no predecessor
+        except OSError as cause:
+            raise storage_error(self.path / kept, cause) from cause
+
+    def remove(self, number: int) -> None:
+        """Take the files of one segment off the disk."""
+        self.files.unlink(self.log_path(number))
+        self.files.unlink(self.index_path(number))
+
+    def sync(self) -> None:
+        try:
+            self.files.sync_directory(self.path)
+        except OSError as cause:
+            raise storage_error(self.path, cause) from cause

@@ -1,0 +1,114 @@
+"""Every error StrataKV raises on purpose.
+
+StrataKVError
+├── InvalidKeyError (ValueError)      a key that is not bytes, is empty or is too long
+├── InvalidValueError (ValueError)    a value that is not bytes-like, is too large or is no number
+├── InvalidTTLError (ValueError)      a time to live that is negative, NaN or out of range
+├── OptionError (ValueError)          an unknown option, a wrong value, or options that contradict
+├── KeyNotFoundError (KeyError)       `ttl` of a key that is not there
+├── ClosedError                       the handle was closed
+├── ReadOnlyError                     a write through a read-only handle
+├── TransactionError                  the store used behind the back of an open transaction
+├── StoreBusyError                    the store is open elsewhere and this needs it alone
+├── DirectoryError                    not a store, not ours, not reachable
+│   └── FormatError                   written by a newer StrataKV
+├── StorageError (OSError)            the file system said no
+│   ├── DiskFullError                 … for want of space
+│   └── SyncError                     … when asked to make data durable
+└── CorruptionError                   bytes on disk that cannot be what was written
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+
+class StrataKVError(Exception):
+    """The root of all errors of this package."""
+
+
+class InvalidKeyError(StrataKVError, ValueError):
+    """The key is not `bytes`, is empty, or is longer than 65,535 bytes."""
+
+
+class InvalidValueError(StrataKVError, ValueError):
+    """The value is not bytes-like, is larger than `max_value_bytes`, or is not the number `incr` needs."""
+
+
+class InvalidTTLError(StrataKVError, ValueError):
+    """The time to live is negative, NaN, or too far in the future to be stored."""
+
+
+class OptionError(StrataKVError, ValueError):
+    """An option is unknown, has a wrong value, or contradicts how the store is already open."""
+
+
+class KeyNotFoundError(StrataKVError, KeyError):
+    """The key is not in the store."""
+
+
+class ClosedError(StrataKVError):
+    """The handle was closed."""
+
+
+class ReadOnlyError(StrataKVError):
+    """A write was asked of a handle that was opened with `read_only=True`."""
+
+
+class TransactionError(StrataKVError):
+    """The store was written to directly by the thread that has a transaction open on it."""
+
+
+class StoreBusyError(StrataKVError):
+    """The store is open in another process, or in this one, and the work needs it alone."""
+
+
+class DirectoryError(StrataKVError):
+    """The directory is not a store, belongs to someone else, or cannot be reached."""
+
+
+class FormatError(DirectoryError):
+    """The directory was written by a newer StrataKV."""
+
+
+class StorageError(StrataKVError, OSError):
+    """The file system refused; `path` and `errno` say where and why."""
+
+    def __init__(self, path: str | os.PathLike[str], cause: OSError, advice: str) -> None:
+        self.path = os.fspath(path)
+        self.errno = cause.errno
+        reason = cause.strerror or type(cause).__name__
+        super().__init__(f"{self.path}: {reason}; {advice}")
+
+
+class DiskFullError(StorageError):
+    """No space, or no quota, is left; reads go on, and writes resume by themselves when there is space."""
+
+
+class SyncError(StorageError):
+    """Data could not be made durable; what was written since the last sync may not survive a power cut."""
+
+
+class CorruptionError(StrataKVError):
+    """Bytes on disk cannot be what was written: `path`, `offset` in bytes, and `reason`."""
+
+    def __init__(self, path: str | os.PathLike[str], offset: int, reason: str) -> None:
+        self.path = os.fspath(path)
+        self.offset = offset
+        self.reason = reason
+        super().__init__(
+            f"{self.path}: damaged at byte {offset}: {reason}; "
+            f"`python -m stratakv recover {Path(self.path).parent}` rebuilds what can be rebuilt"
+        )
+
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def storage_error(path: str | os.PathLike[str], cause: OSError) -> StorageError:
+    """Return the error of this package that says what `cause` means for the file at `path`."""
+    if cause.errno in _FULL:
+        return DiskFullError(path, cause, "free some space; nothing stored before is lost")
+    return StorageError(path, cause, "the write was not stored; look at the disk and its permissions")

@@ -1,0 +1,171 @@
+"""The only door to the operating system.
+
+Everything StrataKV asks of the kernel passes through one `Files` object, so that a test can put another
+in its place: one that counts, fails or crashes on purpose. Errors leave here as plain `OSError`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+Attributes = os.stat_result
+NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs"})
+_COPY_BYTES = 8 * 2**20
+
+
+class Files:
+    """The operating system as StrataKV needs it."""
+
+    # Called once and more per operation, so they are the kernel's own calls with nothing around them.
+    pwrite = staticmethod(os.pwrite)
+    pread = staticmethod(os.pread)
+    flock = staticmethod(fcntl.flock)
+    fdatasync = staticmethod(os.fdatasync)
+
+    def open(self, path: Path, *, write: bool, create: bool = False, mode: int = 0o600) -> int:
+        """Open a regular file and return its descriptor; never follows a symbolic link, never blocks.
+
+        With `create` the file is made where there is none, with exactly the permissions `mode`.
+        """
+        flags = (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            fd = os.open(path, flags)
+        except FileNotFoundError:
+            if not create:
+                raise
+            fd = os.open(path, flags | os.O_CREAT, mode)
+            self._adopt(fd, path, mode)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise OSError(0, "not a regular file", os.fspath(path))
+        return fd
+
+    def _adopt(self, fd: int, path: Path, mode: int) -> None:
+        """Give a new file its permissions, and its directory's owner when we are root."""
+        os.fchmod(fd, mode)
+        if os.geteuid() == 0:
+            owner = path.parent.stat()
+            os.fchown(fd, owner.st_uid, owner.st_gid)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def write_all(self, fd: int, data: bytes | bytearray, offset: int) -> None:
+        """Write all of `data` at `offset`, however short the kernel's single writes are."""
+        done = self.pwrite(fd, data, offset)
+        view = memoryview(data)
+        while done < len(data):
+            done += self.pwrite(fd, view[done:], offset + done)
+
+    def read_all(self, path: Path) -> bytes:
+        fd = self.open(path, write=False)
+        try:
+            size = os.fstat(fd).st_size
+            return self.pread(fd, size, 0)
+        finally:
+            os.close(fd)
+
+    def copy(self, source: int, target: int, size: int, progress: Callable[[int], None]) -> None:
+        """Copy the first `size` bytes of one descriptor to another; `progress` is told each step's bytes."""
+        done = 0
+        while done < size:
+            step = os.copy_file_range(source, target, min(_COPY_BYTES, size - done), done, done)
+            if not step:
+                raise OSError(0, "the file became shorter while it was copied")
+            done += step
+            progress(step)
+
+    def truncate(self, fd: int, size: int) -> None:
+        os.ftruncate(fd, size)
+
+    def allocate(self, fd: int, size: int) -> None:
+        """Reserve blocks for `size` bytes: a later store through a map can then not find the disk full."""
+        os.posix_fallocate(fd, 0, size)
+
+    def map(self, fd: int, size: int, *, write: bool = False, private: bool = False) -> mmap.mmap:
+        """Map the first `size` bytes: read-only, shared for writing, or as a private copy on write."""
+        if private:
+            return mmap.mmap(fd, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        return mmap.mmap(fd, size, prot=mmap.PROT_READ | (mmap.PROT_WRITE if write else 0))
+
+    def size(self, fd: int) -> int:
+        return os.fstat(fd).st_size
+
+    def allocated(self, path: Path) -> int:
+        """Bytes of disk the file takes, as `du` counts them; 0 where it has just vanished."""
+        try:
+            return path.stat(follow_symlinks=False).st_blocks * 512
+        except FileNotFoundError:
+            return 0
+
+    def stat(self, path: Path) -> Attributes:
+        return path.stat()
+
+    def names(self, path: Path) -> list[str]:
+        return sorted(entry.name for entry in path.iterdir())
+
+    def make_directory(self, path: Path, mode: int) -> None:
+        """Make a directory and its missing parents; as root, for the owner of the nearest existing parent."""
+        parent = next(p for p in path.parents if p.exists())
+        path.mkdir(mode=mode, parents=True)
+        path.chmod(mode)
+        if os.geteuid() == 0:
+            owner = parent.stat()
+            if owner.st_uid != 0:
+                for made in (path, *path.parents[: len(path.parts) - len(parent.parts) - 1]):
+                    os.chown(made, owner.st_uid, owner.st_gid)
+
+    def rename(self, source: Path, target: Path) -> None:
+        source.rename(target)
+
+    def link(self, source: Path, target: Path) -> None:
+        target.hardlink_to(source)
+
+    def unlink(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+
+    def sync_directory(self, path: Path) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def can_write(self, path: Path) -> bool:
+        return os.access(path, os.W_OK | os.X_OK, effective_ids=True)
+
+    def user(self) -> int:
+        """The effective user id."""
+        return os.geteuid()
+
+    def groups(self) -> set[int]:
+        return {os.getegid(), *os.getgroups()}
+
+    def process(self) -> int:
+        return os.getpid()
+
+    def boot_id(self) -> int:
+        """A number that changes with every boot of the machine, 128 bits."""
+        return int(Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", ""), 16)
+
+    def random_u32(self) -> int:
+        return int.from_bytes(os.urandom(4), "little")
+
+    def file_system(self, path: Path) -> str:
+        """The type of the file system `path` is on, for example "ext4"; "" where it cannot be told."""
+        try:
+            mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+        except OSError:
+            return ""
+        device = path.stat().st_dev
+        wanted = f"{os.major(device)}:{os.minor(device)}"
+        for line in mounts:
+            left, _, right = line.partition(" - ")
+            if left.split()[2] == wanted:
+                return right.split()[0]
+        return ""

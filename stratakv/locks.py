@@ -1,0 +1,45 @@
+"""The three locks of a store, all `flock`: the kernel frees them when their holder dies.
+
+attach.lock       shared by every process that has the store open; exclusive while one prepares it alone
+writer.lock       held for the microseconds of a commit
+maintenance.lock  held by the one process that compacts
+
+`fcntl` locks would be lost whenever any other descriptor of the file is closed; `flock` locks belong to
+the open file, which a forked child shares with its parent: so a child must reopen them (`reopen`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+
+from stratakv.directory import Directory
+
+EXCLUSIVE, SHARED, UNLOCK, NO_WAIT = fcntl.LOCK_EX, fcntl.LOCK_SH, fcntl.LOCK_UN, fcntl.LOCK_NB
+
+
+class FileLock:
+    """One lock file, open."""
+
+    def __init__(self, directory: Directory, name: str, *, write: bool) -> None:
+        self._files = directory.files
+        self.fd = directory.open(directory.path / name, write=write, create=write)
+
+    def exclusive(self) -> None:
+        self._files.flock(self.fd, EXCLUSIVE)
+
+    def shared(self) -> None:
+        self._files.flock(self.fd, SHARED)
+
+    def try_exclusive(self) -> bool:
+        """Take the lock alone if that is possible at once. A shared hold of our own is lost if it is not."""
+        try:
+            self._files.flock(self.fd, EXCLUSIVE | NO_WAIT)
+        except BlockingIOError:
+            return False
+        return True
+
+    def release(self) -> None:
+        self._files.flock(self.fd, UNLOCK)
+
+    def close(self) -> None:
+        self._files.close(self.fd)

@@ -1,0 +1,118 @@
+"""MANIFEST: which segments are the store, as one value; changed only by replacing it as a whole.
+
+The file is two lines: `stratakv-manifest 1 <XXH3-64 of the second line, 16 hex digits>`, then the
+manifest as JSON, segments newest first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from xxhash import xxh3_64_hexdigest
+
+from stratakv.directory import MANIFEST_NAME, OLD_MANIFEST_NAME, Directory
+from stratakv.errors import CorruptionError, DirectoryError
+
+_TITLE = "stratakv-manifest 1 "
+
+Generation = Literal["young", "main"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One sealed segment.
+
+    kind: "young" as writers left it, "main" as a compaction made it, in key order.
+    oldest, newest: the range of segment numbers whose records it holds.
+    size: bytes of its log. keys: keys in its index.
+    last_link: low half of the checksum of its last record.
+    synced: bytes of the log known to be on disk. poisoned: a sync of it failed.
+    """
+
+    number: int
+    kind: Generation
+    oldest: int
+    newest: int
+    size: int
+    keys: int
+    last_link: int
+    synced: int
+    poisoned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The store's structure at one moment; `segments` are the sealed ones, newest first."""
+
+    generation: int
+    active: int
+    next_number: int
+    floor: int = 0
+    segments: tuple[Entry, ...] = ()
+
+    def numbers(self) -> set[int]:
+        return {self.active, *(entry.number for entry in self.segments)}
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A change of structure: sealed segments to drop and to add, and what becomes active."""
+
+    drop: Collection[int] = ()
+    add: tuple[Entry, ...] = ()
+    active: int | None = None
+    floor: int | None = None
+    synced: dict[int, int] = field(default_factory=dict)  # segment number -> bytes now known to be on disk
+
+
+def apply(manifest: Manifest, edit: Edit, next_number: int) -> Manifest:
+    """Return the manifest that follows; pure."""
+    kept = (entry for entry in manifest.segments if entry.number not in edit.drop)
+    synced = (replace(e, synced=max(e.synced, edit.synced.get(e.number, 0))) for e in kept)
+    return Manifest(
+        generation=manifest.generation + 1,
+        active=manifest.active if edit.active is None else edit.active,
+        next_number=next_number,
+        floor=manifest.floor if edit.floor is None else edit.floor,
+        segments=tuple(sorted((*synced, *edit.add), key=lambda entry: -entry.newest)),
+    )
+
+
+def encode(manifest: Manifest) -> bytes:
+    body = json.dumps(asdict(manifest), separators=(",", ":"))
+    return f"{_TITLE}{xxh3_64_hexdigest(body.encode())}\n{body}\n".encode()
+
+
+def decode(data: bytes) -> Manifest:
+    """Return the manifest in `data`; raises ValueError with the reason where it is not sound."""
+    title, _, body = data.decode("ascii", "replace").partition("\n")
+    body = body.removesuffix("\n")
+    if not title.startswith(_TITLE):
+        raise ValueError("the first line is not that of a manifest")
+    if title.removeprefix(_TITLE) != xxh3_64_hexdigest(body.encode()):
+        raise ValueError("the checksum does not hold")
+    fields: dict[str, Any] = json.loads(body)
+    fields["segments"] = tuple(Entry(**entry) for entry in fields["segments"])
+    return Manifest(**fields)
+
+
+def load(directory: Directory) -> Manifest:
+    """Read the manifest; raises CorruptionError for a damaged or a missing one."""
+    path = directory.path / MANIFEST_NAME
+    try:
+        return decode(directory.files.read_all(path))
+    except FileNotFoundError:
+        raise CorruptionError(path, 0, "the file is missing") from None
+    except (ValueError, TypeError, KeyError) as reason:
+        raise CorruptionError(path, 0, str(reason)) from None
+    except OSError as cause:
+        raise DirectoryError(f"{path} cannot be read: {cause.strerror}") from cause
+
+
+def install(directory: Directory, manifest: Manifest) -> None:
+    """Make `manifest` the durable truth; the one it replaces stays beside it."""
+    directory.keep(MANIFEST_NAME, OLD_MANIFEST_NAME)
+    directory.replace(MANIFEST_NAME, encode(manifest))

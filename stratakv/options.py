@@ -1,0 +1,100 @@
+"""The options of `stratakv.open`, checked once, when the store is opened."""
+
+from __future__ import annotations
+
+import difflib
+import enum
+from dataclasses import dataclass, fields
+from typing import Any
+
+from stratakv.errors import OptionError
+
+MAX_KEY_BYTES = 0xFFFF
+MAX_VALUE_BYTES = 0xFFFF_FFFF
+
+
+class Durability(enum.StrEnum):
+    """What a power cut may cost; the end of any process costs nothing at every level."""
+
+    ALWAYS = "always"  # acknowledged means on disk
+    INTERVAL = "interval"  # at most the last `sync_interval` seconds
+    OS = "os"  # whatever the kernel had not yet written by itself
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a store is opened.
+
+    durability: "always", "interval" or "os", see `Durability`.
+    read_only: refuse writes through this handle.
+    mode: permissions of the directory; files get the same without the execute bits.
+    max_value_bytes: the largest value accepted, in bytes, up to 4 GiB less one byte.
+    segment_bytes: size at which a log is sealed and the next one is started, in bytes.
+    sync_interval: seconds between two syncs at the level "interval".
+    create: make the directory and the store where there is none.
+    """
+
+    durability: Durability = Durability.ALWAYS
+    read_only: bool = False
+    mode: int = 0o700
+    max_value_bytes: int = 256 * 2**20
+    segment_bytes: int = 64 * 2**20
+    sync_interval: float = 1.0
+    create: bool = True
+
+    @classmethod
+    def parse(cls, given: dict[str, Any]) -> Options:
+        """Check `given` and return the options; raises OptionError, which names the nearest valid name."""
+        names = [field.name for field in fields(cls)]
+        for name in given:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+                hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(names)}"
+                raise OptionError(f"unknown option {name!r}: {hint}")
+        for name, value in given.items():
+            _CHECKS[name](name, value)
+        return cls(**{**given, "durability": Durability(given.get("durability", Durability.ALWAYS))})
+
+
+def _durability(name: str, value: object) -> None:
+    if value not in list(Durability):
+        raise OptionError(
+            f"{name} must be one of {', '.join(map(repr, map(str, Durability)))}, not {value!r}"
+        )
+
+
+def _flag(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise OptionError(f"{name} must be True or False, not {value!r}")
+
+
+def _mode(name: str, value: object) -> None:
+    if not isinstance(value, int) or value & ~0o770 or value & 0o700 != 0o700:
+        shown = oct(value) if isinstance(value, int) else repr(value)
+        raise OptionError(
+            f"{name} must be 0o700, or 0o770 to share the store with the directory's group, not {shown}"
+        )
+
+
+def _bytes(least: int, most: int) -> Any:
+    def check(name: str, value: object) -> None:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise OptionError(f"{name} must be a number of bytes from {least:,} to {most:,}, not {value!r}")
+
+    return check
+
+
+def _seconds(name: str, value: object) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0.001 <= value <= 86_400:
+        raise OptionError(f"{name} must be a number of seconds from 0.001 to 86,400, not {value!r}")
+
+
+_CHECKS = {
+    "durability": _durability,
+    "read_only": _flag,
+    "mode": _mode,
+    "max_value_bytes": _bytes(1, MAX_VALUE_BYTES),
+    "segment_bytes": _bytes(4096, 2**36),
+    "sync_interval": _seconds,
+    "create": _flag,
+}

@@ -1,0 +1,248 @@
+"""Reading without a lock: take the view of now, ask it newest segment first, believe only checksums."""
+
+from __future__ import annotations
+
+import logging
+import struct
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, TypeVar, overload
+
+from xxhash import xxh3_64_intdigest
+
+from stratakv.bloom import PATTERN_BITS, PATTERN_MASK, PATTERNS
+from stratakv.control import OFFSET_MASK, POSITION_BITS, W_GENERATION, W_INDEXED, W_TIP, Counter
+from stratakv.errors import CorruptionError, InvalidKeyError
+from stratakv.index import hash_key
+from stratakv.options import MAX_KEY_BYTES
+from stratakv.record import COMMIT, HEADER_BYTES, PUT, TOMBSTONE, unpack_header
+from stratakv.segment import Segment
+from stratakv.structure import Structure
+from stratakv.view import View
+
+log = logging.getLogger("stratakv")
+
+T = TypeVar("T")
+_HITS, _MISSES, _DAMAGE = int(Counter.HITS), int(Counter.MISSES), int(Counter.DAMAGE)
+_TRIES = 16
+
+
+class Found(NamedTuple):
+    """A sound record as a lookup found it."""
+
+    segment: Segment
+    place: int  # of its slot
+    offset: int
+    value_offset: int
+    end: int
+    kind: int
+    expiry: int
+
+    def live(self, now: int) -> bool:
+        return self.kind != TOMBSTONE and (not self.expiry or self.expiry > now)
+
+    def value(self) -> bytes:
+        return self.segment.log[self.value_offset : self.end]
+
+
+def check_key(key: bytes) -> None:
+    """Raise InvalidKeyError unless `key` is bytes of 1 to 65,535 bytes."""
+    if not isinstance(key, bytes):
+        raise InvalidKeyError(f"a key must be bytes, not {type(key).__name__}; encode text yourself")
+    if not 1 <= len(key) <= MAX_KEY_BYTES:
+        raise InvalidKeyError(
+            f"a key must have 1 to {MAX_KEY_BYTES:,} bytes, not {len(key):,}; hash long ones"
+        )
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch, as expiries are stored."""
+    return int(time.time() * 1000)
+
+
+def lookup(segment: Segment, key: bytes, first: int) -> Found | None:
+    """Return the record of `key` in one segment, asking only the slots; CorruptionError for a damaged one.
+
+    first: the first half of the key's hash.
+    """
+    slots, size = segment.slots, segment.slot_count
+    place = first % size
+    tag = first >> POSITION_BITS << POSITION_BITS
+    while slot := slots[place]:
+        slot ^= tag
+        if slot <= OFFSET_MASK:
+            record = segment.sound(slot - 1)
+            if record.key == key:
+                value = record.value_offset
+                return Found(segment, place, record.offset, value, record.end, record.kind, record.expiry)
+        place += 1
+        if place == size:
+            place = 0
+    return None
+
+
+class Reader:
+    """The lookups of one process."""
+
+    def __init__(self, structure: Structure) -> None:
+        self._structure = structure
+        self._control = structure.control
+        self._words = structure.control.words
+
+    @overload
+    def get(self, key: bytes) -> bytes | None: ...
+    @overload
+    def get(self, key: bytes, default: T) -> bytes | T: ...
+    def get(self, key: bytes, default: Any = None) -> Any:
+        """See `DB.get`. Written out in one function: every call would cost 3 % of a hit."""
+        if key.__class__ is not bytes:
+            check_key(key)
+        view = self._structure.view
+        if self._words[W_GENERATION] != view.generation:
+            view = self._structure.refresh()
+        first, second = hash_key(key)
+        pattern = PATTERNS[second & PATTERN_MASK]
+        second >>= PATTERN_BITS
+        for words, count, segment in view.rows:
+            if words[second % count] & pattern != pattern:
+                continue
+            slots, size = segment.slots, segment.slot_count
+            place = first % size
+            tag = first >> POSITION_BITS << POSITION_BITS
+            while slot := slots[place]:
+                slot ^= tag
+                if slot <= OFFSET_MASK:
+                    offset = slot - 1
+                    data = segment.view
+                    try:
+                        checksum, _, value_bytes, key_bytes, kind, _, expiry = unpack_header(data, offset)
+                    except struct.error:  # beyond the end of the log
+                        return self._damaged(segment, offset, default)
+                    value = offset + HEADER_BYTES + key_bytes
+                    end = value + value_bytes
+                    mapped = segment.log
+                    if mapped[offset + HEADER_BYTES : value] == key:
+                        if xxh3_64_intdigest(data[offset + 12 : end]) != checksum:
+                            return self._damaged(segment, offset, default)
+                        row = self._control.row
+                        if kind & ~COMMIT == TOMBSTONE or (expiry and expiry <= time.time() * 1000):
+                            row[_MISSES] += 1
+                            return default
+                        row[_HITS] += 1
+                        if not segment.hot[place]:
+                            segment.hot[place] = 1
+                        return mapped[value:end]
+                    if segment.record_at(offset) is None:
+                        return self._damaged(segment, offset, default)
+                place += 1
+                if place == size:
+                    place = 0
+        if not 1 <= len(key) <= MAX_KEY_BYTES:
+            check_key(key)
+        self._control.row[_MISSES] += 1
+        return default
+
+    def find(self, view: View, key: bytes) -> Found | None:
+        """Return the newest record of `key`, live or not; None where there is none or it is damaged."""
+        check_key(key)
+        first, second = hash_key(key)
+        pattern = PATTERNS[second & PATTERN_MASK]
+        for words, count, segment in view.rows:
+            if words[(second >> PATTERN_BITS) % count] & pattern == pattern:
+                try:
+                    found = lookup(segment, key, first)
+                except CorruptionError as damage:
+                    self._damaged(segment, damage.offset, None)
+                    return None
+                if found:
+                    return found
+        return None
+
+    def find_live(self, view: View, key: bytes) -> Found | None:
+        """Return the live record of `key` in `view`, or None."""
+        found = self.find(view, key)
+        return found if found and found.live(now_ms()) else None
+
+    def contains(self, key: bytes) -> bool:
+        return self.find_live(self._structure.current(), key) is not None
+
+    def expiry(self, key: bytes) -> int | None:
+        """Return when a live `key` expires, in ms since the epoch, 0 for never; None: no such key."""
+        found = self.find_live(self._structure.current(), key)
+        return found.expiry if found else None
+
+    def get_many(self, keys: Iterable[bytes], exclusive: AbstractContextManager[Any]) -> dict[bytes, bytes]:
+        """See `DB.get_many`. `exclusive` holds writers off; it is entered only where they never pause."""
+        wanted = list(keys)
+        for _ in range(_TRIES):
+            found = self._get_many(wanted)
+            if found is not None:
+                return found
+        with exclusive:
+            found = self._get_many(wanted)
+        return found if found is not None else {}
+
+    def _get_many(self, keys: list[bytes]) -> dict[bytes, bytes] | None:
+        """Return the live values of one moment, or None where a commit came between.
+
+        The moment is that of the tip read first: everything below it is in the slots, and a lookup that
+        hits a record beyond it shows that one of these very keys has been written since.
+        """
+        words = self._words
+        view = self._structure.current()
+        tip = words[W_TIP]
+        if words[W_INDEXED] != tip or tip >> POSITION_BITS != view.active.number:
+            return None
+        tip &= OFFSET_MASK
+        active, now = view.active, now_ms()
+        result = {}
+        hits = 0
+        for key in keys:
+            found = self.find(view, key)
+            if found is None:
+                continue
+            if found.segment is active and found.offset >= tip:
+                return None
+            if found.live(now):
+                hits += 1
+                found.segment.hot[found.place] = 1
+                result[key] = found.value()
+        row = self._control.row
+        row[_HITS] += hits
+        row[_MISSES] += len(keys) - hits
+        return result
+
+    def keys(self, prefix: bytes) -> Iterator[bytes]:
+        """Yield each live key that begins with `prefix` once, in the order of their segments, oldest first.
+
+        A record counts where it is its key's newest. A key written again while we walk has its newest
+        record beyond where the walk will end, so it is yielded at the first of its records.
+        """
+        view = self._structure.current()
+        end = self._words[W_TIP] & OFFSET_MASK
+        now = now_ms()
+        rewritten: set[bytes] = set()
+        for segment in reversed(tuple(view.segments())):
+            for record in segment.records(end if segment is view.active else None):
+                if record.kind != PUT or not record.key.startswith(prefix):
+                    continue
+                newest = self.find(view, record.key)
+                if newest is None or not newest.live(now):
+                    continue
+                if newest.segment is view.active and newest.offset >= end:
+                    if record.key in rewritten:
+                        continue
+                    rewritten.add(record.key)
+                elif newest.segment is not segment or newest.offset != record.offset:
+                    continue
+                yield record.key
+
+    def _damaged(self, segment: Segment, offset: int, default: Any) -> Any:
+        """Count and report a record that cannot be believed; the lookup ends, older versions stay hidden."""
+        self._control.row[_DAMAGE] += 1
+        self._control.row[_MISSES] += 1
+        log.error(
+            "%06d.log: the record at byte %d is damaged; its key reads as missing", segment.number, offset
+        )
+        return default

@@ -1,0 +1,121 @@
+"""One record: bytes in, values out.
+
+    offset  size  field
+         0     8  checksum   XXH3-64 of everything from byte 12 to the end of the record
+         8     4  link       low 32 bits of the checksum of the record before it in the same log
+        12     4  length of the value
+        16     2  length of the key, 1 to 65,535 (0 only in an END record)
+        18     1  kind       see `Kind`; bit 7 set on the last record of a commit
+        19     1  flags      0; reserved
+        20     8  expiry     milliseconds since the epoch, 0 = never
+        28        key, then value
+
+All integers are little-endian. A record is sound when its checksum holds. It belongs at its place in the
+log when its link is that of the record before it, too: the tail that a dead writer left behind can then
+never be taken for a continuation. The link stands outside the checksum, so that records can be encoded
+before the writer lock is taken and moved by a merge without being hashed again.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import struct
+from collections.abc import Iterator
+from mmap import mmap
+from typing import NamedTuple
+
+from xxhash import xxh3_64_intdigest
+
+HEADER_BYTES = 28
+PREFIX_BYTES = 12  # checksum and link, which stand outside the checksum
+LINK_MASK = 0xFFFF_FFFF
+COMMIT = 0x80
+
+unpack_header = struct.Struct("<QIIHBBQ").unpack_from
+_BODY = struct.Struct("<IHBBQ")
+pack_prefix = struct.Struct("<QI").pack
+
+
+class Kind(enum.IntEnum):  # on disk: add at the end, never renumber
+    PUT = 1
+    TOMBSTONE = 2
+    END = 3  # the last record of a compacted log: without it the log is an unfinished one
+
+
+# Plain integers: comparing with a member of an IntEnum costs 30 ns more.
+PUT, TOMBSTONE, END = int(Kind.PUT), int(Kind.TOMBSTONE), int(Kind.END)
+
+
+class Record(NamedTuple):
+    """Where a record lies in its log, and what its header says."""
+
+    offset: int
+    end: int
+    checksum: int
+    link: int
+    kind: int  # without the commit bit
+    commit: bool
+    key: bytes
+    value_length: int
+    expiry: int
+
+    @property
+    def value_offset(self) -> int:
+        return self.end - self.value_length
+
+
+def encode(kind: int, key: bytes, value: bytes | bytearray | memoryview, expiry: int) -> bytes:
+    """Return the body of a record: all of it but checksum and link. `kind` carries the commit bit."""
+    return b"".join((_BODY.pack(len(value), len(key), kind, 0, expiry), key, value))
+
+
+def checksum_of(body: bytes) -> int:
+    return xxh3_64_intdigest(body)
+
+
+def frame(body: bytes, checksum: int, link: int) -> bytes:
+    """Return the whole record that follows the one whose checksum ended in `link`."""
+    return pack_prefix(checksum, link) + body
+
+
+def decode(log: mmap, view: memoryview, offset: int, end: int) -> Record | None:
+    """Return the sound record at `offset` of a log of `end` bytes, or None.
+
+    log, view: the mapped log and a byte view of the same map.
+    """
+    if offset + HEADER_BYTES > end:
+        return None
+    checksum, link, value_length, key_length, kind, _flags, expiry = unpack_header(view, offset)
+    key_offset = offset + HEADER_BYTES
+    stop = key_offset + key_length + value_length
+    if stop > end or xxh3_64_intdigest(view[offset + PREFIX_BYTES : stop]) != checksum:
+        return None
+    key = log[key_offset : key_offset + key_length]
+    return Record(offset, stop, checksum, link, kind & ~COMMIT, kind >= COMMIT, key, value_length, expiry)
+
+
+# What stands at bytes 18 and 19 of any record: a kind, and flags of 0.
+_KIND_AND_FLAGS = re.compile(rb"[\x01-\x03\x81-\x83]\x00")
+_KIND_OFFSET = 18
+
+
+def search(log: mmap, view: memoryview, offset: int, end: int) -> Iterator[Record]:
+    """Yield every sound record between `offset` and `end`, whatever damage lies between them."""
+    while offset < end:
+        found = decode(log, view, offset, end)
+        if found:
+            yield found
+            offset = found.end
+        else:
+            candidate = _KIND_AND_FLAGS.search(log, offset + _KIND_OFFSET + 1, end)
+            if candidate is None:
+                return
+            offset = candidate.start() - _KIND_OFFSET
+
+
+def walk(log: mmap, view: memoryview, offset: int, link: int, end: int) -> Iterator[Record]:
+    """Yield the records from `offset` on, until the first that is not sound or not linked to the last."""
+    while (record := decode(log, view, offset, end)) and record.link == link:
+        yield record
+        offset, link = record.end, record.checksum & LINK_MASK

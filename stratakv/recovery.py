@@ -1,0 +1,332 @@
+"""Bringing a store back from its logs: after a reboot by itself, and whenever asked by `recover`.
+
+What survives is a prefix of what was acknowledged. Segments are gone through oldest first. At the first
+place where the chain of sound records breaks, a young log is cut behind its last whole commit, and all
+younger segments go. A break before a position that was on disk is damage rather than a torn tail; the
+mode decides:
+
+    point-in-time   cut there all the same, and say what was lost
+    strict          change nothing, raise CorruptionError
+    salvage         keep every sound record, whatever lies before it
+
+A compacted log has no order of time to cut by: of it, every sound record is kept in either mode but
+`strict`. Indexes and CONTROL are always made anew.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from stratakv import manifest, record
+from stratakv.control import W_STATE, W_SYNCED, State, open_control, position
+from stratakv.directory import MANIFEST_NAME, Directory
+from stratakv.errors import CorruptionError, OptionError, storage_error
+from stratakv.log import HEADER_BYTES, LogHeader
+from stratakv.manifest import Entry, Manifest
+from stratakv.record import Kind
+from stratakv.rewrite import LogWriter
+from stratakv.segment import Segment, create_active, open_log
+from stratakv.structure import young_keys
+
+Progress = Callable[[int, int], None]
+
+
+class Mode(enum.StrEnum):
+    """What to do about damage, see the module's text."""
+
+    POINT_IN_TIME = "point-in-time"
+    STRICT = "strict"
+    SALVAGE = "salvage"
+
+
+def mode_of(name: str) -> Mode:
+    try:
+        return Mode(name)
+    except ValueError:
+        raise OptionError(
+            f"mode must be one of {', '.join(map(repr, map(str, Mode)))}, not {name!r}"
+        ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing recovery met: in which file, at which byte, what, and how many bytes were given up for it."""
+
+    file: str
+    offset: int
+    what: str
+    lost_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryReport:
+    """What recovery kept and what it gave up.
+
+    manifest_rebuilt: the manifest was lost or damaged, and the logs' own headers took its place.
+    records: sound records kept, older versions included. damage: whether more than a torn tail was lost.
+    """
+
+    mode: str
+    manifest_rebuilt: bool
+    segments: int
+    records: int
+    damage: bool
+    findings: tuple[Finding, ...]
+
+
+@dataclass(slots=True)
+class _Scan:
+    """What one log was found to hold, as far as its chain is sound."""
+
+    segment: Segment
+    limit: int  # where the log should end
+    whole: int  # where its last whole commit ends
+    link: int  # what the chain is there
+    records: int
+    keys: int
+    last: int  # kind of the last sound record
+
+
+class Recovery:
+    """One run over a directory that nobody else has open."""
+
+    def __init__(
+        self, directory: Directory, segment_bytes: int, mode: Mode, progress: Progress | None = None
+    ) -> None:
+        self._directory = directory
+        self._files = directory.files
+        self._segment_bytes = segment_bytes
+        self._mode = mode
+        self._progress = progress
+        self._findings: list[Finding] = []
+        self._damage = False
+        self._records = 0
+        self._next = 1
+
+    def run(self, found: Manifest | None, *, trust: bool) -> RecoveryReport:
+        """Recover from the manifest `found`, or from the logs alone where there is none.
+
+        trust: leave alone what the manifest knows to be on disk, as after a mere reboot.
+        """
+        numbers = self._directory.numbers("log")
+        self._next = max([*numbers, found.next_number - 1 if found else 0]) + 1
+        expected = self._from_manifest(found) if found else self._from_headers(numbers)
+        kept = self._go_through(expected, trust)
+        self._install(found, kept)
+        return RecoveryReport(
+            mode=str(self._mode),
+            manifest_rebuilt=found is None,
+            segments=len(kept),
+            records=self._records,
+            damage=self._damage,
+            findings=tuple(self._findings),
+        )
+
+    def _note(self, number: int, offset: int, what: str, lost_bytes: int, *, damage: bool) -> None:
+        """Record a finding; in mode "strict", damage ends the run before anything is changed."""
+        path = self._directory.log_path(number)
+        if damage and self._mode is Mode.STRICT:
+            raise CorruptionError(path, offset, what)
+        self._damage |= damage
+        self._findings.append(Finding(path.name, offset, what, lost_bytes))
+
+    # -- which logs there should be ----------------------------------------------------------------------
+
+    def _from_manifest(self, found: Manifest) -> list[Entry]:
+        """Return the manifest's segments, oldest first, with the active one as the last."""
+        active = Entry(found.active, "young", found.active, found.active, 0, 0, 0, 0)
+        return [*reversed(found.segments), active]
+
+    def _from_headers(self, numbers: list[int]) -> list[Entry]:
+        """Tell the segments from the logs' own headers, oldest first."""
+        self._damage = True
+        self._findings.append(Finding(MANIFEST_NAME, 0, "lost or damaged; rebuilt from the logs", 0))
+        headers = []
+        for number in numbers:
+            try:
+                headers.append(open_log(self._directory, number, None, write=False).header)
+            except CorruptionError as damage:
+                self._note(number, damage.offset, damage.reason, 0, damage=True)
+        floor = max((header.floor for header in headers), default=0)
+        merged = [h for h in headers if h.newest < h.number and self._is_whole(h)]
+        alive = [
+            header
+            for header in headers
+            if header.newest >= floor
+            and (header.newest == header.number or header in merged)
+            and not any(
+                m.oldest <= header.oldest and header.newest <= m.newest < m.number
+                for m in merged
+                if m.number > header.number
+            )
+        ]
+        return [
+            Entry(h.number, "main" if h in merged else "young", h.oldest, h.newest, 0, 0, 0, 0)
+            for h in sorted(alive, key=lambda header: header.newest)
+        ]
+
+    def _is_whole(self, header: LogHeader) -> bool:
+        """Whether a compacted log ends as a finished one does."""
+        return self._scan(Entry(header.number, "main", 0, 0, 0, 0, 0, 0)).last == Kind.END
+
+    # -- what is in them ---------------------------------------------------------------------------------
+
+    def _go_through(self, expected: list[Entry], trust: bool) -> list[Entry]:
+        """Return the entries to keep, oldest first, with their logs brought in order."""
+        kept: list[Entry] = []
+        done, total = 0, sum(entry.size for entry in expected)
+        cut = False
+        for entry in expected:
+            if cut:
+                self._note(
+                    entry.number, 0, "dropped: younger than the break before it", entry.size, damage=False
+                )
+            elif trust and 0 < entry.size == entry.synced:
+                kept.append(entry)
+            else:
+                mended, cut = self._mend(entry)
+                kept += [mended] if mended else []
+            done += entry.size
+            if self._progress:
+                self._progress(done, total)
+        return kept
+
+    def _mend(self, entry: Entry) -> tuple[Entry | None, bool]:
+        """Bring one log in order: return its entry, if any is left, and whether younger logs must go."""
+        breaks = self._mode is not Mode.SALVAGE and entry.kind == "young" and not entry.poisoned
+        try:
+            scan = self._scan(entry)
+        except (FileNotFoundError, CorruptionError) as problem:
+            reason = problem.reason if isinstance(problem, CorruptionError) else "the file is missing"
+            self._note(entry.number, 0, reason, entry.size, damage=entry.synced > 0)
+            return None, breaks
+        if not entry.size and not self._sound_beyond(scan):  # the active log, or one of unknown size
+            entry = replace(entry, size=scan.whole)
+        if scan.whole == entry.size:
+            self._cut(scan)
+            return self._entry(entry, scan), False
+        self._note(
+            entry.number,
+            scan.whole,
+            "the chain of sound records breaks",
+            scan.limit - scan.whole if breaks and entry.size else 0,
+            damage=scan.whole < entry.synced or entry.kind == "main",
+        )
+        if not breaks and not entry.poisoned:
+            return self._salvage(entry, scan), False
+        self._cut(scan)
+        return self._entry(entry, scan), breaks and entry.size > 0
+
+    def _scan(self, entry: Entry) -> _Scan:
+        """Walk a log as far as its chain is sound."""
+        segment = open_log(self._directory, entry.number, None, write=True)
+        limit = min(segment.end, entry.size or segment.end)
+        scan = _Scan(segment, limit, HEADER_BYTES, segment.header.first_link, 0, 0, 0)
+        keys: set[bytes] = set()
+        pending = 0
+        for found in record.walk(segment.log, segment.view, HEADER_BYTES, segment.header.first_link, limit):
+            pending += 1
+            keys.add(found.key)
+            scan.last = found.kind
+            if found.commit or entry.kind == "main":
+                scan.whole, scan.link = found.end, found.checksum & record.LINK_MASK
+                scan.records += pending
+                pending = 0
+        scan.keys = len(keys - {b""})
+        return scan
+
+    def _sound_beyond(self, scan: _Scan) -> bool:
+        """Whether salvage would find more than the walk did, in a log whose size nobody knows."""
+        if self._mode is not Mode.SALVAGE:
+            return False
+        return (
+            next(record.search(scan.segment.log, scan.segment.view, scan.whole, scan.limit), None) is not None
+        )
+
+    def _entry(self, entry: Entry, scan: _Scan) -> Entry | None:
+        """Return the entry of a log that now ends at its last whole commit; None where it holds nothing."""
+        self._records += scan.records
+        if scan.whole == HEADER_BYTES:
+            return None
+        size = scan.whole
+        return replace(entry, size=size, keys=scan.keys, last_link=scan.link, synced=size, poisoned=False)
+
+    def _cut(self, scan: _Scan) -> None:
+        """End a log behind its last whole commit, durably."""
+        segment = scan.segment
+        torn = segment.log[scan.whole : scan.limit].rstrip(b"\0")
+        if torn:
+            self._note(
+                segment.number, scan.whole, "cut behind the last whole commit", len(torn), damage=False
+            )
+        try:
+            self._files.truncate(segment.fd, scan.whole)
+            self._files.fdatasync(segment.fd)
+        except OSError as cause:
+            raise storage_error(segment.path, cause) from cause
+
+    def _salvage(self, entry: Entry, scan: _Scan) -> Entry | None:
+        """Write every sound record of a broken log to a new one that takes its place."""
+        segment = scan.segment
+        number, self._next = self._next, self._next + 1
+        header = LogHeader(number, entry.oldest, entry.newest, segment.header.floor, self._files.random_u32())
+        output = LogWriter(self._directory, header)
+        keys = set()
+        try:
+            for found in record.search(segment.log, segment.view, HEADER_BYTES, scan.limit):
+                if found.kind != Kind.END:
+                    output.move(segment, found)
+                    keys.add(found.key)
+            if entry.kind == "main":
+                output.end()
+            output.finish()
+        finally:
+            output.close()
+        self._records += output.keys
+        lost = max(0, (scan.limit if entry.size else scan.whole) - output.size)
+        self._note(entry.number, scan.whole, f"salvaged into {number:06d}.log", lost, damage=False)
+        return replace(
+            entry, number=number, size=output.size, keys=len(keys), last_link=output.link, synced=output.size
+        )
+
+    # -- the new beginning -------------------------------------------------------------------------------
+
+    def _install(self, found: Manifest | None, kept: list[Entry]) -> None:
+        """Start a new active segment, make the manifest durable, then remove what it does not name."""
+        directory = self._directory
+        floor = found.floor if found else min((entry.oldest for entry in kept), default=self._next)
+        first_link = self._files.random_u32()
+        header = LogHeader(self._next, self._next, self._next, floor, first_link)
+        create_active(directory, header, self._segment_bytes, young_keys(self._segment_bytes))
+        directory.sync()
+        following = Manifest(
+            generation=(found.generation if found else 0) + 1,
+            active=self._next,
+            next_number=self._next + 1,
+            floor=floor,
+            segments=tuple(reversed(kept)),
+        )
+        manifest.install(directory, following)
+        start_control(directory, following, first_link)
+        remove_orphans(directory, following)
+
+
+def start_control(directory: Directory, found: Manifest, first_link: int) -> None:
+    """Make CONTROL fit a manifest whose active segment is empty."""
+    control = open_control(directory, write=True)
+    control.start(directory.files.boot_id(), found.generation, found.next_number)
+    control.set_active(found.active, HEADER_BYTES, first_link, 0)
+    control.words[W_SYNCED] = position(found.active, 0)
+    control.words[W_STATE] = State.OPEN
+
+
+def remove_orphans(directory: Directory, found: Manifest) -> None:
+    """Remove the files of segments that the manifest does not name, and temporary ones."""
+    named = found.numbers()
+    for number in {*directory.numbers("log"), *directory.numbers("idx")} - named:
+        directory.remove(number)
+    for name in directory.files.names(directory.path):
+        if name.endswith(".tmp"):
+            directory.files.unlink(directory.path / name)

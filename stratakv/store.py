@@ -1,0 +1,167 @@
+"""One store in one process, wired together; every handle on the same directory shares it."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+from stratakv.attach import attach, seal_active
+from stratakv.commit import Exclusive
+from stratakv.control import open_control
+from stratakv.directory import Directory
+from stratakv.errors import OptionError, StrataKVError
+from stratakv.files import Files
+from stratakv.locks import FileLock
+from stratakv.options import Durability, Options
+from stratakv.reader import Reader
+from stratakv.structure import Structure
+from stratakv.sync import Syncer
+from stratakv.writer import Writer
+
+log = logging.getLogger("stratakv")
+
+
+class Store:
+    """The parts of one open store.
+
+    users: how many handles share it. maintenance_turn: lets one thread of the process compact at a time.
+    """
+
+    def __init__(self, directory: Directory, options: Options) -> None:
+        self.directory = directory
+        self.options = options
+        self.users = 0
+        self.identity: tuple[int, int, bool] = (0, 0, options.read_only)
+        self.write = directory.writable()
+        self._attach_lock = attach(directory, options)
+        self.control = open_control(directory, write=self.write)
+        if self.write:
+            self.control.claim_row()
+        self._writer_lock = FileLock(directory, "writer.lock", write=self.write)
+        self.maintenance_turn = threading.Lock()
+        self.structure = Structure(
+            directory,
+            self.control,
+            options.segment_bytes,
+            write=self.write,
+            reattach=self._reattach,
+        )
+        self.reader = Reader(self.structure)
+        self.exclusive = Exclusive(directory.files, self._writer_lock, self.control, self.structure)
+        self.syncer = Syncer(self.structure, self.exclusive, options.sync_interval)
+        self.writer = Writer(
+            self.structure, self.reader, self.exclusive, options.max_value_bytes, self._committed
+        )
+
+    def _committed(self, end: int) -> None:
+        if self.options.durability is Durability.ALWAYS:
+            self.syncer.reach(end)
+        elif self.options.durability is Durability.INTERVAL and self.syncer.thread is None:
+            self.syncer.start()
+
+    def forked(self) -> None:
+        """Leave the parent's locks to the parent; the next operation attaches this process for itself.
+
+        The descriptors must go now: an inherited one would keep a lock that its owner thinks is free.
+        """
+        self._attach_lock.close()
+        self._writer_lock.close()
+        self.maintenance_turn = threading.Lock()
+        self.structure.forked()
+        self.exclusive.forked()
+        self.syncer.reset()
+
+    def _reattach(self) -> None:
+        self._attach_lock = attach(self.directory, self.options)
+        self._writer_lock = FileLock(self.directory, "writer.lock", write=self.write)
+        self.exclusive.lock = self._writer_lock
+        if self.write:
+            self.control.claim_row()
+
+    def close(self) -> None:
+        """Let go of the directory; the last process to do so leaves the store sealed."""
+        try:
+            if self.options.durability is not Durability.OS and self.write:
+                self.syncer.everything()
+        finally:
+            self.syncer.stop()
+            if self.write:
+                self.control.leave_row()
+                if self._attach_lock.try_exclusive():
+                    seal_active(self.control, self.structure.current().active)
+            self._attach_lock.close()
+            self._writer_lock.close()
+
+
+# -- one store per process and directory ---------------------------------------------------------------
+
+_Identity = tuple[int, int, bool]
+
+_stores: dict[_Identity, Store] = {}
+_opening = threading.RLock()
+
+
+def acquire(path: str | os.PathLike[str], options: Options) -> Store:
+    """Return this process's store for `path`, opened by the first handle that asks for it."""
+    directory = Directory(Path(path).absolute(), Files(), options.mode)
+    with _opening:
+        directory.enter(create=options.create and not options.read_only)
+        found = directory.files.stat(directory.path)
+        identity = (found.st_dev, found.st_ino, options.read_only)
+        store = _stores.get(identity)
+        if store is None:
+            store = _stores[identity] = Store(directory, options)
+            store.identity = identity
+        elif replace(store.options, create=True) != replace(options, create=True):
+            raise OptionError(
+                f"{directory.path} is already open in this process with other options "
+                f"({store.options}); use the same ones, or close it first"
+            )
+        store.users += 1
+        return store
+
+
+def release(store: Store) -> None:
+    """Give a handle's share back; the last one closes the store."""
+    with _opening:
+        store.users -= 1
+        if not store.users:
+            del _stores[store.identity]
+            store.close()
+
+
+def _before_fork() -> None:
+    # No store may be half open in the child, which has none of the threads that could finish it.
+    _opening.acquire()
+
+
+def _after_fork_in_parent() -> None:
+    _opening.release()
+
+
+def _after_fork_in_child() -> None:
+    _opening.release()
+    for store in _stores.values():
+        store.forked()
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+)
+
+
+def _close_all() -> None:
+    """At the end of the process: sync what is not synced, and leave every store sealed."""
+    for store in list(_stores.values()):
+        try:
+            store.close()
+        except StrataKVError:
+            log.exception("%s could not be closed cleanly", store.directory.path)
+    _stores.clear()
+
+
+atexit.register(_close_all)

@@ -1,0 +1,108 @@
+"""Checking everything that can be checked, while others read and write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from stratakv import index, manifest
+from stratakv.control import OFFSET_MASK, W_TIP
+from stratakv.errors import CorruptionError, StrataKVError
+from stratakv.index import hash_key
+from stratakv.reader import lookup
+from stratakv.record import END
+from stratakv.segment import Segment
+from stratakv.structure import Structure
+
+Progress = Callable[[int, int], None]
+_STEP_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One thing that cannot be what was written: in which file, at which byte, and why."""
+
+    path: str
+    offset: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What was looked at, and what was found. Sizes in bytes."""
+
+    segments: int
+    records: int
+    log_bytes: int
+    damage: tuple[Damage, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.damage
+
+
+def verify(structure: Structure, progress: Progress | None) -> VerifyReport:
+    """Read every log and every index of the store and compare them with each other."""
+    damage: list[Damage] = []
+    try:
+        manifest.load(structure.directory)
+    except StrataKVError as problem:
+        damage.append(_damage(problem))
+    view = structure.current()
+    tip = structure.control.words[W_TIP] & OFFSET_MASK
+    ends = {segment: segment.end for segment in view.sealed} | {view.active: tip}
+    total, done, records = sum(ends.values()), 0, 0
+    for segment, end in ends.items():
+        damage += _check_index(segment)
+        try:
+            for offset in _check_log(segment, end, damage):
+                records += 1
+                if progress and records % 4096 == 0:
+                    progress(done + offset, total)
+        except CorruptionError as problem:
+            damage.append(_damage(problem))
+        done += end
+        if progress:
+            progress(done, total)
+    return VerifyReport(len(ends), records, total, tuple(damage))
+
+
+def _damage(problem: StrataKVError) -> Damage:
+    if isinstance(problem, CorruptionError):
+        return Damage(problem.path, problem.offset, problem.reason)
+    return Damage("MANIFEST", 0, str(problem))
+
+
+def _check_index(segment: Segment) -> Iterator[Damage]:
+    if segment.entry is not None and not index.is_sound(segment.arrays, segment.entry.size):
+        path = str(segment.path.with_suffix(".idx"))
+        yield Damage(path, 0, "the checksum of the index does not hold; reopening the store rebuilds it")
+
+
+def _check_log(segment: Segment, end: int, damage: list[Damage]) -> Iterator[int]:
+    """Yield the offset of each record of the log, and compare the index with the last one of each key."""
+    latest: dict[bytes, int] = {}
+    last_key = b""
+    main = segment.entry is not None and segment.entry.kind == "main"
+    for found in segment.records(end):
+        yield found.offset
+        if found.kind == END:
+            continue
+        if not main:
+            latest[found.key] = found.offset
+            continue
+        if found.key <= last_key:
+            damage.append(Damage(str(segment.path), found.offset, "the keys are not in order"))
+        last_key = found.key
+        damage += _check_slot(segment, found.key, found.offset)
+    for key, offset in latest.items():
+        damage += _check_slot(segment, key, offset)
+
+
+def _check_slot(segment: Segment, key: bytes, offset: int) -> Iterator[Damage]:
+    """The index must lead to this record, or, in a log still being written, to a later one."""
+    found = lookup(segment, key, hash_key(key)[0])
+    if found is None or found.offset < offset or (segment.entry is not None and found.offset != offset):
+        yield Damage(
+            str(segment.path.with_suffix(".idx")), 0, f"the record at byte {offset} is not found by it"
+        )

@@ -1,0 +1,244 @@
+"""The operations that write: each is checked and encoded first, then one commit under the writer lock."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeVar
+
+from stratakv import record
+from stratakv.commit import Exclusive, Write, commit
+from stratakv.errors import InvalidTTLError, InvalidValueError, KeyNotFoundError, TransactionError
+from stratakv.index import hash_key
+from stratakv.reader import Found, Reader, check_key, now_ms
+from stratakv.record import COMMIT, PUT, TOMBSTONE
+from stratakv.structure import Held, Structure
+
+T = TypeVar("T")
+Value = bytes | bytearray | memoryview
+# What a transaction will write: a value with its expiry, or None for a delete.
+Pending = tuple[Value, int] | None
+
+_LAST_EXPIRY = 2**63
+
+
+def expiry_of(ttl: float | None) -> int:
+    """Return when a `ttl` in seconds ends, in milliseconds since the epoch; 0 for None."""
+    if ttl is None:
+        return 0
+    if isinstance(ttl, bool) or not isinstance(ttl, int | float) or math.isnan(ttl) or ttl < 0:
+        raise InvalidTTLError(f"a ttl must be a number of seconds from 0 on, or None for ever, not {ttl!r}")
+    now = now_ms()
+    if ttl * 1000 >= _LAST_EXPIRY - now:
+        raise InvalidTTLError(f"a ttl of {ttl!r} seconds is too long to be stored; use None for ever")
+    return now + math.ceil(ttl * 1000)
+
+
+def add_to_number(value: bytes, delta: int) -> int:
+    """Return the decimal number in `value` plus `delta`; raises InvalidValueError where it is none."""
+    try:
+        return int(value) + delta
+    except ValueError:
+        raise InvalidValueError("incr needs a whole number in decimal digits; the value is none") from None
+
+
+class Writer:
+    """The writes of one process. `committed` is told the position behind each commit, the lock released."""
+
+    def __init__(
+        self,
+        structure: Structure,
+        reader: Reader,
+        exclusive: Exclusive,
+        max_value_bytes: int,
+        committed: Callable[[int], None],
+    ) -> None:
+        self._structure = structure
+        self._reader = reader
+        self._exclusive = exclusive
+        self._max_value_bytes = max_value_bytes
+        self._committed = committed
+
+    def check_value(self, value: Value) -> bytes | bytearray | memoryview:
+        """Return `value` as something that is as long as it says; raises InvalidValueError."""
+        if not isinstance(value, bytes | bytearray | memoryview):
+            raise InvalidValueError(
+                f"a value must be bytes-like, not {type(value).__name__}; encode it first"
+            )
+        if isinstance(value, memoryview):
+            value = value.tobytes()
+        if len(value) > self._max_value_bytes:
+            raise InvalidValueError(
+                f"a value of {len(value):,} bytes is larger than max_value_bytes, {self._max_value_bytes:,}"
+            )
+        return value
+
+    def _write(self, key: bytes, value: Value, expiry: int, kind: int = PUT | COMMIT) -> Write:
+        check_key(key)
+        body = record.encode(kind, key, self.check_value(value), expiry)
+        first, second = hash_key(key)
+        return Write(key, first, second, body, record.checksum_of(body))
+
+    def put(self, key: bytes, value: Value, ttl: float | None = None) -> None:
+        writes = (self._write(key, value, expiry_of(ttl)),)
+        with self._exclusive as held:
+            end = commit(self._structure, held, writes)
+        self._committed(end)
+
+    def put_many(self, mapping: Mapping[bytes, Value], ttl: float | None = None) -> None:
+        expiry = expiry_of(ttl)
+        self._commit_all({key: (self.check_value(value), expiry) for key, value in mapping.items()})
+
+    def add(self, key: bytes, value: Value, ttl: float | None = None) -> bool:
+        write = self._write(key, value, expiry_of(ttl))
+        return self._update(key, lambda found: (None, False) if found else (write, True))
+
+    def touch(self, key: bytes, ttl: float | None) -> bool:
+        expiry = expiry_of(ttl)
+
+        def again(found: Found | None) -> tuple[Write | None, bool]:
+            return (self._write(key, found.value(), expiry), True) if found else (None, False)
+
+        return self._update(key, again)
+
+    def incr(self, key: bytes, delta: int = 1) -> int:
+        def added(found: Found | None) -> tuple[Write, int]:
+            number = add_to_number(found.value() if found else b"0", delta)
+            return self._write(key, b"%d" % number, found.expiry if found else 0), number
+
+        return self._update(key, added)
+
+    def delete(self, key: bytes) -> bool:
+        write = self._write(key, b"", 0, TOMBSTONE | COMMIT)
+        return self._update(key, lambda found: (write, True) if found else (None, False))
+
+    def _update(self, key: bytes, decide: Callable[[Found | None], tuple[Write | None, T]]) -> T:
+        """Commit what `decide` makes of the key's live record, and return its verdict."""
+        check_key(key)
+        with self._exclusive as held:
+            write, verdict = decide(self._reader.find_live(held.view, key))
+            end = commit(self._structure, held, (write,)) if write else None
+        if end is not None:
+            self._committed(end)
+        return verdict
+
+    def delete_many(self, keys: Iterable[bytes]) -> int:
+        with self.transaction() as tx:
+            return sum([tx.delete(key) for key in set(keys)])
+
+    def delete_prefix(self, prefix: bytes) -> int:
+        with self.transaction() as tx:
+            return sum([tx.delete(key) for key in self._reader.keys(prefix)])
+
+    def clear(self) -> None:
+        with self._exclusive as held:
+            self._structure.clear(held)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        end = None
+        with self._exclusive as held:
+            tx = Transaction(self, self._reader, held)
+            try:
+                yield tx
+            finally:
+                tx.open = False
+            if tx.pending:
+                end = commit(self._structure, held, self._writes(tx.pending))
+        if end is not None:
+            self._committed(end)
+
+    def _commit_all(self, pending: Mapping[bytes, Pending]) -> None:
+        if not pending:
+            return
+        writes = self._writes(pending)
+        with self._exclusive as held:
+            end = commit(self._structure, held, writes)
+        self._committed(end)
+
+    def _writes(self, pending: Mapping[bytes, Pending]) -> list[Write]:
+        """Encode a batch; only its last record bears the commit bit."""
+        left = len(pending)
+        writes = []
+        for key, change in pending.items():
+            left -= 1
+            last = 0 if left else COMMIT
+            if change is None:
+                writes.append(self._write(key, b"", 0, TOMBSTONE | last))
+            else:
+                writes.append(self._write(key, *change, PUT | last))
+        return writes
+
+
+class Transaction:
+    """Reads and writes of one thread, with all other writers kept out; one atomic commit at the end.
+
+    Reads see the transaction's own writes. An exception that leaves the `with` block discards them all.
+    """
+
+    def __init__(self, writer: Writer, reader: Reader, held: Held) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._view = held.view
+        self.pending: dict[bytes, tuple[bytes, int] | None] = {}
+        self.open = True
+
+    def _find(self, key: bytes) -> tuple[bytes, int] | None:
+        """Return the value and the expiry of `key`, as this transaction sees it."""
+        if not self.open:
+            raise _ended()
+        if key in self.pending:
+            change = self.pending[key]
+            live = change and (not change[1] or change[1] > now_ms())
+            return change if live else None
+        found = self._reader.find_live(self._view, key)
+        return (found.value(), found.expiry) if found else None
+
+    def get(self, key: bytes, default: T | None = None) -> bytes | T | None:
+        """Return the value of `key`, or `default`."""
+        found = self._find(key)
+        return default if found is None else found[0]
+
+    def __contains__(self, key: bytes) -> bool:
+        return self._find(key) is not None
+
+    def ttl(self, key: bytes) -> float | None:
+        """Return the seconds `key` has left, None for ever; raises KeyNotFoundError."""
+        found = self._find(key)
+        if found is None:
+            raise KeyNotFoundError(key)
+        return seconds_left(found[1])
+
+    def put(self, key: bytes, value: Value, ttl: float | None = None) -> None:
+        """Set `key` to `value` for `ttl` seconds, None for ever."""
+        self._set(key, value, expiry_of(ttl))
+
+    def replace(self, key: bytes, value: Value) -> bool:
+        """Set `key` to `value` and leave its time to live as it is; False where there is no such key."""
+        found = self._find(key)
+        if found is not None:
+            self._set(key, value, found[1])
+        return found is not None
+
+    def delete(self, key: bytes) -> bool:
+        """Delete `key`; return whether it was there."""
+        there = key in self
+        if there:
+            self.pending[key] = None
+        return there
+
+    def _set(self, key: bytes, value: Value, expiry: int) -> None:
+        if not self.open:
+            raise _ended()
+        check_key(key)
+        self.pending[key] = (bytes(self._writer.check_value(value)), expiry)
+
+
+def _ended() -> TransactionError:
+    return TransactionError("the transaction has ended; open another")
+
+
+def seconds_left(expiry: int) -> float | None:
+    """Return the seconds until `expiry` in milliseconds since the epoch; None for 0, which is never."""
+    return max(0.0, expiry / 1000 - now_ms() / 1000) if expiry else None
