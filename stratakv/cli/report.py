@@ -2,58 +2,61 @@
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import click
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+from stratakv import BackupReport, CompactionReport, RecoveryReport, Stats, VerifyReport
+
+Report: TypeAlias = BackupReport | CompactionReport | RecoveryReport | Stats | VerifyReport
 
 _BINARY_UNITS = ("KiB", "MiB", "GiB", "TiB")
 
 
-def show(report: "DataclassInstance", style: str) -> None:
+def show(report: Report, style: str) -> None:
     """Write `report` to standard output; `style` is "text" or "json"."""
     fields = dataclasses.asdict(report)
-    if style == "json":
-        click.echo(json.dumps(fields, default=str))
-    else:
-        click.echo("\n".join(_lines(fields)))
+    if isinstance(report, VerifyReport):
+        fields = {"ok": report.ok, **fields}
+    click.echo(json.dumps(fields) if style == "json" else "\n".join(_lines(fields)))
 
 
-def _lines(fields: dict[str, Any], indent: str = "") -> list[str]:
-    width = max(map(len, fields), default=0)
+def _lines(fields: dict[str, Any]) -> list[str]:
+    """One line for each field, and behind a field that is a list its rows."""
+    width = max(map(len, fields))
     lines = []
     for name, value in fields.items():
-        label = f"{indent}{name.replace('_', ' '):<{width}}"
-        nested = _nested(value)
-        if nested:
-            lines.append(label.rstrip())
-            for part in nested:
-                lines += _lines(part, indent + "  ")
+        label = f"{_label(name):<{width}}  "
+        if isinstance(value, tuple) and value:
+            lines += [label.rstrip(), *_rows(value)]
         else:
-            lines.append(f"{label}  {_shown(name, value)}")
+            lines.append(label + _text(value) + (_binary_size(value) if name.endswith("bytes") else ""))
     return lines
 
 
-def _nested(value: Any) -> list[dict[str, Any]]:
-    parts = value if isinstance(value, list | tuple) else [value]
-    return [part for part in parts if isinstance(part, dict)]
+def _rows(parts: tuple[dict[str, Any], ...]) -> list[str]:
+    columns = [_column(name, [part[name] for part in parts]) for name in parts[0]]
+    return [("  " + "  ".join(cells)).rstrip() for cells in zip(*columns, strict=True)]
 
 
-def _shown(name: str, value: Any) -> str:
-    if value is None or value == () or value == []:
+def _column(name: str, values: list[Any]) -> list[str]:
+    cells = [_label(name), *map(_text, values)]
+    width = max(map(len, cells))
+    return [cell.rjust(width) if isinstance(values[0], int) else cell.ljust(width) for cell in cells]
+
+
+def _label(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _text(value: Any) -> str:
+    if value is None or value == ():
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
-        size = _binary_size(value) if name.endswith("bytes") else ""
-        return f"{value:,}{size}"
-    if isinstance(value, float):
-        return f"{value:,.3g}"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    return str(value)
+        return f"{value:,}"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _binary_size(size: float) -> str:

@@ -62,12 +62,13 @@ def compact(directory: Path, style: str) -> int:
 def recover(directory: Path, mode: str, style: str) -> int:
     """Rebuild a broken store from its logs.
 
-    Nobody may have it open. Exits with status 1 when records were lost.
+    Nobody may have it open. Exits with status 1 when something was damaged;
+    the report says what was lost.
     """
     with progress_bar("recover") as progress:
         done = stratakv.recover(directory, mode=mode, progress=progress)
     report.show(done, style)
-    return OK
+    return DAMAGED if done.damage else OK
 
 
 @click.command

@@ -30,6 +30,15 @@ def test_a_report_is_text_or_json(stratakv, store, name):
     assert labels == [field.replace("_", " ") for field in report]
 
 
+def test_text_has_units_and_tables(stratakv, store):
+    lines = stratakv("stats", store).stdout.decode().splitlines()
+    (size,) = [line for line in lines if line.startswith("disk bytes")]
+    assert re.fullmatch(r"disk bytes +[\d,]+ \([\d.]+ [KM]iB\)", size)
+    columns, row = (line.split() for line in lines[lines.index("segments") + 1 :])
+    assert columns[:3] == ["number", "kind", "keys"]
+    assert row[:3] == ["1", "active", "5"]
+
+
 def test_compact_keeps_what_is_there(stratakv, store):
     stratakv("put", store, "apple", "newer")
     assert stratakv("compact", store).returncode == 0
@@ -69,19 +78,29 @@ def flip_last_byte_of(path, record):
 
 
 def test_recover_rebuilds_what_is_derived(stratakv, store):
-    for path in [store / "CONTROL", *store.glob("MANIFEST*"), *store.glob("*.idx")]:
+    for path in [store / "CONTROL", *store.glob("*.idx")]:
         path.unlink()
     assert stratakv("recover", store).returncode == 0
     assert content(store) == CONTENT
 
 
-def test_recover_reports_lost_records_with_status_1(stratakv, store):
-    with engine.open(store) as db:
-        db.put(b"later", b"5")
-    (log,) = store.glob("*.log")
+def test_recover_rebuilds_a_lost_manifest_and_calls_it_damage(stratakv, store):
+    for path in store.glob("MANIFEST*"):
+        path.unlink()
+    recovered = stratakv("recover", store)
+    assert (recovered.returncode, recovered.stderr) == (1, b"")
+    assert b"MANIFEST" in recovered.stdout
+    assert content(store) == CONTENT
+
+
+def test_recover_salvages_what_is_around_damage(stratakv, store):
+    stratakv("compact", store)
+    (log,) = [log for log in store.glob("*.log") if b"banana2" in log.read_bytes()]
     flip_last_byte_of(log, b"banana2")
-    assert stratakv("recover", store, "--mode", "salvage").returncode == 1
-    assert content(store)[b"later"] == b"5"
+    recovered = stratakv("recover", store, "--mode", "salvage")
+    assert recovered.returncode == 1
+    assert log.name.encode() in recovered.stdout
+    assert content(store) == {key: value for key, value in CONTENT.items() if key != b"banana"}
 
 
 def test_recover_refuses_a_store_in_use(refused, store):
