@@ -57,15 +57,17 @@ class AsyncCalls(BaseCache):
     _writes_can_block: bool
 
     async def _read(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        if self._store.is_open:
+        if self._store.handle is not None:
             return call(*args, **kwargs)
         return await _in_thread(call, *args, **kwargs)
 
     async def _write(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        if self._store.is_open and not self._writes_can_block:
+        if self._store.handle is not None and not self._writes_can_block:
             try:
                 return call(*args, **kwargs)
-            except SynchronousOnlyOperation:  # pickling a lazy queryset asks the database; nothing was written yet
+            except (
+                SynchronousOnlyOperation
+            ):  # pickling a lazy queryset: nothing was written yet
                 pass
         return await _in_thread(call, *args, **kwargs)
 

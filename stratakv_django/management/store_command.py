@@ -58,7 +58,7 @@ class StoreCommand(BaseCommand):
 
     def open(self, cache: conf.CacheSettings) -> stratakv.DB:
         """Open the store with the options the site gives it."""
-        return handles.store(cache.path, cache.engine).db
+        return handles.store(cache.path, cache.engine).open()
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Progress | None]:

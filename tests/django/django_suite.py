@@ -2,8 +2,8 @@
 
     python -m tests.django.django_suite DIR WORK NAME...
 
-DIR is the `tests` directory of Django's source package, WORK an empty directory for the stores, and each NAME one of
-NAMES. Prints a JSON object: for each NAME the tests that it has, and those that ran, failed and were skipped.
+DIR is the `tests` directory of Django's source package, WORK an empty directory for the stores, each NAME one
+of NAMES. Prints a JSON object: for each NAME the tests that it has, and those that ran, failed, were skipped.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from stratakv_django.cache import StrataKVCache
 DUMMY = "asserts that the dummy cache keeps nothing"
 TRANSACTION = "the async call evaluates a queryset in a thread that cannot see the transaction of the test"
 
-# Django's contract of all backends; the same through the async methods; the async tests; and classes that configure
-# caches but are about no backend.
+# Django's contract of all backends, the same through the async methods, the async tests, and classes that
+# configure caches but are about no backend.
 CONTRACT, CONTRACT_ASYNC, ASYNC = "BaseCacheTests", "BaseCacheTests through a*", "AsyncDummyCacheTests"
 ABOUT_NO_BACKEND = (
     "CacheUtils",
@@ -115,7 +115,7 @@ def configure() -> None:
 
 
 def build(name: str, tests: ModuleType, tests_async: ModuleType, work: Path) -> type[unittest.TestCase]:
-    """Return the class to run for `name`, one of NAMES, with this backend in every alias that it configures."""
+    """Return the class to run for `name`, one of NAMES, with this backend in every alias it configures."""
     if name == CONTRACT:
         return _every_alias(tests, work / "sync", StrataKVCache, "interval")
     if name == CONTRACT_ASYNC:

@@ -1,4 +1,4 @@
-"""Django's own cache tests, from its source package, pass with StrataKV in every alias that they configure."""
+"""Django's own cache tests, from its source package, pass with StrataKV in every alias they configure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +51,7 @@ def _extract(package: Path, into: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def report(django_tests: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+def report(django_tests: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What became of each of Django's tests; most of them sleep, so three processes share them."""
     suite = [sys.executable, "-m", "tests.django.django_suite", str(django_tests)]
     shares = ([CONTRACT], [CONTRACT_ASYNC], [ASYNC, *ABOUT_NO_BACKEND])
@@ -71,7 +70,7 @@ def report(django_tests: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         output, errors = process.communicate(timeout=RUN_SECONDS)
         assert process.returncode == 0, errors
         merged |= json.loads(output)
-    yield merged
+    return merged
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,188 @@
+"""The `a*` methods do not block the event loop, and do without threads wherever they can."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections.abc import Callable
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from django.core.cache.backends.base import BaseCache
+from django.utils.asyncio import async_unsafe
+
+import stratakv
+from stratakv_django import async_calls
+from stratakv_django.cache import StrataKVCache
+from tests.django.conftest import MakeCache
+
+request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id")
+
+# Each asynchronous call on a cache that holds "key": 1.
+READS = [("aget", "key"), ("ahas_key", "key"), ("aget_many", ["key"])]
+WRITES = [
+    ("aset", "key", 2),
+    ("aadd", "key", 2),
+    ("atouch", "key"),
+    ("adelete", "key"),
+    ("aset_many", {"a": 1}),
+    ("adelete_many", ["key"]),
+    ("aincr", "key"),
+    ("adecr", "key"),
+    ("aincr_version", "key"),
+    ("adecr_version", "key"),
+]
+
+
+class Lazy:
+    """Asks the database when it is pickled, as a queryset does."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, (async_unsafe(lambda: "rows")(),)
+
+
+def threads_of(cache: StrataKVCache, call: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> set[bool]:
+    """Make an asynchronous call; tell for each use of the engine if it was on the event loop's thread."""
+    seen = set()
+    engine = cache._db
+    loop_thread = threading.get_ident()
+
+    class Watched:
+        def __getattr__(self, name: str) -> Any:
+            seen.add(threading.get_ident() == loop_thread)
+            return getattr(engine, name)
+
+        def __contains__(self, key: bytes) -> bool:
+            seen.add(threading.get_ident() == loop_thread)
+            return key in engine
+
+    monkeypatch.setattr(cache._store, "handle", Watched())
+    name, *args = call
+    asyncio.run(getattr(cache, name)(*args))
+    return seen
+
+
+def test_every_asynchronous_method_is_our_own() -> None:
+    twins = [name for name in vars(BaseCache) if name.startswith("a") and name[1:] in vars(BaseCache)]
+    assert len(twins) >= 16
+    assert [name for name in twins if getattr(StrataKVCache, name) is getattr(BaseCache, name)] == []
+
+
+@pytest.mark.parametrize("call", READS + WRITES, ids=lambda call: call[0])
+def test_what_cannot_block_runs_inline(
+    cache: StrataKVCache, call: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.set("key", 1)
+    assert threads_of(cache, call, monkeypatch) == {True}
+
+
+@pytest.mark.parametrize("call", [*WRITES, ("aclear",)], ids=lambda call: call[0])
+@pytest.mark.parametrize("options", [{"durability": "always"}, {"MAX_ENTRIES": 100}], ids=str)
+def test_writes_that_can_block_run_in_a_thread(
+    make_cache: MakeCache, options: dict[str, Any], call: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = make_cache(OPTIONS=options)
+    cache.set("key", 1)
+    assert threads_of(cache, call, monkeypatch) == {False}
+
+
+@pytest.mark.parametrize("call", READS, ids=lambda call: call[0])
+def test_reads_run_inline_whatever_the_durability(
+    make_cache: MakeCache, call: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = make_cache(OPTIONS={"durability": "always"})
+    assert threads_of(cache, call, monkeypatch) == {True}
+
+
+def test_opening_the_store_does_not_block(cache: StrataKVCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened_in = []
+    real = stratakv.open
+
+    def watched_open(*args: Any, **kwargs: Any) -> stratakv.DB:
+        opened_in.append(threading.get_ident())
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(stratakv, "open", watched_open)
+    assert asyncio.run(cache.aget("key", "missing")) == "missing"
+    assert opened_in
+    assert opened_in != [threading.get_ident()]
+
+
+def test_get_or_set_keeps_the_loop_free_while_a_value_is_computed(cache: StrataKVCache) -> None:
+    async def both() -> tuple[Any, int]:
+        cache_call = asyncio.create_task(cache.aget_or_set("key", lambda: time.sleep(0.2) or "computed"))
+        ticks = 0
+        while not cache_call.done():
+            await asyncio.sleep(0.01)
+            ticks += 1
+        return await cache_call, ticks
+
+    value, ticks = asyncio.run(both())
+    assert value == "computed"
+    assert ticks > 5
+
+
+def test_get_or_set_awaits_a_coroutine_function(cache: StrataKVCache) -> None:
+    async def compute() -> str:
+        await asyncio.sleep(0)
+        return "computed"
+
+    assert asyncio.run(cache.aget_or_set("key", compute)) == "computed"
+    assert cache.get("key") == "computed"
+
+
+@pytest.mark.parametrize("default", [None, "value"])
+def test_get_or_set_stores_and_returns_a_plain_default(cache: StrataKVCache, default: object) -> None:
+    assert asyncio.run(cache.aget_or_set("key", default)) == default
+    assert asyncio.run(cache.aget_or_set("key", "another")) == default
+
+
+def test_context_variables_are_seen_by_what_runs_in_a_thread(cache: StrataKVCache) -> None:
+    async def call() -> Any:
+        request_id.set("request 7")
+        return await cache.aget_or_set("key", lambda: request_id.get())
+
+    assert asyncio.run(call()) == "request 7"
+
+
+def test_a_lazy_queryset_can_be_cached(cache: StrataKVCache) -> None:
+    cache.get("opened")
+    asyncio.run(cache.aset("key", Lazy()))
+    assert cache.get("key") == "rows"
+
+
+def test_calls_at_once_from_many_tasks_lose_nothing(make_cache: MakeCache) -> None:
+    cache = make_cache(OPTIONS={"durability": "always"})
+    cache.set("counter", 0)
+
+    async def count() -> None:
+        await asyncio.gather(*(cache.aincr("counter") for _ in range(50)))
+
+    asyncio.run(count())
+    assert cache.get("counter") == 50
+
+
+def test_a_child_process_has_threads_of_its_own(run: Callable[..., list[str]]) -> None:
+    code = """
+        import asyncio
+        cache = StrataKVCache(sys.argv[1], {"OPTIONS": {"durability": "always"}})
+        asyncio.run(cache.aset("parent", 1))
+        pid = os.fork()
+        if not pid:
+            asyncio.run(asyncio.wait_for(cache.aset("child", 2), 20))
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        print(cache.get_many(["parent", "child"]))
+    """
+    assert run(f'import warnings\nwarnings.simplefilter("ignore", DeprecationWarning)\n{dedent(code)}') == [
+        "{'parent': 1, 'child': 2}"
+    ]
+
+
+def test_threads_are_the_backends_own(make_cache: MakeCache) -> None:
+    cache = make_cache(OPTIONS={"durability": "always"})
+    asyncio.run(cache.aset("key", 1))
+    assert any(thread.name.startswith("stratakv-cache") for thread in async_calls._executor()._threads)

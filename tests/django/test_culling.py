@@ -1,0 +1,110 @@
+"""MAX_ENTRIES and CULL_FREQUENCY: as Django's own backends do it, and only when asked to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from stratakv_django import census
+from stratakv_django.cache import StrataKVCache
+from tests.django.conftest import MakeCache
+
+
+def entries(cache: StrataKVCache) -> int:
+    return len(list(cache._db.keys(cache._namespace)))
+
+
+def fill(cache: StrataKVCache, count: int, start: int = 0) -> None:
+    for number in range(start, start + count):
+        cache.set(f"key {number}", number)
+
+
+def test_nothing_is_culled_unless_asked_for(cache: StrataKVCache) -> None:
+    fill(cache, 500)  # Django's default is to cull at 300
+    assert entries(cache) == 500
+
+
+@pytest.mark.parametrize(
+    ("options", "left"), [({}, 21), ({"CULL_FREQUENCY": 2}, 16), ({"CULL_FREQUENCY": 0}, 1)]
+)
+def test_a_full_cache_is_culled_by_the_next_new_key(
+    make_cache: MakeCache, options: dict[str, int], left: int
+) -> None:
+    cache = make_cache(OPTIONS={"MAX_ENTRIES": 30, **options})
+    fill(cache, 30)
+    assert entries(cache) == 30
+    cache.set("key 5", "replaced")  # not new
+    assert entries(cache) == 30
+    cache.set("new", 1)
+    assert entries(cache) == left
+    assert cache.get("new") == 1
+
+
+def test_the_oldest_written_go_first(make_cache: MakeCache) -> None:
+    cache = make_cache(OPTIONS={"MAX_ENTRIES": 30})
+    fill(cache, 30)
+    cache.set("key 0", "written again")
+    cache.set("new", 1)
+    assert [key for key in range(30) if f"key {key}" not in cache] == list(range(1, 11))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda cache, key: cache.add(key, 1),
+        lambda cache, key: cache.set_many({key: 1, f"{key} again": 1}),
+        lambda cache, key: cache.get_or_set(key, 1),
+    ],
+)
+def test_every_way_to_write_keeps_the_limit(
+    make_cache: MakeCache, write: Callable[[StrataKVCache, str], Any]
+) -> None:
+    cache = make_cache(OPTIONS={"MAX_ENTRIES": 10})
+    for number in range(40):
+        write(cache, f"key {number}")
+        assert 0 < entries(cache) <= 10
+
+
+def test_other_prefixes_do_not_count_and_are_not_culled(make_cache: MakeCache) -> None:
+    other = make_cache(KEY_PREFIX="other")
+    fill(other, 50)
+    cache = make_cache(OPTIONS={"MAX_ENTRIES": 10})
+    fill(cache, 25)
+    assert entries(other) == 50
+    assert entries(cache) <= 10
+
+
+def test_deleted_and_cleared_entries_make_room(make_cache: MakeCache) -> None:
+    cache = make_cache(OPTIONS={"MAX_ENTRIES": 10})
+    fill(cache, 10)
+    cache.delete("key 0")
+    cache.set("new", 1)
+    assert entries(cache) == 10
+    cache.clear()
+    fill(cache, 10)
+    assert entries(cache) == 10
+
+
+def test_counting_is_rare(make_cache: MakeCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = make_cache(OPTIONS={"MAX_ENTRIES": 1000})
+    monkeypatch.setattr(census, "_TRUSTED_AT_LEAST", 3600.0)
+    counts = []
+    real = census.Census._cull
+    monkeypatch.setattr(census.Census, "_cull", lambda *args: counts.append(1) or real(*args))
+    fill(cache, 300)
+    assert len(counts) == 1
+
+
+def test_what_other_processes_write_is_counted_in_time(
+    make_cache: MakeCache, monkeypatch: pytest.MonkeyPatch, run: Callable[..., list[str]]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(census.time, "monotonic", lambda: now)
+    cache = make_cache(OPTIONS={"MAX_ENTRIES": 30})
+    fill(cache, 1)
+    run("for n in range(100): cache.set(f'theirs {n}', n)")
+    now += census._TRUSTED_AT_LEAST
+    cache.set("mine", 1)
+    assert entries(cache) < 101

@@ -1,0 +1,143 @@
+"""Times to live, exactly as Django has them; read from the engine, so that no test needs to sleep long."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import pytest
+
+from stratakv_django.cache import StrataKVCache
+from tests.django.conftest import MakeCache
+
+
+def ttl(cache: StrataKVCache, key: str, version: int | None = None) -> float | None:
+    left: float | None = cache._db.ttl(cache._name(key, version))
+    return left
+
+
+def test_the_default_is_five_minutes(cache: StrataKVCache) -> None:
+    cache.set("set", 1)
+    cache.add("add", 1)
+    cache.set_many({"many": 1})
+    cache.set("touch", 1, 1)
+    cache.touch("touch")
+    assert [ttl(cache, key) for key in ("set", "add", "many", "touch")] == [pytest.approx(300, abs=5)] * 4
+
+
+@pytest.mark.parametrize(("setting", "expected"), [(60, 60), ("60", 60), ("nonsense", 300), (None, None)])
+def test_timeout_in_the_settings(make_cache: MakeCache, setting: Any, expected: float | None) -> None:
+    cache = make_cache(TIMEOUT=setting)
+    cache.set("key", 1)
+    assert ttl(cache, "key") == (expected and pytest.approx(expected, abs=5))
+
+
+@pytest.mark.parametrize("setting", [0, -1])
+def test_a_default_of_nothing_keeps_nothing(make_cache: MakeCache, setting: int) -> None:
+    cache = make_cache(TIMEOUT=setting)
+    cache.set("key", 1)
+    cache.set_many({"many": 1})
+    assert cache.get_many(["key", "many"]) == {}
+
+
+def test_none_is_for_ever(cache: StrataKVCache) -> None:
+    cache.set("set", 1, None)
+    cache.add("add", 1, None)
+    cache.set_many({"many": 1}, None)
+    cache.set("touch", 1, 1)
+    assert cache.touch("touch", None)
+    assert [ttl(cache, key) for key in ("set", "add", "many", "touch")] == [None] * 4
+
+
+@pytest.mark.parametrize("timeout", [0, -1, -0.5])
+class TestNoTime:
+    def test_set_removes(self, cache: StrataKVCache, timeout: float) -> None:
+        cache.set("key", "old")
+        cache.set("key", "new", timeout)
+        assert "key" not in cache
+
+    def test_set_many_removes(self, cache: StrataKVCache, timeout: float) -> None:
+        cache.set_many({"a": 1, "b": 2})
+        assert cache.set_many({"a": 1, "c": 2}, timeout) == []
+        assert cache.get_many("abc") == {"b": 2}
+
+    def test_add_tells_whether_it_would_have_been_added(self, cache: StrataKVCache, timeout: float) -> None:
+        assert cache.add("key", 1, timeout) is True
+        assert cache.get("key") is None
+        cache.set("key", 2)
+        assert cache.add("key", 3, timeout) is False
+        assert cache.get("key") == 2
+
+    def test_touch_removes(self, cache: StrataKVCache, timeout: float) -> None:
+        cache.set("key", 1)
+        assert cache.touch("key", timeout) is True
+        assert cache.get("key") is None
+        assert cache.touch("key", timeout) is False
+
+
+def test_fractions_of_a_second_count(cache: StrataKVCache) -> None:
+    cache.set("key", 1, 0.2)
+    assert cache.get("key") == 1
+    time.sleep(0.25)
+    assert cache.get("key") is None
+    assert not cache.has_key("key")
+    assert cache.touch("key") is False
+    assert cache.add("key", 2) is True
+
+
+def test_a_counter_keeps_its_time(cache: StrataKVCache) -> None:
+    cache.set("key", 1, 50)
+    cache.incr("key")
+    cache.decr("key", 5)
+    assert cache.get("key") == -3
+    assert ttl(cache, "key") == pytest.approx(50, abs=5)
+
+
+def test_a_moved_version_keeps_its_time(cache: StrataKVCache) -> None:
+    cache.set("key", [1], 50)
+    cache.set("for ever", [1], None)
+    assert cache.incr_version("key") == 2
+    assert cache.incr_version("for ever", 2) == 3
+    assert ttl(cache, "key", 2) == pytest.approx(50, abs=5)
+    assert ttl(cache, "for ever", 3) is None
+
+
+def test_a_moved_version_is_signed_anew_and_gone_from_the_old_place(cache: StrataKVCache) -> None:
+    cache.set_many({"pickled": {"a": 1}, "plain": "text"}, version=5)
+    for key, value in {"pickled": {"a": 1}, "plain": "text"}.items():
+        assert cache.decr_version(key, version=5) == 4
+        assert cache.get(key, version=4) == value
+        assert cache.get(key, version=5) is None
+    assert cache.incidents()["value"] == 0
+
+
+def test_moving_to_the_same_version_loses_nothing(cache: StrataKVCache) -> None:
+    cache.set("key", 1)
+    assert cache.incr_version("key", 0) == 1
+    assert cache.get("key") == 1
+
+
+@pytest.mark.parametrize("method", ["incr", "decr", "incr_version", "decr_version"])
+def test_what_is_missing_has_no_number_and_no_version(cache: StrataKVCache, method: str) -> None:
+    with pytest.raises(ValueError, match="'key' not found"):
+        getattr(cache, method)("key")
+
+
+def test_bools_and_floats_count_as_in_python(cache: StrataKVCache) -> None:
+    cache.set_many({"bool": True, "float": 0.5})
+    assert cache.incr("bool") == 2
+    assert cache.incr("float") == 1.5
+    assert cache.get("float") == 1.5
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("timeout", ["5", [], math.nan])
+def test_a_timeout_that_is_no_number_is_an_error_even_if_not_strict(
+    make_cache: MakeCache, strict: bool, timeout: Any
+) -> None:
+    cache = make_cache(OPTIONS={"strict": strict})
+    with pytest.raises((TypeError, ValueError)):
+        cache.set("key", 1, timeout)
+    with pytest.raises((TypeError, ValueError)):
+        cache.set_many({"key": 1}, timeout)
