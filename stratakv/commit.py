@@ -44,7 +44,7 @@ from stratakv.view import FORKED
 
 log = logging.getLogger("stratakv")
 
-_WRITES, _BYTES = int(Counter.WRITES), int(Counter.BYTES)
+_WRITES = int(Counter.WRITES)
 
 
 class Write(NamedTuple):
@@ -61,11 +61,13 @@ class Exclusive:
     """The writer lock: `with exclusive as held` keeps all other threads and processes from writing.
 
     An exception inside leaves `busy` set, so that the next holder heals whatever was half done.
+    owner: the thread that has a transaction open, which would wait for itself; 0 for none.
     """
 
     def __init__(self, files: Files, lock: FileLock, control: Control, structure: Structure) -> None:
         self._files = files
-        self._control = control
+        self._flock = files.flock
+        self._words = control.words
         self._structure = structure
         self.lock = lock
         self.forked()
@@ -73,29 +75,25 @@ class Exclusive:
     def forked(self) -> None:
         """Start with no thread holding anything, as a new process does."""
         self._turn = threading.Lock()
-        self._owner = 0
+        self.owner = 0
 
     def __enter__(self) -> Held:
-        turn = self._turn
-        if not turn.acquire(blocking=False):
-            if self._owner == threading.get_ident():
+        if not self._turn.acquire(False):
+            if self.owner == threading.get_ident():
                 raise TransactionError(
                     "this thread has a transaction open on the store: use the transaction's own methods"
                 )
-            turn.acquire()
+            self._turn.acquire()
         try:
-            self._owner = threading.get_ident()
-            if self._structure.view.generation == FORKED:
-                self._structure.refresh()  # opens this process's own lock
-            self._files.flock(self.lock.fd, EXCLUSIVE)
-            words = self._control.words
+            structure, words = self._structure, self._words
+            if structure.view.generation == FORKED:
+                structure.refresh()  # opens this process's own lock
+            self._flock(self.lock.fd, EXCLUSIVE)
             if words[W_BUSY]:
-                self._structure.finish()
-                held = Held(self._structure.current())
-                self._heal(held.view.active)
-                return held
+                structure.finish()
+                self._heal(structure.current().active)
             words[W_BUSY] = 1
-            return Held(self._structure.current())
+            return Held(structure.current())
         except BaseException:
             self._release()
             raise
@@ -104,18 +102,19 @@ class Exclusive:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            self._control.words[W_BUSY] = 0
+            self._words[W_BUSY] = 0
         self._release()
 
     def _release(self) -> None:
         # Unlocking what is not locked does no harm; the other way round every process would wait.
-        self._files.flock(self.lock.fd, UNLOCK)
-        self._owner = 0
-        self._turn.release()
+        try:
+            self._flock(self.lock.fd, UNLOCK)
+        finally:
+            self._turn.release()
 
     def _heal(self, active: Segment) -> None:
         """Bring log and index to where the tip says they are."""
-        words = self._control.words
+        words = self._words
         tip = words[W_TIP] & OFFSET_MASK
         try:
             # Nobody was told that the bytes behind the tip were stored, and zeros are no record.
@@ -141,13 +140,13 @@ def insert(words: memoryview, segment: Segment, key: bytes, first: int, second: 
     tag = first >> POSITION_BITS << POSITION_BITS
     while slot := slots[place]:
         slot ^= tag
-        if slot <= OFFSET_MASK and _key_at(segment, slot - 1) == key:
-            slots[place] = tag | (offset + 1)
+        if slot <= OFFSET_MASK and _key_at(segment, slot) == key:
+            slots[place] = tag | offset
             return
         place += 1
         if place == size:
             place = 0
-    slots[place] = tag | (offset + 1)
+    slots[place] = tag | offset
     arrays = segment.arrays
     arrays.bloom[(second >> PATTERN_BITS) % arrays.shape.words] |= PATTERNS[second & PATTERN_MASK]
     words[W_USED] += 1
@@ -163,30 +162,33 @@ def commit(structure: Structure, held: Held, writes: Sequence[Write]) -> int:
 
     Returns the position behind them. The segment is rotated first where they do not fit.
     """
-    control = structure.control
-    words = control.words
-    size = sum([len(write.body) for write in writes]) + PREFIX_BYTES * len(writes)
+    words = structure.control.words
     active = held.view.active
     start = words[W_TIP] & OFFSET_MASK
-    if start + size > active.end or words[W_USED] + len(writes) > active.slot_count // 2:
-        structure.rotate(held, size, len(writes))
+    data = _linked(writes, words[W_CHAIN])
+    if start + len(data) > active.end or words[W_USED] + len(writes) > active.slot_count // 2:
+        structure.rotate(held, len(data), len(writes))
         active = held.view.active
         start = words[W_TIP] & OFFSET_MASK
-    frames, offset, chain = [], start, words[W_CHAIN]
+        data = _linked(writes, words[W_CHAIN])
+    try:
+        structure.files.write_all(active.fd, data, start)  # 1 log
+    except OSError as cause:
+        raise storage_error(active.path, cause) from cause
+    words[W_TIP] = end = position(active.number, start + len(data))  # 2 tip
+    for key, first, second, body, _ in writes:  # 3 slots
+        insert(words, active, key, first, second, start)
+        start += PREFIX_BYTES + len(body)
+    words[W_CHAIN] = writes[-1].checksum & LINK_MASK  # 4 chain
+    words[W_INDEXED] = end  # 5 indexed
+    structure.control.row[_WRITES] += len(writes)
+    return end
+
+
+def _linked(writes: Sequence[Write], chain: int) -> bytes:
+    """Return the bytes of `writes`, each linked to the one before it and the first to `chain`."""
+    frames = []
     for write in writes:
         frames.append(record.frame(write.body, write.checksum, chain))
         chain = write.checksum & LINK_MASK
-    try:
-        structure.files.write_all(active.fd, frames[0] if len(frames) == 1 else b"".join(frames), start)  # 1
-    except OSError as cause:
-        raise storage_error(active.path, cause) from cause
-    words[W_TIP] = end = position(active.number, start + size)  # 2
-    for key, first, second, body, _ in writes:
-        insert(words, active, key, first, second, offset)  # 3
-        offset += PREFIX_BYTES + len(body)
-    words[W_CHAIN] = chain  # 4
-    words[W_INDEXED] = end  # 5
-    row = control.row
-    row[_WRITES] += len(writes)
-    row[_BYTES] += size
-    return end
+    return b"".join(frames)

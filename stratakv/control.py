@@ -8,6 +8,7 @@
      4  state, see `State`       11  used: keys in the active index
      5  generation               12  next: number of the next segment
      6  tip                      13  poisoned: number of the segment whose sync failed last, 0 for none
+                                 14  logged: bytes of log written to the young segments sealed since boot
     page 1…  rows of eight u64 words: process, then the counters of `Counter`; row 0 sums the departed
 
 A position is `segment number << 40 | offset in its log`, so that one load tells both and positions
@@ -49,7 +50,8 @@ _U64 = (1 << 64) - 1
     W_USED,
     W_NEXT,
     W_POISONED,
-) = range(14)
+    W_LOGGED,
+) = range(15)
 
 
 class State(enum.IntEnum):
@@ -67,7 +69,6 @@ class Counter(enum.IntEnum):
     MISSES = 2
     WRITES = 3  # records
     DAMAGE = 4
-    BYTES = 5  # of log written
 
 
 def position(number: int, offset: int) -> int:

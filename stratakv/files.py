@@ -58,9 +58,8 @@ class Files:
     def write_all(self, fd: int, data: bytes | bytearray, offset: int) -> None:
         """Write all of `data` at `offset`, however short the kernel's single writes are."""
         done = self.pwrite(fd, data, offset)
-        view = memoryview(data)
         while done < len(data):
-            done += self.pwrite(fd, view[done:], offset + done)
+            done += self.pwrite(fd, memoryview(data)[done:], offset + done)
 
     def read_all(self, path: Path) -> bytes:
         fd = self.open(path, write=False)

@@ -1,7 +1,8 @@
 """An index: an open-addressing hash table over one log, as fixed arrays in one buffer.
 
     page 0   header, see below
-    slots    u64 each: fingerprint in the high 24 bits, log offset + 1 in the low 40; 0 is empty
+    slots    u64 each: fingerprint in the high 24 bits, log offset in the low 40; 0 is empty (no
+             record can be at offset 0, where the log has its header)
     bloom    u64 words, see `bloom`
     order    u64 log offsets in key order, of every `stride`-th record (compacted segments only)
     hot      one byte per slot, from the next page boundary on: 1 since the key was last read
@@ -157,7 +158,7 @@ def fill(index: Arrays, entries: Iterable[tuple[bytes, int]]) -> int:
             place += 1
             if place == size:
                 place = 0
-        slots[place] = (first >> OFFSET_BITS << OFFSET_BITS) | (offset + 1)
+        slots[place] = (first >> OFFSET_BITS << OFFSET_BITS) | offset
         words[(second >> bloom.PATTERN_BITS) % filter_size] |= bloom.PATTERNS[second & bloom.PATTERN_MASK]
         count += 1
     return count

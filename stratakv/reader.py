@@ -16,7 +16,7 @@ from stratakv.control import OFFSET_MASK, POSITION_BITS, W_GENERATION, W_INDEXED
 from stratakv.errors import CorruptionError, InvalidKeyError
 from stratakv.index import hash_key
 from stratakv.options import MAX_KEY_BYTES
-from stratakv.record import COMMIT, HEADER_BYTES, PUT, TOMBSTONE, unpack_header
+from stratakv.record import HEADER_BYTES, PREFIX_BYTES, PUT, TOMBSTONE, unpack_fields
 from stratakv.segment import Segment
 from stratakv.structure import Structure
 from stratakv.view import View
@@ -70,9 +70,9 @@ def lookup(segment: Segment, key: bytes, first: int) -> Found | None:
     place = first % size
     tag = first >> POSITION_BITS << POSITION_BITS
     while slot := slots[place]:
-        slot ^= tag
-        if slot <= OFFSET_MASK:
-            record = segment.sound(slot - 1)
+        offset = slot ^ tag
+        if offset <= OFFSET_MASK:
+            record = segment.sound(offset)
             if record.key == key:
                 value = record.value_offset
                 return Found(segment, place, record.offset, value, record.end, record.kind, record.expiry)
@@ -111,22 +111,21 @@ class Reader:
             place = first % size
             tag = first >> POSITION_BITS << POSITION_BITS
             while slot := slots[place]:
-                slot ^= tag
-                if slot <= OFFSET_MASK:
-                    offset = slot - 1
+                offset = slot ^ tag
+                if offset <= OFFSET_MASK:
                     data = segment.view
                     try:
-                        checksum, _, value_bytes, key_bytes, kind, _, expiry = unpack_header(data, offset)
+                        checksum, value_bytes, key_bytes, kind, expiry = unpack_fields(data, offset)
                     except struct.error:  # beyond the end of the log
                         return self._damaged(segment, offset, default)
                     value = offset + HEADER_BYTES + key_bytes
                     end = value + value_bytes
                     mapped = segment.log
                     if mapped[offset + HEADER_BYTES : value] == key:
-                        if xxh3_64_intdigest(data[offset + 12 : end]) != checksum:
+                        if xxh3_64_intdigest(data[offset + PREFIX_BYTES : end]) != checksum:
                             return self._damaged(segment, offset, default)
                         row = self._control.row
-                        if kind & ~COMMIT == TOMBSTONE or (expiry and expiry <= time.time() * 1000):
+                        if kind & TOMBSTONE or (expiry and expiry <= time.time() * 1000):
                             row[_MISSES] += 1
                             return default
                         row[_HITS] += 1

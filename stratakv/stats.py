@@ -8,6 +8,7 @@ from stratakv.control import (
     OFFSET_MASK,
     POSITION_BITS,
     W_GENERATION,
+    W_LOGGED,
     W_SYNCED,
     W_TIP,
     W_USED,
@@ -76,7 +77,7 @@ def collect(store: Store) -> Stats:
         misses=misses,
         hit_ratio=hits / (hits + misses) if hits + misses else None,
         records_written=control.total(Counter.WRITES),
-        bytes_written=control.total(Counter.BYTES),
+        bytes_written=words[W_LOGGED] + (tip & OFFSET_MASK),
         damaged_reads=control.total(Counter.DAMAGE),
         segments=segments,
     )

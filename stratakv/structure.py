@@ -18,6 +18,7 @@ from stratakv.control import (
     POSITION_BITS,
     W_CHAIN,
     W_GENERATION,
+    W_LOGGED,
     W_NEXT,
     W_SYNCED,
     W_TIP,
@@ -142,6 +143,7 @@ class Structure:
             poisoned=poisoned,
         )
         self._start_segment(held, (entry,), (), None, size, keys)
+        words[W_LOGGED] += tip
         index.seal(old.arrays, entry.keys, tip)
         try:
             self.files.truncate(old.fd, tip)
