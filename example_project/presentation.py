@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import stratakv
 from example_project.compile_cache import Answer
 from example_project.programs import Stage
 
@@ -82,9 +83,7 @@ def _worth_showing(compilation: Stage) -> bool:
 def _saved(answer: Answer) -> str:
     if answer.state != "hit":
         return ""
-    made = answer.result.milliseconds
-    times = made / answer.milliseconds["total"]
-    return f"{times:,.0f} times faster than the {duration(made)} it took to make"
+    return f"{answer.result.milliseconds / answer.milliseconds['total']:,.0f} times faster than making it"
 
 
 def _bars(answer: Answer) -> list[Bar]:
@@ -132,11 +131,21 @@ def size(count: float) -> str:
     return f"{count:,.1f} GiB"
 
 
-def figures(engine: dict[str, int | float]) -> list[tuple[str, str]]:
+def figures(stats: stratakv.Stats | None) -> list[tuple[str, str]]:
     """The engine's statistics as (name, figure) rows."""
+    if stats is None:
+        return []
     return [
-        (name.replace("_", " "), size(figure) if "bytes" in name else f"{figure:,}")
-        for name, figure in engine.items()
+        ("keys", f"{stats.keys:,}"),
+        ("segments", f"{len(stats.segments):,}"),
+        ("records written", f"{stats.records_written:,}"),
+        ("on disk", size(stats.disk_bytes)),
+        ("of that, records", size(stats.log_bytes)),
+        ("durability", stats.durability),
+        ("not yet synced", size(stats.unsynced_bytes)),
+        ("reads found", f"{stats.hits:,}"),
+        ("reads not found", f"{stats.misses:,}"),
+        ("damaged reads", f"{stats.damaged_reads:,}"),
     ]
 
 

@@ -259,6 +259,6 @@ def _limit_behind(number: int, cpu_seconds: float, limits: Limits) -> str | None
     """The kernel enforces these two; the signal tells."""
     if number == signal.SIGXFSZ:
         return "file size"
-    if number in (signal.SIGXCPU, signal.SIGKILL) and cpu_seconds >= limits.cpu_seconds:
+    if number == signal.SIGXCPU or (number == signal.SIGKILL and cpu_seconds >= limits.cpu_seconds):
         return "CPU time"
     return None

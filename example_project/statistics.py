@@ -1,9 +1,10 @@
 """What the site asked of its cache, counted in the cache itself: one count for all processes and restarts."""
 
-import dataclasses
+from contextlib import suppress
 
 from django.core.cache import cache
 
+import stratakv
 from example_project.compile_cache import Answer
 
 
@@ -17,7 +18,10 @@ def count(answer: Answer) -> None:
 def _add(name: str, amount: int) -> None:
     key = f"count:{name}"
     cache.add(key, 0, None)
-    cache.incr(key, amount)
+    with suppress(
+        ValueError
+    ):  # a cache that keeps nothing, a full disk: an answer matters more than its count
+        cache.incr(key, amount)
 
 
 def counts() -> dict[str, int]:
@@ -27,8 +31,9 @@ def counts() -> dict[str, int]:
     return {name: found.get(f"count:{name}", 0) for name in names}
 
 
-def engine() -> dict[str, int | float]:
-    """The engine's own figures; empty for a cache backend that has none."""
+def engine() -> stratakv.Stats | None:
+    """The engine's own figures; None for a backend that has none, or a store that can't be read."""
     stats = getattr(cache, "stats", None)
-    figures = dataclasses.asdict(stats()) if stats else {}
-    return {name: figure for name, figure in figures.items() if isinstance(figure, int | float)}
+    with suppress(stratakv.StrataKVError):
+        return stats() if stats else None
+    return None

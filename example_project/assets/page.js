@@ -52,6 +52,7 @@ async function run() {
     const response = await fetch(form.action, { method: "POST", body, headers: { "X-Part": "answer" } });
     if (response.headers.get("X-Part") !== "answer") throw new Error(`the site answered ${response.status} ${response.statusText}`);
     answer.innerHTML = await response.text();
+    if (answer.getBoundingClientRect().top > innerHeight / 2) answer.scrollIntoView(); // on a narrow screen it is below
   } catch (error) {
     const section = document.createElement("section");
     section.className = "card failed";

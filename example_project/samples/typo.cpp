@@ -1,4 +1,4 @@
-// A compile error on purpose: diagnostics are cached, too
+// Mistakes on purpose: diagnostics are cached, too
 #include <iostream>
 #include <string>
 

@@ -1,0 +1,222 @@
+"""What is a hit, what is stored, and that equal requests are worked on once."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from pytest_django.fixtures import Settings
+
+from example_project import compile_cache, execution, sandbox
+from example_project.compile_cache import Answer, answer, key_for
+from example_project.languages import LANGUAGES, MissingCompilerError, Toolchain, toolchain
+from example_project.programs import MAX_TEXT_BYTES, Program, ProgramTooLargeError, Result, Stage
+
+CLOCK = "import time\ntime.sleep({seconds})\nprint(time.time_ns())"
+GCC = Toolchain(LANGUAGES["c"], Path("/usr/bin/gcc"), "gcc 12.2.0")
+
+
+def has(language: str) -> bool:
+    try:
+        toolchain(language)
+    except MissingCompilerError:
+        return False
+    return True
+
+
+needs_cpp = pytest.mark.skipif(not has("cpp"), reason="needs a C++ compiler (Debian package g++)")
+
+
+def printed(found: Answer) -> str:
+    assert found.result.run
+    return found.result.run.stdout
+
+
+def test_the_key_is_the_documented_digest() -> None:
+    program = Program("c", "int main(void) { return 0; }\n", "input")
+    assert key_for(program, GCC) == "program:80aaa28d6a157cd7dc7873d8fbca86432a26f9314da6a21ba9927dda4e07d407"
+
+
+@pytest.mark.parametrize(
+    ("program", "tools"),
+    [
+        (Program("cpp", "source", "stdin"), GCC),
+        (Program("c", "source2", "stdin"), GCC),
+        (Program("c", "source", "stdin2"), GCC),
+        (Program("c", "sources", "tdin"), GCC),
+        (Program("c", "source", "stdin"), dataclasses.replace(GCC, version="gcc 12.2.1")),
+        (
+            Program("c", "source", "stdin"),
+            dataclasses.replace(GCC, language=dataclasses.replace(GCC.language, flags=("-O2",))),
+        ),
+    ],
+    ids=["language", "source", "stdin", "boundary", "version", "flags"],
+)
+def test_each_part_changes_the_key(program: Program, tools: Toolchain) -> None:
+    assert key_for(program, tools) != key_for(Program("c", "source", "stdin"), GCC)
+
+
+@pytest.mark.usefixtures("site")
+def test_the_second_request_is_a_hit_with_the_same_result() -> None:
+    program = Program("python", CLOCK.format(seconds=0), "")
+    first, second = answer(program), answer(program)
+    assert (first.state, second.state) == ("miss", "hit")
+    assert first.result == second.result
+    assert first.milliseconds.keys() == {"lookup", "wait", "sandbox", "run", "store", "total"}
+    assert second.milliseconds.keys() == {"lookup", "total"}
+
+
+@pytest.mark.usefixtures("site")
+def test_input_reaches_the_program_and_is_part_of_the_key() -> None:
+    echo = "print(input().upper())"
+    assert [printed(answer(Program("python", echo, name))) for name in ("ada", "grace")] == [
+        "ADA\n",
+        "GRACE\n",
+    ]
+
+
+@pytest.mark.usefixtures("site")
+def test_a_failed_run_is_cached_like_any_other() -> None:
+    program = Program("python", "raise SystemExit('no')")
+    first, second = answer(program), answer(program)
+    assert second.state == "hit"
+    assert first.result.run
+    assert (first.result.run.exit_status, first.result.run.stderr) == (1, "no\n")
+
+
+@needs_cpp
+@pytest.mark.usefixtures("site")
+def test_a_failed_compilation_is_cached_with_its_diagnostics() -> None:
+    program = Program("cpp", "int main() { return nothing; }")
+    first, second = answer(program), answer(program)
+    assert second.state == "hit"
+    assert first.result == second.result
+    assert first.result.run is None
+    assert first.result.compile
+    assert first.result.compile.exit_status == 1
+    assert first.result.compile.stderr.startswith("main.cpp: In function")
+
+
+@needs_cpp
+@pytest.mark.usefixtures("site")
+def test_a_compiled_program_finds_an_empty_directory() -> None:
+    source = """
+        #include <filesystem>
+        #include <iostream>
+        int main() { std::cout << std::filesystem::is_empty("."); }
+    """
+    found = answer(Program("cpp", source))
+    assert printed(found) == "1"
+    assert found.milliseconds.keys() == {"lookup", "wait", "sandbox", "compile", "run", "store", "total"}
+
+
+@pytest.mark.usefixtures("site")
+def test_a_traceback_does_not_name_the_temporary_directory() -> None:
+    found = answer(Program("python", "1 / 0"))
+    assert found.result.run
+    assert 'File "main.py", line 1' in found.result.run.stderr
+
+
+@pytest.mark.usefixtures("site")
+def test_a_sandbox_that_does_not_start_is_not_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: Any, **kwargs: Any) -> Result:
+        raise sandbox.SandboxError("no processes left")
+
+    program = Program("python", "print(1)")
+    with monkeypatch.context() as patch:
+        patch.setattr(execution, "execute", broken)
+        with pytest.raises(sandbox.SandboxError):
+            answer(program)
+    later = answer(program)
+    assert (later.state, printed(later)) == ("miss", "1\n")
+
+
+def test_a_result_that_hit_the_wall_limit_expires() -> None:
+    stage = Stage(0, None, None, "", "", 1.0, 1.0, 1)
+    slow = dataclasses.replace(stage, exit_status=None, signal="SIGKILL", limit="wall time")
+    endless = dataclasses.replace(slow, limit="CPU time")
+    assert [Result("", None, stage).ttl for stage in (stage, slow, endless)] == [None, 60.0, None]
+
+
+@pytest.mark.parametrize("field", ["source", "stdin"])
+def test_a_program_has_a_largest_size(field: str) -> None:
+    Program(**{"language": "c", "source": "", field: "x" * MAX_TEXT_BYTES})
+    with pytest.raises(ProgramTooLargeError, match=field):
+        Program(**{"language": "c", "source": "", field: "ü" * (MAX_TEXT_BYTES // 2) + "x"})
+
+
+@pytest.mark.usefixtures("site")
+def test_equal_requests_of_threads_compile_once() -> None:
+    program = Program("python", CLOCK.format(seconds=1))
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(answer, [program] * 6))
+    assert len({printed(each) for each in found}) == 1
+    assert sorted(each.state for each in found) == ["joined"] * 5 + ["miss"]
+
+
+PROCESS = """
+import django, json, sys
+django.setup()
+from example_project.compile_cache import answer
+from example_project.programs import Program
+found = answer(Program("python", sys.argv[1]))
+print(json.dumps([found.state, found.result.run.stdout]))
+"""
+
+
+def test_equal_requests_of_processes_compile_once(site_environment: dict[str, str]) -> None:
+    command = [sys.executable, "-c", PROCESS, CLOCK.format(seconds=2)]
+    environment = site_environment | {"DJANGO_SETTINGS_MODULE": "example_project.settings"}
+
+    def ask(_: int) -> list[str]:
+        project = Path(__file__).parents[2]
+        done = subprocess.run(command, env=environment, cwd=project, stdout=subprocess.PIPE, check=True)
+        state, output = json.loads(done.stdout)
+        return [state, output]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(ask, range(4)))
+    assert len({output for _, output in found}) == 1
+    assert [state for state, _ in found].count("miss") == 1
+
+
+@pytest.mark.usefixtures("site")
+def test_a_long_run_keeps_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compile_cache, "LEASE", 2.5)
+    program = Program("python", CLOCK.format(seconds=4))
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(answer, [program] * 2))
+    assert sorted(each.state for each in found) == ["joined", "miss"]
+
+
+@pytest.mark.usefixtures("site")
+def test_a_waiting_request_takes_over_from_a_dead_one() -> None:
+    program = Program("python", "print('done')")
+    cache.add(f"lock:{key_for(program, toolchain('python'))}", "a process that was killed", 0.5)
+    found = answer(program)
+    assert (found.state, printed(found)) == ("miss", "done\n")
+    assert found.milliseconds["wait"] >= 400
+
+
+@pytest.mark.usefixtures("site")
+def test_a_lease_that_passed_on_is_not_released() -> None:
+    mine, next_one = compile_cache.Lease("key"), compile_cache.Lease("key")
+    mine.take_or_join()
+    cache.delete("lock:key")  # as if it had expired
+    next_one.take_or_join()
+    mine.release()
+    assert cache.add("lock:key", "a third") is False
+
+
+def test_a_cache_that_stores_nothing_delays_answers_only(
+    site: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compile_cache, "UNHELD_LOOKS", 3)
+    site.CACHES = {"default": {"BACKEND": "tests.example.deaf_cache.DeafCache"}}
+    found = answer(Program("python", "print('done')"))
+    assert (found.state, printed(found)) == ("miss", "done\n")

@@ -1,0 +1,237 @@
+"""Each limit of the sandbox, against a real program that runs into it."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from example_project import sandbox
+from example_project.languages import toolchain
+from example_project.sandbox import Limits, Outcome, SandboxError, workspace
+
+MIB = 1024 * 1024
+LIMITS = Limits(
+    cpu_seconds=1,
+    wall_seconds=20,
+    memory_bytes=256 * MIB,
+    file_bytes=MIB,
+    processes=8,
+    output_bytes=64 * 1024,
+)
+PYTHON = toolchain("python").executable
+ACCOUNT = sandbox.account(PYTHON)
+
+
+def run(
+    program: str, limits: Limits = LIMITS, stdin: bytes = b"", tick: Callable[[], object] = lambda: None
+) -> Outcome:
+    """Run a Python program in an empty directory."""
+    command = [str(PYTHON), "-I", "-c", program]
+    with workspace(ACCOUNT, "empty") as (empty,):
+        return sandbox.run(command, cwd=empty, limits=limits, user=ACCOUNT, stdin=stdin, tick=tick)
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"  # an orphan is collected by init, in its own time
+
+
+def die(pids: list[int]) -> bool:
+    """Whether these processes end soon; a signal that is on its way takes a moment."""
+    deadline = time.monotonic() + 20
+    while any(map(alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not any(map(alive, pids))
+
+
+def children(pid: int) -> list[int]:
+    return [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+
+
+def test_a_program_reads_its_input_and_its_ends_are_told_apart() -> None:
+    outcome = run("import sys; print(input()); print('oh', file=sys.stderr); sys.exit(3)", stdin=b"hello\n")
+    assert (outcome.stdout, outcome.stderr) == (b"hello\n", b"oh\n")
+    assert (outcome.exit_status, outcome.signal, outcome.limit) == (3, None, None)
+
+
+def test_a_signal_is_named() -> None:
+    outcome = run("import os; os.abort()")
+    assert (outcome.exit_status, outcome.signal, outcome.limit) == (None, "SIGABRT", None)
+
+
+def test_an_endless_loop_meets_the_cpu_limit() -> None:
+    outcome = run("while True: pass")
+    assert (outcome.signal, outcome.limit) == ("SIGXCPU", "CPU time")
+
+
+def test_ignoring_the_cpu_signal_does_not_help() -> None:
+    outcome = run("import signal; signal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass")
+    assert (outcome.signal, outcome.limit) == ("SIGKILL", "CPU time")
+
+
+def test_a_sleeper_meets_the_wall_limit_and_keeps_what_it_said() -> None:
+    brief = dataclasses.replace(LIMITS, wall_seconds=1)
+    outcome = run("import time; print('good night', flush=True); time.sleep(600)", brief)
+    assert (outcome.limit, outcome.stdout) == ("wall time", b"good night\n")
+
+
+def test_a_memory_hog_gets_no_more() -> None:
+    outcome = run("b'x' * (512 * 1024 * 1024)")
+    assert outcome.exit_status == 1
+    assert b"MemoryError" in outcome.stderr
+
+
+def test_a_flood_of_output_is_cut_while_it_is_read() -> None:
+    outcome = run("import sys\nwhile True: sys.stdout.write('x' * 4096)")
+    assert outcome.limit == "output"
+    assert outcome.stdout == b"x" * LIMITS.output_bytes
+
+
+def test_a_file_stops_growing() -> None:
+    program = (
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_DFL)\n"
+        "with open('big', 'wb') as file: file.write(b'x' * 2 * 1024 * 1024)"
+    )
+    outcome = run(program)
+    assert (outcome.signal, outcome.limit) == ("SIGXFSZ", "file size")
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and ACCOUNT is None, reason="the limit of processes does not bind root")
+def test_a_fork_bomb_is_bounded_and_cleared_away() -> None:
+    outcome = run("""
+import os, time
+while True:
+    try:
+        child = os.fork()
+    except BlockingIOError:
+        break
+    if not child:
+        time.sleep(600)
+    print(child, flush=True)
+""")
+    bombs = [int(pid) for pid in outcome.stdout.split()]
+    assert 1 <= len(bombs) < LIMITS.processes
+    assert not any(map(alive, bombs))
+
+
+@pytest.mark.parametrize("leave", ["", "os.setpgid(0, 0)", "os.setsid()"])
+def test_a_background_process_dies_with_its_program(leave: str) -> None:
+    outcome = run(f"""
+import os, time
+reader, writer = os.pipe()
+if os.fork() == 0:
+    {leave}
+    if os.fork() == 0:
+        os.write(writer, str(os.getpid()).encode())
+        time.sleep(600)
+    os._exit(0)
+print(os.read(reader, 20).decode())
+""")
+    assert (outcome.exit_status, outcome.limit) == (0, None)
+    assert not alive(int(outcome.stdout))
+
+
+def test_the_environment_of_the_site_stays_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SITE_SECRET", "hush")
+    outcome = run("import os; print(*sorted(os.environ)); print(open('/proc/self/environ').read())")
+    assert outcome.stdout.splitlines()[0] == b"HOME LANG PATH TMPDIR"
+    assert b"hush" not in outcome.stdout
+
+
+def test_no_descriptor_of_the_site_is_inherited() -> None:
+    reader, writer = os.pipe()
+    for descriptor in (reader, writer):
+        os.set_inheritable(descriptor, True)
+    try:
+        outcome = run(
+            "import os; print([fd for fd in range(3, 256) if os.path.exists(f'/proc/self/fd/{fd}')])"
+        )
+    finally:
+        os.close(reader)
+        os.close(writer)
+    assert outcome.stdout == b"[]\n"
+
+
+def test_a_program_starts_in_an_empty_directory_that_it_may_fill() -> None:
+    outcome = run("import os; print(os.listdir('.')); open('note', 'w').close(); print(os.listdir('.'))")
+    assert outcome.stdout == b"[]\n['note']\n"
+
+
+@pytest.mark.parametrize(
+    "litter",
+    [
+        "import os; os.makedirs('a/b'); open('a/b/c', 'w').close(); os.chmod('a/b', 0)",
+        "import os\nfor _ in range(3000): os.mkdir('d'); os.chdir('d')",
+    ],
+    ids=["locked", "deep"],
+)
+def test_the_directory_is_removed_whatever_was_left_in_it(litter: str) -> None:
+    with workspace(ACCOUNT, "empty") as (empty,):
+        outcome = sandbox.run([str(PYTHON), "-I", "-c", litter], cwd=empty, limits=LIMITS, user=ACCOUNT)
+        assert outcome.exit_status == 0
+        assert list(empty.iterdir())
+    assert not empty.parent.exists()
+
+
+@pytest.mark.skipif(ACCOUNT is None, reason="programs change their account only when the tests run as root")
+def test_root_runs_programs_as_nobody() -> None:
+    assert ACCOUNT is not None
+    outcome = run("import os; print(os.getresuid(), os.getresgid(), os.getgroups())")
+    assert outcome.stdout.decode() == f"{(ACCOUNT.uid,) * 3} {(ACCOUNT.gid,) * 3} []\n"
+
+
+def test_a_command_that_can_not_start_says_so(tmp_path: Path) -> None:
+    with pytest.raises(SandboxError, match="cannot start /nowhere/compiler"):
+        sandbox.run(["/nowhere/compiler"], cwd=tmp_path, limits=LIMITS)
+
+
+def test_a_killed_launcher_is_an_error_and_takes_its_program_along() -> None:
+    programs: list[int] = []
+
+    def kill_launcher() -> None:
+        for launcher in children(os.getpid()):
+            programs.extend(children(launcher))
+            os.kill(launcher, signal.SIGKILL)
+
+    with pytest.raises(SandboxError, match="without a report"):
+        run("import time; time.sleep(600)", tick=kill_launcher)
+    assert programs
+    assert die(programs)
+
+
+SITE = """
+import sys
+from pathlib import Path
+from tests.example.test_sandbox import run
+run("import os, time; os.fork(); time.sleep(600)")
+"""
+
+
+def test_programs_die_with_a_site_that_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", SITE], cwd=Path(__file__).parents[2]) as site:
+        below: list[int] = []
+        while len(below) < 3:  # the launcher, and the program twice
+            below = family(site.pid)
+            time.sleep(0.05)
+        site.kill()
+    assert die(below)
+
+
+def family(pid: int) -> list[int]:
+    try:
+        return [member for child in children(pid) for member in (child, *family(child))]
+    except FileNotFoundError:  # it ended while we looked
+        return []
