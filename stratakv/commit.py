@@ -146,9 +146,11 @@ def insert(words: memoryview, segment: Segment, key: bytes, first: int, second: 
         place += 1
         if place == size:
             place = 0
-    slots[place] = tag | offset
+    # IMPORTANT: the filter before the slot. Whoever heals a half-done commit takes a slot that is there as
+    # proof that its bits are, too.
     arrays = segment.arrays
     arrays.bloom[(second >> PATTERN_BITS) % arrays.shape.words] |= PATTERNS[second & PATTERN_MASK]
+    slots[place] = tag | offset
     words[W_USED] += 1
 
 

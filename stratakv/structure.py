@@ -144,11 +144,16 @@ class Structure:
         )
         self._start_segment(held, (entry,), (), None, size, keys)
         words[W_LOGGED] += tip
-        index.seal(old.arrays, entry.keys, tip)
+        self._seal(held.view.sealed[0])
+
+    def _seal(self, segment: Segment) -> None:
+        """Make the index of a segment that the manifest calls sealed checkable, and end its log."""
+        assert segment.entry is not None
+        index.seal(segment.arrays, segment.entry.keys, segment.end)
         try:
-            self.files.truncate(old.fd, tip)
+            self.files.truncate(segment.fd, segment.end)
         except OSError as cause:
-            raise storage_error(self.directory.log_path(old.number), cause) from cause
+            raise storage_error(segment.path, cause) from cause
 
     def clear(self, held: Held) -> None:
         """Drop every segment, at once, and take their files off the disk."""
@@ -191,6 +196,9 @@ class Structure:
         if found.generation != self.control.words[W_GENERATION]:
             active = open_log(self.directory, found.active, None, write=False)
             self._publish(found, active.header.first_link)
+        newest = next(iter(self.current().sealed), None)
+        if newest and newest.entry and not index.covers(newest.arrays, newest.end):
+            self._seal(newest)
 
     def _publish(self, found: Manifest, first_link: int) -> None:
         words = self.control.words
