@@ -65,9 +65,7 @@ class AsyncCalls(BaseCache):
         if self._store.handle is not None and not self._writes_can_block:
             try:
                 return call(*args, **kwargs)
-            except (
-                SynchronousOnlyOperation
-            ):  # pickling a lazy queryset: nothing was written yet
+            except SynchronousOnlyOperation:  # pickling a lazy queryset: nothing was written yet
                 pass
         return await _in_thread(call, *args, **kwargs)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache, default_key_func
+from django.core.exceptions import ImproperlyConfigured
 
 import stratakv
 from stratakv_django import codec, conf, handles, naming
@@ -18,13 +20,17 @@ class StrataKVCache(AsyncCalls):
     """A cache in a directory, shared by all processes of the machine that name it as their LOCATION."""
 
     def __init__(self, location: object, params: dict[str, Any]) -> None:
-        """Read the settings of one alias, and touch no file; raises ImproperlyConfigured."""
-        settings = conf.parse(location, params)
+        """Read the settings of one alias; touch no file. Wrong ones raise ImproperlyConfigured when used."""
         super().__init__(params)
+        try:
+            settings = conf.parse(location, params)
+            self._store = handles.store(settings.path, settings.engine)
+        except ImproperlyConfigured as error:  # not yet: `manage.py check` makes all backends, and must go on
+            settings = conf.CacheSettings()
+            self._store = handles.MisconfiguredStore(error)
         self._max_entries = settings.max_entries
         self._cull_frequency = settings.cull_frequency
         self._key_warnings = settings.key_warnings
-        self._store = handles.store(settings.path, settings.engine)
         self._tolerance = Tolerance(self._store, strict=settings.strict)
         self._namespace = naming.namespace(str(self.key_prefix))
         self._head = self._namespace + naming.utf8(default_key_func("", self.key_prefix, self.version))
@@ -37,11 +43,12 @@ class StrataKVCache(AsyncCalls):
 
     def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
         name = self._name(key, version)
+        stored = None
         try:
             stored = (self._store.handle or self._store.open()).get(name)
             return default if stored is None else codec.decode(name, stored)
         except codec.UndecodableValueError as error:
-            self._discard(name, error)
+            self._discard(name, stored, error)
         except STORAGE_ERRORS as error:
             if not self._tolerance.covers("read", error):
                 raise
@@ -146,7 +153,7 @@ class StrataKVCache(AsyncCalls):
                 try:
                     found[key] = codec.decode(name, stored[name])
                 except codec.UndecodableValueError as error:
-                    self._discard(name, error)
+                    self._discard(name, stored[name], error)
         return found
 
     def set_many(
@@ -231,11 +238,12 @@ class StrataKVCache(AsyncCalls):
                 self._db.delete_many(names)
         return self._tolerance.covers("write", error)
 
-    def _discard(self, name: bytes, error: codec.UndecodableValueError) -> None:
+    def _discard(self, name: bytes, stored: bytes | None, error: codec.UndecodableValueError) -> None:
         """Remove a value that does not decode: it is a miss, which `add` must be able to fill."""
         self._tolerance.undecodable(error)
-        with self._tolerance.block("write"):
-            self._db.delete(name)
+        with suppress(*STORAGE_ERRORS), self._db.transaction() as tx:
+            if tx.get(name) == stored:  # nobody wrote a better one meanwhile
+                tx.delete(name)
 
 
 def _makes_plain_keys(backend: type[StrataKVCache]) -> bool:

@@ -45,17 +45,17 @@ class CacheSettings:
     max_entries, cull_frequency: as in Django; UNLIMITED unless given.
     """
 
-    path: str
-    engine: stratakv.Options
-    strict: bool
-    key_warnings: bool
-    max_entries: int
-    cull_frequency: int
+    path: str = ""
+    engine: stratakv.Options = dataclasses.field(default_factory=stratakv.Options)
+    strict: bool = False
+    key_warnings: bool = False
+    max_entries: int = UNLIMITED
+    cull_frequency: int = DEFAULT_CULL_FREQUENCY
 
 
 def parse(location: object, params: Mapping[str, Any]) -> CacheSettings:
     """Return the settings in one alias of CACHES; raises LocationError or CacheOptionError."""
-    options = dict(params.get("OPTIONS") or {})
+    options = dict(params.get("OPTIONS", {}))
     max_entries = params.get("max_entries", options.pop("MAX_ENTRIES", None))
     cull_frequency = params.get("cull_frequency", options.pop("CULL_FREQUENCY", DEFAULT_CULL_FREQUENCY))
     return CacheSettings(

@@ -36,7 +36,7 @@ class Store:
     def open(self) -> stratakv.DB:
         """Open the store, unless it is open, and return it as `handle`.
 
-        Raises ImproperlyConfigured if another alias opened it with other options, else StrataKVError or OSError.
+        Raises ImproperlyConfigured if it is open with other options, else StrataKVError or OSError.
         """
         with self._opening:
             if self.handle is None:
@@ -55,6 +55,17 @@ class Store:
         handle, self.handle = self.handle, None
         if handle is not None:
             handle.close()
+
+
+class MisconfiguredStore(Store):
+    """What stands in for the store of an alias whose settings are wrong: every use raises `error`."""
+
+    def __init__(self, error: ImproperlyConfigured) -> None:
+        super().__init__("", stratakv.Options())
+        self._error = error
+
+    def open(self) -> stratakv.DB:
+        raise self._error
 
 
 _stores: dict[tuple[str, stratakv.Options], Store] = {}

@@ -43,9 +43,10 @@ class StoreCommand(BaseCommand):
             report = self.work(cache, options)
         except (stratakv.StrataKVError, OSError) as error:
             raise CommandError(str(error), returncode=FAILED) from error
+        problem = self.problem(report)
         as_text = _json if options["format"] == "json" else _text
-        self.stdout.write(as_text(dataclasses.asdict(report)))
-        if problem := self.problem(report):
+        self.stdout.write(as_text({"ok": problem is None, **dataclasses.asdict(report)}))
+        if problem:
             raise CommandError(problem, returncode=FAILED)
 
     def work(self, cache: conf.CacheSettings, options: dict[str, Any]) -> Any:
@@ -53,7 +54,7 @@ class StoreCommand(BaseCommand):
         raise NotImplementedError
 
     def problem(self, report: Any) -> str | None:
-        """Return in a sentence what in `report` makes the command fail, or None."""
+        """Return in a sentence what in `report` makes the command exit with 1, or None."""
         return None
 
     def open(self, cache: conf.CacheSettings) -> stratakv.DB:

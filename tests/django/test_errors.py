@@ -12,7 +12,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 import stratakv
-from stratakv_django import incidents
+from stratakv_django import handles, incidents
 from stratakv_django.cache import StrataKVCache
 from tests.django.conftest import MakeCache
 
@@ -117,14 +117,21 @@ def test_strict_raises_that_the_store_does_not_open(make_cache: MakeCache, occup
 
 
 def test_a_read_only_store_is_read_and_not_written(make_cache: MakeCache, cache: StrataKVCache) -> None:
-    from stratakv_django import handles
-
     cache.set("key", 1)
     handles.close_all()
     read_only = make_cache(OPTIONS={"read_only": True, **LENIENT})
     read_only.set("key", 2)
     assert read_only.get("key") == 1
     assert read_only.incidents()["write"] == 1
+
+
+def test_a_bad_value_in_a_read_only_store_is_a_miss_even_if_strict(
+    make_cache: MakeCache, cache: StrataKVCache
+) -> None:
+    cache._db.put(cache._name("key", None), b"?")
+    handles.close_all()
+    read_only = make_cache(OPTIONS={"read_only": True})
+    assert read_only.get("key", "missing") == "missing"
 
 
 def test_a_value_that_is_too_large_is_not_saved_and_leaves_no_stale_one(make_cache: MakeCache) -> None:

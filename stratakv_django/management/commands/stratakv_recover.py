@@ -24,3 +24,8 @@ class Command(StoreCommand):
     def work(self, cache: conf.CacheSettings, options: dict[str, Any]) -> stratakv.RecoveryReport:
         with self.progress("Recovering") as progress:
             return stratakv.recover(cache.path, mode=options["mode"], progress=progress)
+
+    def problem(self, report: stratakv.RecoveryReport) -> str | None:
+        return (
+            "The store is sound again, but something was lost: see the findings." if report.damage else None
+        )

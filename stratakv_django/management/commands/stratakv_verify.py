@@ -17,4 +17,4 @@ class Command(StoreCommand):
     def problem(self, report: stratakv.VerifyReport) -> str | None:
         if report.ok:
             return None
-        return f"{len(report.damage):,} damaged places; stop the site and run stratakv_recover"
+        return f"Damaged places: {len(report.damage):,}. Stop the site and run stratakv_recover."

@@ -1,0 +1,152 @@
+"""Each system check finds its mistake, says what to do, and is silent otherwise."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core import checks
+from django.core.cache import caches
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+
+from stratakv_django.cache import StrataKVCache
+from stratakv_django.checks import check_caches
+
+BACKEND = "stratakv_django.cache.StrataKVCache"
+DOCS = Path(__file__).parents[2] / "docs" / "django.md"
+
+
+class Subclass(StrataKVCache):
+    """A subclass is checked as well."""
+
+
+def found(**aliases: dict[str, Any]) -> list[checks.CheckMessage]:
+    """What the checks say about these aliases, each with a hint."""
+    with override_settings(
+        CACHES={alias: {"BACKEND": BACKEND, **params} for alias, params in aliases.items()}
+    ):
+        messages = check_caches()
+    assert all(message.hint for message in messages)
+    return messages
+
+
+def ids(**aliases: dict[str, Any]) -> list[str | None]:
+    return [message.id for message in found(**aliases)]
+
+
+def test_a_good_setting_is_silent_and_makes_nothing(store: Path) -> None:
+    options = {"durability": "always", "strict": True, "key_warnings": False, "MAX_ENTRIES": 5}
+    assert found(default={"LOCATION": str(store), "OPTIONS": options}) == []
+    assert found(default={"LOCATION": store / "deep" / "er"}) == []
+    assert not store.exists()
+
+
+def test_other_backends_are_not_looked_at() -> None:
+    assert ids(default={"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}) == []
+    assert ids(default={"BACKEND": "no.such.Backend"}) == []
+
+
+@pytest.mark.parametrize(("params", "id"), [({}, "E001"), ({"LOCATION": "x", "OPTIONS": {"a": 1}}, "E002")])
+def test_the_checks_run_with_those_of_django(params: dict[str, Any], id: str) -> None:
+    with override_settings(CACHES={"default": {"BACKEND": BACKEND, **params}}):
+        assert f"stratakv.{id}" in [message.id for message in checks.run_checks(tags=[checks.Tags.caches])]
+
+
+@pytest.mark.parametrize("params", [{}, {"LOCATION": ""}, {"LOCATION": ["a", "b"]}], ids=str)
+def test_e001_no_location(params: dict[str, Any]) -> None:
+    assert ids(default=params) == ["stratakv.E001"]
+    assert ids(default={"BACKEND": f"{__name__}.Subclass", **params}) == ["stratakv.E001"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"durabilty": "always"}, "did you mean 'durability'?"),
+        ({"max_entries": 5}, "did you mean 'MAX_ENTRIES'?"),
+        ({"STRICT": True}, "did you mean 'strict'?"),
+        ({"xyzzy": True}, "the options are strict, "),
+        ({"durability": "sometimes"}, "'always', 'interval', 'os'"),
+        ({"sync_interval": -1}, "sync_interval must be"),
+        ({"strict": "yes"}, "strict must be True or False"),
+        ({"key_warnings": 1}, "key_warnings must be True or False"),
+        ({"MAX_ENTRIES": "many"}, "MAX_ENTRIES must be a whole number"),
+        ({"CULL_FREQUENCY": None}, "CULL_FREQUENCY must be a whole number"),
+    ],
+)
+def test_e002_wrong_options(store: Path, options: dict[str, Any], says: str) -> None:
+    params = {"LOCATION": str(store), "OPTIONS": options}
+    [message] = found(default=params)
+    assert message.id == "stratakv.E002"
+    assert says in message.msg
+    with (
+        override_settings(CACHES={"default": {"BACKEND": BACKEND, **params}}),
+        pytest.raises(ImproperlyConfigured, match=re.escape(says)),
+    ):
+        caches["default"].get("key")
+
+
+@pytest.mark.parametrize("setting", ["MEDIA_ROOT", "STATIC_ROOT"])
+def test_e003_a_location_that_is_served(tmp_path: Path, setting: str) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "served")
+    with override_settings(**{setting: str(tmp_path / "served")}):
+        assert ids(default={"LOCATION": str(tmp_path / "served" / "cache")}) == ["stratakv.E003"]
+        assert ids(default={"LOCATION": str(tmp_path / "link" / "cache")}) == ["stratakv.E003"]
+        assert ids(default={"LOCATION": str(tmp_path / "served")}) == ["stratakv.E003"]
+        assert ids(default={"LOCATION": str(tmp_path / "served-not")}) == []
+
+
+@pytest.mark.parametrize("prefixed", [False, True])
+def test_e003_a_location_among_static_files(tmp_path: Path, prefixed: bool) -> None:
+    with override_settings(STATICFILES_DIRS=[("prefix", tmp_path / "s") if prefixed else tmp_path / "s"]):
+        assert ids(default={"LOCATION": str(tmp_path / "s" / "cache")}) == ["stratakv.E003"]
+
+
+def test_e004_a_file_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert ids(default={"LOCATION": str(tmp_path / "file")}) == ["stratakv.E004"]
+    assert ids(default={"LOCATION": str(tmp_path / "file" / "below")}) == ["stratakv.E004"]
+
+
+@pytest.mark.parametrize("options", [{"create": False}, {"read_only": True}], ids=str)
+def test_e004_a_missing_store_that_must_not_be_made(store: Path, options: dict[str, Any]) -> None:
+    params = {"LOCATION": str(store), "OPTIONS": options}
+    assert ids(default=params) == ["stratakv.E004"]
+    store.mkdir()
+    assert ids(default=params) == []
+
+
+@pytest.mark.parametrize("below", [".", "missing"])
+def test_e004_no_permission(tmp_path: Path, below: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Tests may run as root, who has every permission: so ask as somebody who has none.
+    monkeypatch.setattr(os, "access", lambda path, mode: mode & os.W_OK == 0)
+    location = str(tmp_path / below)
+    assert ids(default={"LOCATION": location}) == ["stratakv.E004"]
+    if below == ".":
+        assert ids(default={"LOCATION": location, "OPTIONS": {"read_only": True}}) == []
+
+
+def test_e005_one_store_with_two_sets_of_options(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "store")
+    first = {"LOCATION": str(tmp_path / "store")}
+    second = {"LOCATION": str(tmp_path / "link"), "OPTIONS": {"durability": "always", "max_value_bytes": 9}}
+    [message] = found(default=first, second=second)
+    assert message.id == "stratakv.E005"
+    assert "'default'" in message.msg
+    assert "durability, max_value_bytes" in message.msg
+
+
+def test_e005_options_of_the_backend_may_differ(store: Path) -> None:
+    first = {"LOCATION": str(store), "OPTIONS": {"strict": True, "durability": "interval"}}
+    second = {"LOCATION": str(store), "OPTIONS": {"MAX_ENTRIES": 7}, "KEY_PREFIX": "second"}
+    assert found(default=first, second=second) == []
+
+
+def test_every_id_is_documented() -> None:
+    source = (Path(check_caches.__code__.co_filename)).read_text()
+    used = set(re.findall(r'"(E\d{3})"', source))
+    assert used
+    assert set(re.findall(r"stratakv\.(E\d{3})", DOCS.read_text())) == used
