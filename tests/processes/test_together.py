@@ -1,0 +1,285 @@
+"""Several processes and threads on one store: fork before and after opening, opening at the same moment,
+sleeping through change, and ending in every order."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import stratakv
+from tests.support.children import Child, run
+
+SMALL = {"durability": "os", "segment_bytes": 8192}
+
+
+class Gate:
+    """Lets children wait until the parent opens it, or the other way round."""
+
+    def __init__(self) -> None:
+        self._wait, self._open = os.pipe()
+
+    def open(self, times: int = 1) -> None:
+        os.write(self._open, b"." * times)
+
+    def wait(self) -> None:
+        os.read(self._wait, 1)
+
+
+def test_children_forked_with_the_store_open_write_to_it(tmp_path: Path) -> None:
+    db = stratakv.open(tmp_path / "s", **SMALL)
+    db.put(b"before", b"fork")
+
+    def count() -> None:
+        assert db.get(b"before") == b"fork"
+        for _ in range(200):
+            db.incr(b"n")
+
+    assert run(count, count, count, count) == [0, 0, 0, 0]
+    count()
+    assert db.get(b"n") == b"1000"
+
+
+def test_a_child_forked_inside_another_threads_commit_is_not_stuck(tmp_path: Path) -> None:
+    db = stratakv.open(tmp_path / "s", **SMALL)
+    ending = threading.Event()
+
+    def write() -> None:
+        while not ending.is_set():
+            db.put(b"busy", b"x" * 1000)
+
+    threads = [threading.Thread(target=write) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(50):
+            key = b"child-%d" % number
+            assert run(lambda key=key: db.put(key, b"1")) == [0]  # type: ignore[misc]
+    finally:
+        ending.set()
+        for thread in threads:
+            thread.join()
+    assert len(list(db.scan(prefix=b"child-"))) == 50
+    assert db.verify().damage == ()
+
+
+def test_a_forked_child_does_not_hold_its_parents_locks(tmp_path: Path) -> None:
+    """A child that never touches the store keeps nobody from having it alone."""
+    db = stratakv.open(tmp_path / "s", **SMALL)
+    db.put(b"k", b"v")
+    gate = Gate()
+    child = Child(gate.wait)
+    db.close()
+    assert stratakv.recover(tmp_path / "s").records == 1
+    gate.open()
+    assert child.wait() == 0
+
+
+def test_a_child_uses_a_store_that_its_parent_has_closed(tmp_path: Path) -> None:
+    db = stratakv.open(tmp_path / "s", **SMALL)
+    db.put(b"k", b"v")
+    gate = Gate()
+
+    def later() -> None:
+        gate.wait()
+        assert db.get(b"k") == b"v"
+        db.put(b"k", b"of the child")
+
+    child = Child(later)
+    db.close()
+    gate.open()
+    assert child.wait() == 0
+    with stratakv.open(tmp_path / "s", **SMALL) as again:
+        assert again.get(b"k") == b"of the child"
+
+
+def test_a_transaction_in_the_parent_keeps_the_child_out(tmp_path: Path) -> None:
+    db = stratakv.open(tmp_path / "s", **SMALL)
+    with db.transaction() as tx:
+        child = Child(lambda: db.put(b"k", b"child"))
+        tx.put(b"k", b"parent")
+    assert child.wait() == 0
+    assert db.get(b"k") == b"child"
+
+
+def test_an_interval_sync_thread_starts_again_in_a_child(tmp_path: Path) -> None:
+    options = {"durability": "interval", "sync_interval": 0.01}
+    db = stratakv.open(tmp_path / "s", **options)
+    db.put(b"k", b"v")
+
+    def work() -> None:
+        db.put(b"child", b"v")
+        for _ in range(500):
+            if db.stats().unsynced_bytes == 0:
+                return
+            threading.Event().wait(0.01)
+        raise AssertionError("nothing was synced")
+
+    assert run(work) == [0]
+
+
+def test_many_processes_open_a_new_store_at_once(tmp_path: Path) -> None:
+    for attempt in range(20):
+        path = tmp_path / f"s{attempt}"
+        gate = Gate()
+
+        def first(path: Path = path, gate: Gate = gate) -> None:
+            gate.wait()
+            with stratakv.open(path, **SMALL) as db:
+                db.incr(b"n")
+
+        children = [Child(first) for _ in range(6)]
+        gate.open(6)
+        assert [child.wait() for child in children] == [0] * 6
+        with stratakv.open(path, **SMALL) as db:
+            assert db.get(b"n") == b"6"
+
+
+def test_processes_that_open_and_close_all_the_time_meet_in_one_store(tmp_path: Path) -> None:
+    """Being the first and being the last change hands hundreds of times."""
+
+    def work() -> None:
+        for _ in range(100):
+            with stratakv.open(tmp_path / "s", **SMALL) as db:
+                db.incr(b"n")
+
+    assert run(work, work, work, work) == [0] * 4
+    with stratakv.open(tmp_path / "s", **SMALL) as db:
+        assert db.get(b"n") == b"400"
+        assert db.verify().damage == ()
+
+
+def _churn(path: Path) -> None:
+    with stratakv.open(path, **SMALL) as db:
+        for turn in range(30):
+            db.put_many({b"k%03d" % number: b"%d" % turn + bytes(100) for number in range(50)})
+            if turn % 10 == 9:
+                db.compact()
+        db.delete(b"k000")
+        db.put(b"k001", b"last")
+
+
+@pytest.mark.parametrize("wakes", ["reads", "writes", "scans"])
+def test_a_process_sleeps_through_rotations_and_compactions(tmp_path: Path, wakes: str) -> None:
+    asleep, woken = Gate(), Gate()
+    with stratakv.open(tmp_path / "s", **SMALL) as db:
+        db.put(b"k000", b"old")
+
+    def sleeper() -> None:
+        db = stratakv.open(tmp_path / "s", **SMALL)
+        assert db.get(b"k000") == b"old"
+        asleep.open()
+        woken.wait()
+        if wakes == "reads":
+            assert db.get(b"k001") == b"last"
+            assert db.get(b"k000") is None
+        elif wakes == "writes":
+            db.put(b"k002", b"mine")
+            assert db.get(b"k001") == b"last"
+        else:
+            assert len(list(db.scan())) == 49
+
+    child = Child(sleeper)
+    asleep.wait()
+    assert run(lambda: _churn(tmp_path / "s")) == [0]
+    woken.open()
+    assert child.wait() == 0
+
+
+def test_a_scan_goes_on_over_segments_that_another_process_removes(tmp_path: Path) -> None:
+    with stratakv.open(tmp_path / "s", **SMALL) as db:
+        db.put_many({b"k%03d" % number: b"old" + bytes(100) for number in range(200)})
+        db.compact()
+        db.put(b"k100", b"new")
+        scan = db.scan()
+        first = next(scan)
+        assert run(lambda: _churn(tmp_path / "s")) == [0]
+        seen = dict([first, *scan])
+    assert len(seen) == 200
+    assert seen[b"k100"] == b"new"
+    assert seen[b"k001"] == b"old" + bytes(100)
+
+
+def test_threads_share_a_handle(tmp_path: Path) -> None:
+    with stratakv.open(tmp_path / "s", **SMALL) as db:
+
+        def work(thread: int) -> None:
+            for number in range(200):
+                db.incr(b"n")
+                key = b"t%d-%d" % (thread, number)
+                db.put(key, key * 10)
+                assert db.get(key) == key * 10
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(work, range(8)))
+        assert db.get(b"n") == b"1600"
+        assert len(list(db.scan(prefix=b"t"))) == 1600
+
+
+def test_always_means_synced_for_threads_and_processes(tmp_path: Path) -> None:
+    db = stratakv.open(tmp_path / "s", durability="always", segment_bytes=8192)
+
+    def work(thread: int) -> None:
+        for number in range(20):
+            db.put(b"k%d-%d" % (thread, number), bytes(100))
+
+    def in_threads() -> None:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(work, range(4)))
+
+    assert run(in_threads, in_threads) == [0, 0]
+    assert db.stats().unsynced_bytes == 0
+
+
+PROGRAM = """
+import stratakv, sys
+db = stratakv.open(sys.argv[1], durability="interval", sync_interval=60)
+db.put(b"k", b"v")
+"""
+
+
+def test_a_program_that_ends_without_closing_leaves_a_sealed_store(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path / "s")], check=True)
+    with stratakv.open(tmp_path / "s", durability="os") as db:
+        assert db.stats().unsynced_bytes == 0
+        assert db.get(b"k") == b"v"
+
+
+def in_group(work: Callable[[], None], user: int, group: int) -> Callable[[], None]:
+    def as_user() -> None:
+        os.setgroups([])
+        os.setgid(group)
+        os.setuid(user)
+        work()
+
+    return as_user
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become two other users")
+def test_two_users_of_one_group_share_a_store_and_root_locks_neither_out(tmp_path: Path) -> None:
+    for directory in (tmp_path, *tmp_path.parents[:2]):
+        directory.chmod(0o755)
+    home = tmp_path / "home"
+    home.mkdir(mode=0o770)
+    os.chown(home, 30001, 30000)
+    home.chmod(0o770)
+    shared = {**SMALL, "mode": 0o770}
+
+    def write() -> None:
+        with stratakv.open(home, **shared) as db:
+            for _ in range(300):
+                db.incr(b"n")
+                db.put(b"filler-%d" % os.getpid(), bytes(300))
+
+    assert run(in_group(write, 30001, 30000)) == [0]
+    assert run(in_group(write, 30002, 30000)) == [0]
+    write()
+    assert run(in_group(write, 30001, 30000), in_group(write, 30002, 30000)) == [0, 0]
+    with stratakv.open(home, **shared) as db:
+        assert db.get(b"n") == b"1500"
