@@ -136,12 +136,15 @@ class DB:
         """Delete `keys` as one atomic batch; return how many were there."""
         return self._writer.delete_many(keys)
 
-    def delete_prefix(self, prefix: bytes) -> int:
-        """Delete every key that begins with `prefix`, as one atomic batch; return how many there were."""
-        return self._writer.delete_prefix(prefix)
+    def delete_prefix(self, prefix: bytes) -> None:
+        """Delete every key that begins with `prefix`, as one atomic batch.
+
+        Where no other key was ever stored this is `clear`; otherwise its cost grows with the store.
+        """
+        self._writer.delete_prefix(prefix)
 
     def keys(self, prefix: bytes = b"") -> Iterator[bytes]:
-        """Yield the live keys that begin with `prefix`, longest written first; compaction sorts them by key.
+        """Yield the live keys that begin with `prefix`, oldest written first; compaction sorts them by key.
 
         What others write meanwhile may or may not be seen. Values are not read.
         """

@@ -88,6 +88,14 @@ class Segment:
         """Return the offset of each key's last record among those below the offset `end`."""
         return {found.key: found.offset for found in self.records(end) if found.kind != record.END}
 
+    def all_begin_with(self, prefix: bytes, end: int) -> bool:
+        """Whether every key ever written below the offset `end` begins with `prefix`."""
+        if self.entry is not None and self.entry.kind == "main":
+            order = self.arrays.order
+            *_, last = self._walk_from(self.sound(order[-1]).key)
+            return self.sound(order[0]).key.startswith(prefix) and last.key.startswith(prefix)
+        return all(found.key.startswith(prefix) for found in self.records(end))
+
     def order(self) -> array[int]:
         """Return the offsets of each key's last record in key order; for sealed young segments."""
         if self._order is None:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from stratakv import record
 from stratakv.commit import Exclusive, Write, commit
+from stratakv.control import OFFSET_MASK, W_TIP
 from stratakv.errors import InvalidTTLError, InvalidValueError, KeyNotFoundError, TransactionError
 from stratakv.index import hash_key
 from stratakv.options import MAX_KEY_BYTES
@@ -138,9 +139,17 @@ class Writer:
         with self.transaction() as tx:
             return sum([tx.delete(key) for key in set(keys)])
 
-    def delete_prefix(self, prefix: bytes) -> int:
-        with self.transaction() as tx:
-            return sum([tx.delete(key) for key in self._reader.keys(prefix)])
+    def delete_prefix(self, prefix: bytes) -> None:
+        with self._exclusive as held:
+            tip = self._structure.control.words[W_TIP] & OFFSET_MASK
+            ends = {held.view.active: tip}
+            if all(s.all_begin_with(prefix, ends.get(s, s.end)) for s in held.view.segments()):
+                self._structure.clear(held)
+                return
+            writes = self._writes(dict.fromkeys(self._reader.keys(prefix)))
+            end = commit(self._structure, held, writes) if writes else None
+        if end is not None:
+            self._committed(end)
 
     def clear(self) -> None:
         with self._exclusive as held:

@@ -54,7 +54,6 @@ def create_app(
             stratakv.InvalidKeyError: _bad_request,
             stratakv.InvalidValueError: _bad_request,
             stratakv.StrataKVError: _storage_error,
-            OSError: _storage_error,
         },
         lifespan=lifespan,
     )

@@ -16,7 +16,7 @@ class BadRequestError(Exception):
 def key_in_query(query: bytes) -> bytes:
     """The key that `?key=...` names; raises BadRequestError."""
     try:
-        fields = dict(parse_qsl(query.decode(), keep_blank_values=True, errors="strict"))
+        fields = dict(parse_qsl(query.decode(), errors="strict"))
     except ValueError:
         raise BadRequestError("the query string is not percent-encoded UTF-8") from None
     if "key" not in fields:
