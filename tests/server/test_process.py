@@ -87,6 +87,20 @@ def test_a_stopped_server_answers_what_it_has_begun(server, store):
         assert db.get(b"slow") == b"stored"
 
 
+def test_a_stopped_server_gives_up_its_compaction(start, store):
+    with stratakv.open(store, segment_bytes=2**22) as db:
+        for first in range(0, 60_000, 1000):
+            db.put_many({b"%06d" % number: b"x" * 1000 for number in range(first, first + 1000)})
+    server = start()
+    assert server.curl("POST", "/compact").status == 200
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(30) == 0
+    assert server.process.stderr.read() == b""
+    with stratakv.open(store) as db:
+        assert "main" not in [segment.kind for segment in db.stats().segments]
+        assert db.verify().ok
+
+
 def accepts_connections(server):
     address = urlsplit(server.url)
     try:

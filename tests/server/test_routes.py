@@ -3,6 +3,7 @@
 import http.client
 import json
 import resource
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -57,6 +58,19 @@ def test_text_arrives_exactly(server, store, key, value):
     connection.close()
     with stratakv.open(store) as db:
         assert db.get(key.encode()) == value.encode()
+
+
+def test_a_long_key_may_arrive_in_pieces(server):
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
+    connection.connect()
+    connection.sock.sendall(b"GET /get?key=" + b"k" * 100_000)
+    time.sleep(0.2)  # so that the server reads the first piece alone
+    connection.sock.sendall(b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    response = http.client.HTTPResponse(connection.sock)
+    response.begin()
+    assert (response.status, response.read()[:6]) == (400, b"a key ")
+    response.close()
+    connection.close()
 
 
 @pytest.mark.parametrize(
@@ -144,6 +158,15 @@ def test_a_large_request_is_413_and_never_held(start, tmp_path, chunked):
     assert (answer.status, answer.kind) == (413, "text/plain")
     assert "1,000,000 bytes" in answer.text
     assert peak_memory(server.process.pid) - before < 10_000_000
+
+
+def test_an_announced_large_request_is_refused_before_it_is_sent(server):
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=30)
+    connection.putrequest("PUT", "/put")
+    connection.putheader("Content-Length", str(2**40))
+    connection.endheaders()
+    assert connection.getresponse().status == 413
+    connection.close()
 
 
 def peak_memory(pid):
