@@ -98,8 +98,7 @@ class StrataKVCache(AsyncCalls):
         name = self._name(key, version)
         with self._tolerance.block("write"):
             deleted = self._db.delete(name)
-            if deleted and self._max_entries != conf.UNLIMITED:
-                self._store.census(self._namespace).release()
+            self._release(int(deleted))
             return deleted
         return False
 
@@ -179,7 +178,7 @@ class StrataKVCache(AsyncCalls):
     def delete_many(self, keys: Iterable[Any], version: int | None = None) -> None:
         names = [self._name(key, version) for key in keys]
         with self._tolerance.block("write"):
-            self._db.delete_many(names)
+            self._release(self._db.delete_many(names))
 
     def clear(self) -> None:
         """Remove every entry of this KEY_PREFIX, in all its versions, and nothing else from the store."""
@@ -230,6 +229,10 @@ class StrataKVCache(AsyncCalls):
         """Cull, if `name` is new and the alias is full."""
         if name not in self._db:
             self._store.census(self._namespace).admit(self._db, self._max_entries, self._cull_frequency)
+
+    def _release(self, count: int) -> None:
+        if self._max_entries != conf.UNLIMITED:
+            self._store.census(self._namespace).release(count)
 
     def _survives_unsaved(self, names: Iterable[bytes], error: BaseException) -> bool:
         """Tell if a failed write is tolerated. What a too large value should have replaced is removed."""

@@ -33,10 +33,10 @@ class Census:
                 self._entries = self._cull(db, most, cull_frequency)
             self._entries += 1
 
-    def release(self) -> None:
-        """Take note that one entry was deleted."""
+    def release(self, count: int) -> None:
+        """Take note that `count` entries were deleted."""
         with self._lock:
-            self._entries -= 1
+            self._entries -= count
 
     def forget(self) -> None:
         """Count again before the next new entry."""

@@ -73,7 +73,8 @@ def _path(location: object) -> str:
         raise LocationError("LOCATION is missing: it names the directory of the store")
     if not isinstance(location, str | os.PathLike):
         raise LocationError(f"LOCATION must be the path of a directory, not {location!r}")
-    return str(Path(location).absolute())
+    path = os.fspath(location)
+    return path if path.startswith("/") else str(Path(path).absolute())
 
 
 def _engine(options: dict[str, Any]) -> stratakv.Options:

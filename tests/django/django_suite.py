@@ -114,7 +114,7 @@ def configure() -> None:
     django.setup()
 
 
-def build(name: str, tests: ModuleType, tests_async: ModuleType, work: Path) -> type[unittest.TestCase]:
+def build(name: str, tests: ModuleType, tests_async: ModuleType, work: Path) -> Any:
     """Return the class to run for `name`, one of NAMES, with this backend in every alias it configures."""
     if name == CONTRACT:
         return _every_alias(tests, work / "sync", StrataKVCache, "interval")

@@ -22,8 +22,8 @@ from tests.django.conftest import MakeCache
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id")
 
 # Each asynchronous call on a cache that holds "key": 1.
-READS = [("aget", "key"), ("ahas_key", "key"), ("aget_many", ["key"])]
-WRITES = [
+READS: list[tuple[Any, ...]] = [("aget", "key"), ("ahas_key", "key"), ("aget_many", ["key"])]
+WRITES: list[tuple[Any, ...]] = [
     ("aset", "key", 2),
     ("aadd", "key", 2),
     ("atouch", "key"),
@@ -112,8 +112,12 @@ def test_opening_the_store_does_not_block(cache: StrataKVCache, monkeypatch: pyt
 
 
 def test_get_or_set_keeps_the_loop_free_while_a_value_is_computed(cache: StrataKVCache) -> None:
+    def compute() -> str:
+        time.sleep(0.2)
+        return "computed"
+
     async def both() -> tuple[Any, int]:
-        cache_call = asyncio.create_task(cache.aget_or_set("key", lambda: time.sleep(0.2) or "computed"))
+        cache_call = asyncio.create_task(cache.aget_or_set("key", compute))
         ticks = 0
         while not cache_call.done():
             await asyncio.sleep(0.01)

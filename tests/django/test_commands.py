@@ -138,15 +138,16 @@ class TestOnASoundStore:
     def test_a_bar_is_drawn_on_a_terminal_and_nowhere_else(self, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.importorskip("rich", reason="needs rich, which the extra stratakv[django] brings")
         told: list[object] = []
-        monkeypatch.setattr(stratakv.DB, "verify", lambda db, progress: told.append(progress) or _sound())
+
+        def verify(db: stratakv.DB, progress: object) -> stratakv.VerifyReport:
+            told.append(progress)
+            return stratakv.VerifyReport(segments=1, records=1, log_bytes=1, damage=())
+
+        monkeypatch.setattr(stratakv.DB, "verify", verify)
         call_command("stratakv_verify", stdout=io.StringIO(), stderr=io.StringIO())
         call_command("stratakv_verify", stdout=io.StringIO(), stderr=Terminal())
         assert told[0] is None
         assert callable(told[1])
-
-
-def _sound() -> stratakv.VerifyReport:
-    return stratakv.VerifyReport(segments=1, records=1, log_bytes=1, damage=())
 
 
 @pytest.mark.usefixtures("site")

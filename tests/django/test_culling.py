@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+import stratakv
 from stratakv_django import census
 from stratakv_django.cache import StrataKVCache
 from tests.django.conftest import MakeCache
@@ -90,18 +92,29 @@ def test_deleted_and_cleared_entries_make_room(make_cache: MakeCache) -> None:
 def test_counting_is_rare(make_cache: MakeCache, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = make_cache(OPTIONS={"MAX_ENTRIES": 1000})
     monkeypatch.setattr(census, "_TRUSTED_AT_LEAST", 3600.0)
-    counts = []
-    real = census.Census._cull
-    monkeypatch.setattr(census.Census, "_cull", lambda *args: counts.append(1) or real(*args))
-    fill(cache, 300)
-    assert len(counts) == 1
+    walks = 0
+    real = stratakv.DB.keys
+
+    def counted(db: stratakv.DB, prefix: bytes = b"") -> Iterator[bytes]:
+        nonlocal walks
+        walks += 1
+        return real(db, prefix)
+
+    monkeypatch.setattr(stratakv.DB, "keys", counted)
+    fill(cache, 999)
+    for number in range(50):  # what is deleted makes room for what comes next
+        cache.delete(f"key {number}")
+        cache.set(f"another {number}", 1)
+    cache.delete_many([f"another {number}" for number in range(50)])
+    fill(cache, 50)
+    assert walks == 1
 
 
 def test_what_other_processes_write_is_counted_in_time(
     make_cache: MakeCache, monkeypatch: pytest.MonkeyPatch, run: Callable[..., list[str]]
 ) -> None:
     now = 0.0
-    monkeypatch.setattr(census.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     cache = make_cache(OPTIONS={"MAX_ENTRIES": 30})
     fill(cache, 1)
     run("for n in range(100): cache.set(f'theirs {n}', n)")

@@ -10,7 +10,7 @@ from django.core.signals import request_finished
 from django.test import override_settings
 
 import stratakv
-from stratakv_django import handles
+from stratakv_django import conf, handles
 from stratakv_django.cache import StrataKVCache
 from tests.django.conftest import MakeCache
 
@@ -27,9 +27,10 @@ def test_close_after_each_request_leaves_the_store_open(store: Path) -> None:
     settings = {"default": {"BACKEND": "stratakv_django.cache.StrataKVCache", "LOCATION": str(store)}}
     with override_settings(CACHES=settings):
         caches["default"].set("key", 1)
-        opened = caches["default"]._store.handle
+        used = handles.store(str(store), conf.parse(store, {}).engine)
+        opened = used.handle
         request_finished.send(sender=None)
-        assert caches["default"]._store.handle is opened is not None
+        assert used.handle is opened is not None
         assert caches["default"].get("key") == 1
     handles.close_all()
 

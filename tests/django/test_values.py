@@ -108,7 +108,9 @@ def test_an_unsigned_pickle_is_never_unpickled(cache: StrataKVCache) -> None:
 
 def test_a_signed_pickle_cannot_be_moved_to_another_key(cache: StrataKVCache) -> None:
     cache.set("cheap", {"price": 1})
-    cache._db.put(cache._name("dear", None), cache._db.get(cache._name("cheap", None)))
+    copied = cache._db.get(cache._name("cheap", None))
+    assert copied is not None
+    cache._db.put(cache._name("dear", None), copied)
     assert cache.get("dear") is None
     assert cache.get("cheap") == {"price": 1}
 
