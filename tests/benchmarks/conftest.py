@@ -1,0 +1,25 @@
+"""The benchmarks as users run them: real processes, with tiny sizes. What they measure is never judged."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def benchmarks(tmp_path):
+    """Run one benchmark to its end, its stores below `tmp_path / "place"`."""
+    pytest.importorskip("lmdb", reason="the benchmarks need the package lmdb")
+    pytest.importorskip("diskcache", reason="the benchmarks need the package diskcache")
+    place = tmp_path / "place"
+    place.mkdir()
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "benchmarks", *arguments, "--directory", str(place)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+    yield run
+    assert not list(place.iterdir()), "the stores were left behind"
