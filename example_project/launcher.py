@@ -41,11 +41,11 @@ def tell(report: int, **facts: Any) -> None:
 
 
 def tasks_of(uid: int) -> int:
-    """How many processes and threads `uid` has now: RLIMIT_NPROC counts them all, not only ours."""
-    count = 0
+    """How many processes and threads `uid` has besides this one: RLIMIT_NPROC counts them, too."""
+    count, this = 0, str(os.getpid())
     for process in os.scandir("/proc"):
         try:
-            if process.name.isdecimal() and process.stat().st_uid == uid:
+            if process.name.isdecimal() and process.name != this and process.stat().st_uid == uid:
                 count += sum(1 for _ in os.scandir(f"/proc/{process.name}/task"))
         except OSError:  # it ended while we looked
             continue

@@ -16,6 +16,7 @@ from example_project import compile_cache, execution, sandbox
 from example_project.compile_cache import Answer, answer, key_for
 from example_project.languages import LANGUAGES, MissingCompilerError, Toolchain, toolchain
 from example_project.programs import MAX_TEXT_BYTES, Program, ProgramTooLargeError, Result, Stage
+from tests.example.deaf_cache import DeafCache
 
 CLOCK = "import time\ntime.sleep({seconds})\nprint(time.time_ns())"
 GCC = Toolchain(LANGUAGES["c"], Path("/usr/bin/gcc"), "gcc 12.2.0")
@@ -132,6 +133,7 @@ def test_a_sandbox_that_does_not_start_is_not_cached(monkeypatch: pytest.MonkeyP
         patch.setattr(execution, "execute", broken)
         with pytest.raises(sandbox.SandboxError):
             answer(program)
+    assert cache.get(f"lock:{key_for(program, toolchain('python'))}") is None
     later = answer(program)
     assert (later.state, printed(later)) == ("miss", "1\n")
 
@@ -217,6 +219,8 @@ def test_a_cache_that_stores_nothing_delays_answers_only(
     site: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compile_cache, "UNHELD_LOOKS", 3)
+    monkeypatch.setattr(DeafCache, "refused", [])
     site.CACHES = {"default": {"BACKEND": "tests.example.deaf_cache.DeafCache"}}
     found = answer(Program("python", "print('done')"))
     assert (found.state, printed(found)) == ("miss", "done\n")
+    assert len(DeafCache.refused) == 3

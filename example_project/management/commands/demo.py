@@ -29,6 +29,7 @@ class Row:
     cold_ms: float | None = None
     warm_ms: float | None = None
     ratio: float | None = None
+    cold: str | None = None
     warm: str | None = None
     outcome: str | None = None
     skipped: str | None = None
@@ -83,7 +84,9 @@ def _row(sample: Sample) -> Row:
     outcome = ending(warm.result.stages[-1])
     if warm.result.run is None:
         outcome = f"compiler: {outcome}"
-    return Row(sample.name, sample.language, cold_ms, warm_ms, cold_ms / warm_ms, warm.state, outcome)
+    return Row(
+        sample.name, sample.language, cold_ms, warm_ms, cold_ms / warm_ms, cold.state, warm.state, outcome
+    )
 
 
 def _table(rows: list[Row]) -> Table:
