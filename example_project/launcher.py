@@ -75,8 +75,13 @@ def enter(spec: dict[str, Any]) -> NoReturn:
 
 
 def children() -> list[int]:
+    """Our children; none on a kernel that does not list them, where only the program's group is killed."""
     pid = os.getpid()
-    with os.fdopen(os.open(f"/proc/{pid}/task/{pid}/children", os.O_RDONLY)) as file:
+    try:
+        descriptor = os.open(f"/proc/{pid}/task/{pid}/children", os.O_RDONLY)
+    except FileNotFoundError:
+        return []
+    with os.fdopen(descriptor) as file:
         return [int(child) for child in file.read().split()]
 
 

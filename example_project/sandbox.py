@@ -133,8 +133,12 @@ def run(
             os.close(launcher_end)
         with process:
             streams = Streams(process, report.fileno(), limits)
-            limit = streams.read(tick)
-            facts = streams.finish(limit)
+            try:
+                limit = streams.read(tick)
+                facts = streams.finish(limit)
+            except BaseException:  # `tick` failed, or somebody pressed Ctrl-C
+                process.terminate()
+                raise
     return _outcome(facts, streams, limit, limits)
 
 
@@ -240,8 +244,13 @@ class Streams:
 
 
 def _outcome(facts: dict[str, Any], streams: Streams, limit: str | None, limits: Limits) -> Outcome:
-    if "error" in facts or "status" not in facts:
-        raise SandboxError(facts.get("error", "the launcher ended without a report"))
+    if "error" in facts:
+        raise SandboxError(facts["error"])
+    if "status" not in facts:
+        last_words = b"" if "group" in facts else bytes(streams.stderr[-500:])  # else they are the program's
+        raise SandboxError(
+            f"the launcher ended without a report {last_words.decode(errors='replace')}".strip()
+        )
     code = os.waitstatus_to_exitcode(facts["status"])
     return Outcome(
         exit_status=code if code >= 0 else None,

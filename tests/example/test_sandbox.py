@@ -220,6 +220,19 @@ def test_a_killed_launcher_is_an_error_and_takes_its_program_along() -> None:
     assert ended == [True]
 
 
+def test_a_site_that_gives_up_ends_its_program() -> None:
+    programs: list[int] = []
+
+    def give_up() -> None:
+        programs.extend(family(os.getpid()))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run("import time; time.sleep(600)", tick=give_up)
+    assert len(programs) >= 2  # the launcher and the program
+    assert die(programs)
+
+
 SITE = """
 import sys
 from pathlib import Path
