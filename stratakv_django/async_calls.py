@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from inspect import iscoroutinefunction
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 from django.core.exceptions import SynchronousOnlyOperation
@@ -26,20 +26,24 @@ from stratakv_django.handles import Store
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_MOST_THREADS = 32  # of each kind; they start as they are needed
 
-@lru_cache(maxsize=1)
-def _executor() -> ThreadPoolExecutor:
-    """Return this process' threads for cache calls; the threads themselves start as they are needed."""
-    return ThreadPoolExecutor(thread_name_prefix="stratakv-cache")
+
+@lru_cache
+def _threads(work: Literal["store", "compute"]) -> ThreadPoolExecutor:
+    """Return this process' threads for one kind of work, so that slow values do not hold up the store."""
+    return ThreadPoolExecutor(_MOST_THREADS, f"stratakv-{work}")
 
 
 # A child has none of the threads of its parent: it must not hand them work.
-os.register_at_fork(after_in_child=_executor.cache_clear)
+os.register_at_fork(after_in_child=_threads.cache_clear)
 
 
-async def _in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def _in_thread(
+    threads: ThreadPoolExecutor, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
     run = partial(contextvars.copy_context().run, call, *args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(_executor(), _leaving_no_connection, run)
+    return await asyncio.get_running_loop().run_in_executor(threads, _leaving_no_connection, run)
 
 
 def _leaving_no_connection(run: Callable[[], T]) -> T:
@@ -59,7 +63,7 @@ class AsyncCalls(BaseCache):
     async def _read(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._store.handle is not None:
             return call(*args, **kwargs)
-        return await _in_thread(call, *args, **kwargs)
+        return await _in_thread(_threads("store"), call, *args, **kwargs)
 
     async def _write(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._store.handle is not None and not self._writes_can_block:
@@ -67,7 +71,7 @@ class AsyncCalls(BaseCache):
                 return call(*args, **kwargs)
             except SynchronousOnlyOperation:  # pickling a lazy queryset: nothing was written yet
                 pass
-        return await _in_thread(call, *args, **kwargs)
+        return await _in_thread(_threads("store"), call, *args, **kwargs)
 
     async def aget(self, key: Any, default: Any = None, version: int | None = None) -> Any:
         return await self._read(self.get, key, default, version)
@@ -114,7 +118,7 @@ class AsyncCalls(BaseCache):
         if iscoroutinefunction(default):
             default = await default()
         elif callable(default):
-            default = await _in_thread(default)
+            default = await _in_thread(_threads("compute"), default)
         await self.aadd(key, default, timeout, version)
         return await self.aget(key, default, version)  # another caller may have been first
 
@@ -131,7 +135,7 @@ class AsyncCalls(BaseCache):
         return await self._write(self.decr_version, key, delta, version)
 
     async def aclear(self) -> None:
-        await _in_thread(self.clear)
+        await _in_thread(_threads("store"), self.clear)
 
     async def aclose(self, **kwargs: Any) -> None:
         """Do nothing, as `close`."""

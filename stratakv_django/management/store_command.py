@@ -32,7 +32,7 @@ class StoreCommand(BaseCommand):
     requires_system_checks = ()  # a site that fails its checks must still be able to repair its cache
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--cache", metavar="ALIAS", default="default", help="key in CACHES (default)")
+        parser.add_argument("--cache", metavar="ALIAS", default="default", help="alias in CACHES")
         parser.add_argument("--format", choices=("text", "json"), default="text", help="of the report")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -95,7 +95,8 @@ def _json(report: dict[str, Any]) -> str:
 
 def _text(report: dict[str, Any]) -> str:
     width = max(map(len, report), default=0)
-    return "\n".join(f"{name.replace('_', ' '):<{width}}  {_shown(value)}" for name, value in report.items())
+    lines = (f"{name.replace('_', ' '):<{width}}  {_shown(value)}" for name, value in report.items())
+    return "\n".join(lines)
 
 
 def _shown(value: object) -> str:
@@ -108,5 +109,5 @@ def _shown(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name.replace('_', ' ')} {_shown(each)}" for name, each in value.items())
     if isinstance(value, list | tuple):
-        return "".join(f"\n    {_shown(each)}" for each in value) or "none"
+        return "".join(f"\n  {_shown(each)}" for each in value) or "none"
     return "none" if value is None else str(value)

@@ -189,4 +189,20 @@ def test_a_child_process_has_threads_of_its_own(run: Callable[..., list[str]]) -
 def test_threads_are_the_backends_own(make_cache: MakeCache) -> None:
     cache = make_cache(OPTIONS={"durability": "always"})
     asyncio.run(cache.aset("key", 1))
-    assert any(thread.name.startswith("stratakv-cache") for thread in async_calls._executor()._threads)
+    assert any(thread.name.startswith("stratakv-store") for thread in threading.enumerate())
+
+
+def test_slow_values_do_not_hold_up_the_store(make_cache: MakeCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    async_calls._threads.cache_clear()
+    monkeypatch.setattr(async_calls, "_MOST_THREADS", 1)
+    cache = make_cache(OPTIONS={"durability": "always"})
+    go_on = threading.Event()
+
+    async def write_beside_a_slow_value() -> None:
+        slow = asyncio.create_task(cache.aget_or_set("slow", lambda: go_on.wait(20)))
+        await asyncio.wait_for(cache.aset("key", 1), 10)
+        go_on.set()
+        assert await slow is True
+
+    asyncio.run(write_beside_a_slow_value())
+    async_calls._threads.cache_clear()

@@ -153,6 +153,12 @@ def test_a_value_that_does_not_decode_is_a_miss_that_add_can_fill(cache: StrataK
     assert cache.incidents() == {"read": 0, "write": 0, "value": 1}
 
 
+def test_a_better_value_written_meanwhile_is_not_discarded(cache: StrataKVCache) -> None:
+    cache.set("key", "written by another process just now")
+    cache._discard(cache._name("key", None), b"?", codec.UndecodableValueError())
+    assert cache.get("key") == "written by another process just now"
+
+
 def test_many_values_are_decoded_one_by_one(cache: StrataKVCache) -> None:
     cache.set_many({"good": [1], "bad": Refuses()})
     assert cache.get_many(["good", "bad"]) == {"good": [1]}
