@@ -53,6 +53,7 @@ __all__ = [
     "KeyNotFoundError",
     "NetworkFileSystemWarning",
     "OptionError",
+    "Options",
     "ReadOnlyError",
     "RecoveryReport",
     "SegmentStats",

@@ -41,6 +41,8 @@ def attach(directory: Directory, options: Options) -> FileLock:
     write = directory.writable()
     if not write and not options.read_only:
         raise ReadOnlyError(f"{directory.path} cannot be written; open it with read_only=True")
+    if not directory.is_store() and (options.read_only or not options.create):
+        raise DirectoryError(f"{directory.path} is not a StrataKV store; nothing was created")
     lock = FileLock(directory, "attach.lock", write=write)
     try:
         while True:
@@ -66,8 +68,6 @@ def is_prepared(directory: Directory, *, write: bool) -> bool:
 def prepare(directory: Directory, options: Options, *, write: bool) -> None:
     """Make the store fit for use, alone with it."""
     if not directory.is_store():
-        if not (options.create and write):
-            raise DirectoryError(f"{directory.path} is not a StrataKV store; nothing was created")
         _create(directory, options)
         return
     found = manifest.load(directory)

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stratakv import manifest
-from stratakv.commit import Exclusive
-from stratakv.control import OFFSET_MASK, W_CHAIN, W_NEXT, W_TIP, W_USED
+from stratakv.control import W_USED
 from stratakv.directory import Directory
 from stratakv.errors import DirectoryError, storage_error
 from stratakv.log import HEADER_BYTES, LogHeader
@@ -32,26 +31,22 @@ class BackupReport:
 
 def backup(
     structure: Structure,
-    exclusive: Exclusive,
     target: str | os.PathLike[str],
     segment_bytes: int,
     progress: Progress | None,
 ) -> BackupReport:
     """Copy the store as it is at this moment to the directory `target`, which must be new or empty.
 
-    The writer lock is held only to learn what to copy: sealed logs never change, and of the active one
-    what lies below the tip does not either. The copy is a complete store, durable when this returns.
+    No lock is needed: sealed logs never change, and of the active one what lies below the tip does not
+    either. The copy is a complete store, durable when this returns.
     """
     copy = Directory(Path(target).absolute(), structure.files, structure.directory.mode)
     copy.enter(create=True)
     if structure.files.names(copy.path):
         raise DirectoryError(f"{copy.path} is not empty; name a new or an empty directory for the backup")
-    with exclusive as held:
-        view = held.view
-        words = structure.control.words
-        tip, chain, used, number = words[W_TIP] & OFFSET_MASK, words[W_CHAIN], words[W_USED], words[W_NEXT]
-    last = view.active.number
-    active = Entry(last, "young", last, last, tip, used, chain, tip)
+    view, tip = structure.now()
+    last, number = view.active.number, view.manifest.next_number
+    active = Entry(last, "young", last, last, tip, structure.control.words[W_USED], tip)
     segments = {segment: segment.entry or active for segment in view.segments()}
     if tip == HEADER_BYTES:
         del segments[view.active]

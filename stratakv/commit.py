@@ -101,9 +101,15 @@ class Exclusive:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.check_held()
         if kind is None:
             self._words[W_BUSY] = 0
         self._release()
+
+    def check_held(self) -> None:
+        """Raise TransactionError in a child that was forked while its parent held the lock."""
+        if not self._turn.locked():
+            raise TransactionError("this process was forked inside a transaction: only its parent may end it")
 
     def _release(self) -> None:
         # Unlocking what is not locked does no harm; the other way round every process would wait.

@@ -100,6 +100,10 @@ class Control:
     def start(self, boot: int, generation: int, next_number: int) -> None:
         """Begin anew after a reboot. Valid only once the caller has set tip and state."""
         words = self.words
+        words[W_STATE] = State.NEW  # IMPORTANT: first, so that what is half written is not believed
+        for rest in (words, self._rows):
+            for place in range(len(rest)):
+                rest[place] = 0
         words[W_FORMAT], words[W_BOOT_LOW], words[W_BOOT_HIGH] = FORMAT, boot & _U64, boot >> 64
         words[W_GENERATION], words[W_NEXT], words[W_MAGIC] = generation, next_number, MAGIC
 

@@ -126,7 +126,7 @@ class DB:
 
     def get_many(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         """Return the values of those `keys` that are there, all as of one moment: no batch in part."""
-        return self._reader.get_many(keys, self._store.exclusive)
+        return self._reader.get_many(keys)
 
     def put_many(self, mapping: Mapping[bytes, Value], ttl: float | None = None) -> None:
         """Set all keys of `mapping` as one atomic batch: after a crash all are there, or none."""
@@ -202,7 +202,7 @@ class DB:
     def backup(self, path: str | os.PathLike[str], progress: Progress | None = None) -> BackupReport:
         """Copy the store as it is now to `path`, a new or empty directory, while others read and write."""
         store = self._open_store
-        return backup(store.structure, store.exclusive, path, store.options.segment_bytes, progress)
+        return backup(store.structure, path, store.options.segment_bytes, progress)
 
     def close(self) -> None:
         """Give the handle back; the store closes with its last one. A second call does nothing."""

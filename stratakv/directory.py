@@ -10,6 +10,7 @@ from pathlib import Path
 
 from stratakv.errors import DirectoryError, FormatError, ReadOnlyError, storage_error
 from stratakv.files import NETWORK_FILE_SYSTEMS, Attributes, Files
+from stratakv.log import HEADER_BYTES as LOG_HEADER_BYTES
 
 FORMAT = 1
 FORMAT_NAME = "FORMAT"
@@ -120,11 +121,19 @@ class Directory:
                 f"{self.path} is not a StrataKV store and not empty (it has {foreign[0]!r}); "
                 "name a new or an empty directory"
             )
-        if any(number > 1 for number in self.numbers("log")):
+        if any(self._has_records(number) for number in self.numbers("log")):
             raise DirectoryError(
                 f"{self.path} has logs but no {FORMAT_NAME} file; "
                 f"`python -m stratakv recover {self.path}` rebuilds the store from them"
             )
+
+    def _has_records(self, number: int) -> bool:
+        """Whether anything was ever written to a log behind its header."""
+        fd = self.open(self.log_path(number), write=False)
+        try:
+            return any(self.files.pread(fd, 4096, 0)[LOG_HEADER_BYTES:])
+        finally:
+            self.files.close(fd)
 
     def write_format(self) -> None:
         self.replace(FORMAT_NAME, b"stratakv %d\n" % FORMAT)

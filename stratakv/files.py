@@ -46,11 +46,13 @@ class Files:
         return fd
 
     def _adopt(self, fd: int, path: Path, mode: int) -> None:
-        """Give a new file its permissions, and its directory's owner when we are root."""
+        """Give a new file its permissions and its directory's group; when we are root, its owner, too."""
         os.fchmod(fd, mode)
+        owner = path.parent.stat()
         if os.geteuid() == 0:
-            owner = path.parent.stat()
             os.fchown(fd, owner.st_uid, owner.st_gid)
+        elif mode & 0o070:
+            os.fchown(fd, -1, owner.st_gid)
 
     def close(self, fd: int) -> None:
         os.close(fd)

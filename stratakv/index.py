@@ -131,14 +131,12 @@ def seal(index: Arrays, keys: int, covered: int) -> None:
     index.header[W_CHECKSUM] = checksum(index)
 
 
-def covers(index: Arrays, covered: int) -> bool:
-    """Whether the index was sealed as that of just `covered` bytes of its log."""
-    return index.header[W_SEALED] == 1 and index.header[W_COVERED] == covered
-
-
 def is_sound(index: Arrays, covered: int) -> bool:
-    """Whether the index covers just `covered` bytes of its log, and its checksum holds."""
-    return covers(index, covered) and index.header[W_CHECKSUM] == checksum(index)
+    """Whether the index was sealed as that of just `covered` bytes of its log, and its checksum holds."""
+    header = index.header
+    if header[W_SEALED] != 1 or header[W_COVERED] != covered:
+        return False
+    return header[W_CHECKSUM] == checksum(index)
 
 
 def checksum(index: Arrays) -> int:

@@ -42,4 +42,7 @@ class FileLock:
         self._files.flock(self.fd, UNLOCK)
 
     def close(self) -> None:
-        self._files.close(self.fd)
+        """Close the file; a second call does nothing."""
+        if self.fd >= 0:
+            self._files.close(self.fd)
+            self.fd = -1

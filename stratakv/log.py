@@ -8,10 +8,11 @@
         24     8  oldest: lowest number among the segments whose records this log holds
         32     8  newest: highest number among them
         40     8  floor: segments whose newest is below it were cleared away before this log was made
-        48     8  zero
+        48     8  1 where the records are in key order, 0 where they are in the order of arrival
         56     8  XXH3-64 of bytes 0 to 56
 
-A young log has oldest = newest = number. A compacted one replaces every segment from oldest to newest.
+A log that writers wrote has oldest = newest = number. One that was written from others has a higher
+number and replaces every segment from oldest to newest; an END record is the last of it.
 With these the logs alone tell the order of segments when the manifest is lost.
 """
 
@@ -36,10 +37,11 @@ class LogHeader:
     newest: int
     floor: int
     first_link: int
+    ordered: bool = False
 
     def pack(self) -> bytes:
         head = _HEADER.pack(
-            _MAGIC, FORMAT, self.first_link, self.number, self.oldest, self.newest, self.floor, 0
+            _MAGIC, FORMAT, self.first_link, self.number, self.oldest, self.newest, self.floor, self.ordered
         )
         return head + _CHECKSUM.pack(xxh3_64_intdigest(head))
 
@@ -51,7 +53,7 @@ class LogHeader:
         head = data[: _HEADER.size]
         if _CHECKSUM.unpack_from(data, _HEADER.size)[0] != xxh3_64_intdigest(head):
             return None
-        magic, version, first_link, number, oldest, newest, floor, _zero = _HEADER.unpack(head)
+        magic, version, first_link, number, oldest, newest, floor, ordered = _HEADER.unpack(head)
         if magic != _MAGIC or version != FORMAT or not oldest <= newest <= number:
             return None
-        return cls(number, oldest, newest, floor, first_link)
+        return cls(number, oldest, newest, floor, first_link, bool(ordered))

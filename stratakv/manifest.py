@@ -28,7 +28,6 @@ class Entry:
     kind: "young" as writers left it, "main" as a compaction made it, in key order.
     oldest, newest: the range of segment numbers whose records it holds.
     size: bytes of its log. keys: keys in its index.
-    last_link: low half of the checksum of its last record.
     synced: bytes of the log known to be on disk. poisoned: a sync of it failed.
     """
 
@@ -38,7 +37,6 @@ class Entry:
     newest: int
     size: int
     keys: int
-    last_link: int
     synced: int
     poisoned: bool = False
 
@@ -66,19 +64,26 @@ class Edit:
     active: int | None = None
     floor: int | None = None
     synced: dict[int, int] = field(default_factory=dict)  # segment number -> bytes now known to be on disk
+    poisoned: Collection[int] = ()
 
 
 def apply(manifest: Manifest, edit: Edit, next_number: int) -> Manifest:
     """Return the manifest that follows; pure."""
-    kept = (entry for entry in manifest.segments if entry.number not in edit.drop)
-    synced = (replace(e, synced=max(e.synced, edit.synced.get(e.number, 0))) for e in kept)
+    kept = (_edited(entry, edit) for entry in manifest.segments if entry.number not in edit.drop)
     return Manifest(
         generation=manifest.generation + 1,
         active=manifest.active if edit.active is None else edit.active,
         next_number=next_number,
         floor=manifest.floor if edit.floor is None else edit.floor,
-        segments=tuple(sorted((*synced, *edit.add), key=lambda entry: -entry.newest)),
+        segments=tuple(sorted((*kept, *edit.add), key=lambda entry: -entry.newest)),
     )
+
+
+def _edited(entry: Entry, edit: Edit) -> Entry:
+    """What is known to be on disk grows, unless a sync of the log has ever failed."""
+    if entry.poisoned or entry.number in edit.poisoned:
+        return replace(entry, poisoned=True)
+    return replace(entry, synced=max(entry.synced, edit.synced.get(entry.number, 0)))
 
 
 def encode(manifest: Manifest) -> bytes:

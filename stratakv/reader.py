@@ -6,7 +6,7 @@ import logging
 import struct
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, TypeVar, overload
 
 from xxhash import xxh3_64_intdigest
@@ -85,8 +85,9 @@ def lookup(segment: Segment, key: bytes, first: int) -> Found | None:
 class Reader:
     """The lookups of one process."""
 
-    def __init__(self, structure: Structure) -> None:
+    def __init__(self, structure: Structure, exclusive: AbstractContextManager[Any] | None) -> None:
         self._structure = structure
+        self._exclusive = exclusive  # holds writers off; None where this process may not
         self._control = structure.control
         self._words = structure.control.words
 
@@ -171,16 +172,20 @@ class Reader:
         found = self.find_live(self._structure.current(), key)
         return found.expiry if found else None
 
-    def get_many(self, keys: Iterable[bytes], exclusive: AbstractContextManager[Any]) -> dict[bytes, bytes]:
-        """See `DB.get_many`. `exclusive` holds writers off; it is entered only where they never pause."""
+    def get_many(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        """See `DB.get_many`. Writers are held off only where they never pause."""
         wanted = list(keys)
         for _ in range(_TRIES):
             found = self._get_many(wanted)
             if found is not None:
                 return found
-        with exclusive:
+        with self._exclusive or nullcontext():
             found = self._get_many(wanted)
-        return found if found is not None else {}
+        if found is not None:
+            return found
+        # A writer died in its commit, and we may not heal what it left: key by key, then.
+        values = {key: self.get(key) for key in wanted}
+        return {key: value for key, value in values.items() if value is not None}
 
     def _get_many(self, keys: list[bytes]) -> dict[bytes, bytes] | None:
         """Return the live values of one moment, or None where a commit came between.
@@ -218,8 +223,7 @@ class Reader:
         A record counts where it is its key's newest. A key written again while we walk has its newest
         record beyond where the walk will end, so it is yielded at the first of its records.
         """
-        view = self._structure.current()
-        end = self._words[W_TIP] & OFFSET_MASK
+        view, end = self._structure.now()
         now = now_ms()
         rewritten: set[bytes] = set()
         for segment in reversed(tuple(view.segments())):

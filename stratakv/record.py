@@ -42,7 +42,7 @@ pack_prefix = struct.Struct("<QI").pack
 class Kind(enum.IntEnum):  # on disk: add at the end, never renumber
     PUT = 1
     TOMBSTONE = 2
-    END = 3  # the last record of a compacted log: without it the log is an unfinished one
+    END = 3  # the last record of a log that was written from others: without it, it is an unfinished one
 
 
 # Plain integers: comparing with a member of an IntEnum costs 30 ns more.

@@ -29,7 +29,7 @@ def recover(
     the store is open anywhere, CorruptionError in mode "strict", DirectoryError where there is no log.
     """
     chosen = mode_of(mode)
-    directory = Directory(Path(path).absolute(), Files())
+    directory = _directory(Path(path).absolute(), Files())
     directory.enter(create=False)
     if not directory.numbers("log"):
         raise DirectoryError(f"{directory.path} has no logs: there is nothing to recover")
@@ -42,6 +42,14 @@ def recover(
         return _recover(directory, Recovery(directory, Options().segment_bytes, chosen, progress))
     finally:
         lock.close()
+
+
+def _directory(path: Path, files: Files) -> Directory:
+    """Return the directory with the permissions it has, which may be those of a shared store."""
+    try:
+        return Directory(path, files, files.stat(path).st_mode & 0o770 | 0o700)
+    except OSError:
+        return Directory(path, files)
 
 
 def _recover(directory: Directory, recovery: Recovery) -> RecoveryReport:

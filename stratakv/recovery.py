@@ -20,9 +20,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from stratakv import manifest, record
-from stratakv.control import W_STATE, W_SYNCED, State, open_control, position
+from stratakv.control import (
+    OFFSET_MASK,
+    POSITION_BITS,
+    W_STATE,
+    W_SYNCED,
+    State,
+    open_control,
+    position,
+)
 from stratakv.directory import MANIFEST_NAME, Directory
-from stratakv.errors import CorruptionError, OptionError, storage_error
+from stratakv.errors import CorruptionError, DirectoryError, OptionError, storage_error
 from stratakv.log import HEADER_BYTES, LogHeader
 from stratakv.manifest import Entry, Manifest
 from stratakv.record import Kind
@@ -136,8 +144,17 @@ class Recovery:
 
     def _from_manifest(self, found: Manifest) -> list[Entry]:
         """Return the manifest's segments, oldest first, with the active one as the last."""
-        active = Entry(found.active, "young", found.active, found.active, 0, 0, 0, 0)
+        synced = self._synced(found.active)
+        active = Entry(found.active, "young", found.active, found.active, 0, 0, synced)
         return [*reversed(found.segments), active]
+
+    def _synced(self, number: int) -> int:
+        """Bytes of the active log that were on disk: what CONTROL says was true when it was written."""
+        try:
+            synced = open_control(self._directory, write=False).words[W_SYNCED]
+        except FileNotFoundError:
+            return 0
+        return synced & OFFSET_MASK if synced >> POSITION_BITS == number else 0
 
     def _from_headers(self, numbers: list[int]) -> list[Entry]:
         """Tell the segments from the logs' own headers, oldest first."""
@@ -149,27 +166,21 @@ class Recovery:
                 headers.append(open_log(self._directory, number, None, write=False).header)
             except CorruptionError as damage:
                 self._note(number, damage.offset, damage.reason, 0, damage=True)
-        floor = max((header.floor for header in headers), default=0)
-        merged = [h for h in headers if h.newest < h.number and self._is_whole(h)]
-        alive = [
-            header
-            for header in headers
-            if header.newest >= floor
-            and (header.newest == header.number or header in merged)
-            and not any(
-                m.oldest <= header.oldest and header.newest <= m.newest < m.number
-                for m in merged
-                if m.number > header.number
-            )
-        ]
+        if not headers:
+            raise DirectoryError(f"{self._directory.path} has no StrataKV log: there is nothing to recover")
+        floor = max(header.floor for header in headers)
+        whole = [h for h in headers if h.newest >= floor and (h.newest == h.number or self._is_whole(h))]
         return [
-            Entry(h.number, "main" if h in merged else "young", h.oldest, h.newest, 0, 0, 0, 0)
-            for h in sorted(alive, key=lambda header: header.newest)
+            Entry(h.number, "main" if h.ordered else "young", h.oldest, h.newest, 0, 0, 0)
+            for h in sorted(whole, key=lambda header: header.newest)
+            if not any(_replaces(other, h) for other in whole)
         ]
 
     def _is_whole(self, header: LogHeader) -> bool:
-        """Whether a compacted log ends as a finished one does."""
-        return self._scan(Entry(header.number, "main", 0, 0, 0, 0, 0, 0)).last == Kind.END
+        """Whether a log that was written from others ends as a finished one does."""
+        segment = open_log(self._directory, header.number, None, write=False)
+        last = segment.record_at(max(0, segment.end - record.HEADER_BYTES))
+        return last is not None and last.kind == Kind.END
 
     # -- what is in them ---------------------------------------------------------------------------------
 
@@ -201,19 +212,14 @@ class Recovery:
         except (FileNotFoundError, CorruptionError) as problem:
             reason = problem.reason if isinstance(problem, CorruptionError) else "the file is missing"
             self._note(entry.number, 0, reason, entry.size, damage=entry.synced > 0)
-            return None, breaks
-        if not entry.size and not self._sound_beyond(scan):  # the active log, or one of unknown size
-            entry = replace(entry, size=scan.whole)
-        if scan.whole == entry.size:
+            return None, breaks and entry.size > 0
+        expected = max(entry.synced, entry.size)
+        if scan.whole >= expected and not self._sound_beyond(scan):
             self._cut(scan)
             return self._entry(entry, scan), False
-        self._note(
-            entry.number,
-            scan.whole,
-            "the chain of sound records breaks",
-            scan.limit - scan.whole if breaks and entry.size else 0,
-            damage=scan.whole < entry.synced or entry.kind == "main",
-        )
+        damage = scan.whole < entry.synced or entry.kind == "main"
+        lost = max(0, expected - scan.whole) if breaks else 0
+        self._note(entry.number, scan.whole, "the chain of sound records breaks", lost, damage=damage)
         if not breaks and not entry.poisoned:
             return self._salvage(entry, scan), False
         self._cut(scan)
@@ -221,7 +227,7 @@ class Recovery:
 
     def _scan(self, entry: Entry) -> _Scan:
         """Walk a log as far as its chain is sound."""
-        segment = open_log(self._directory, entry.number, None, write=True)
+        segment = self._open(entry)
         limit = min(segment.end, entry.size or segment.end)
         scan = _Scan(segment, limit, HEADER_BYTES, segment.header.first_link, 0, 0, 0)
         keys: set[bytes] = set()
@@ -237,8 +243,30 @@ class Recovery:
         scan.keys = len(keys - {b""})
         return scan
 
+    def _open(self, entry: Entry) -> Segment:
+        """Open a log; where only its header is damaged, write that anew from what else is known."""
+        try:
+            return open_log(self._directory, entry.number, None, write=True)
+        except CorruptionError as damage:
+            if not entry.size or damage.offset:
+                raise
+            self._note(entry.number, 0, damage.reason, 0, damage=True)
+        path = self._directory.log_path(entry.number)
+        fd = self._directory.open(path, write=True)
+        try:
+            # The first record knows what its link must be.
+            first_link = int.from_bytes(self._files.pread(fd, 4, HEADER_BYTES + 8), "little")
+            ordered = entry.kind == "main"
+            header = LogHeader(entry.number, entry.oldest, entry.newest, 0, first_link, ordered)
+            self._files.write_all(fd, header.pack(), 0)
+        except OSError as cause:
+            raise storage_error(path, cause) from cause
+        finally:
+            self._files.close(fd)
+        return open_log(self._directory, entry.number, None, write=True)
+
     def _sound_beyond(self, scan: _Scan) -> bool:
-        """Whether salvage would find more than the walk did, in a log whose size nobody knows."""
+        """Whether salvage would find more than the walk did."""
         if self._mode is not Mode.SALVAGE:
             return False
         return (
@@ -251,7 +279,7 @@ class Recovery:
         if scan.whole == HEADER_BYTES:
             return None
         size = scan.whole
-        return replace(entry, size=size, keys=scan.keys, last_link=scan.link, synced=size, poisoned=False)
+        return replace(entry, size=size, keys=scan.keys, synced=size, poisoned=False)
 
     def _cut(self, scan: _Scan) -> None:
         """End a log behind its last whole commit, durably."""
@@ -271,7 +299,8 @@ class Recovery:
         """Write every sound record of a broken log to a new one that takes its place."""
         segment = scan.segment
         number, self._next = self._next, self._next + 1
-        header = LogHeader(number, entry.oldest, entry.newest, segment.header.floor, self._files.random_u32())
+        first_link, ordered = self._files.random_u32(), entry.kind == "main"
+        header = LogHeader(number, entry.oldest, entry.newest, segment.header.floor, first_link, ordered)
         output = LogWriter(self._directory, header)
         keys = set()
         try:
@@ -279,17 +308,16 @@ class Recovery:
                 if found.kind != Kind.END:
                     output.move(segment, found)
                     keys.add(found.key)
-            if entry.kind == "main":
-                output.end()
+            output.end()
             output.finish()
         finally:
             output.close()
         self._records += output.keys
         lost = max(0, (scan.limit if entry.size else scan.whole) - output.size)
         self._note(entry.number, scan.whole, f"salvaged into {number:06d}.log", lost, damage=False)
-        return replace(
-            entry, number=number, size=output.size, keys=len(keys), last_link=output.link, synced=output.size
-        )
+        if not keys:
+            return None
+        return replace(entry, number=number, size=output.size, keys=len(keys), synced=output.size)
 
     # -- the new beginning -------------------------------------------------------------------------------
 
@@ -313,6 +341,13 @@ class Recovery:
         remove_orphans(directory, following)
 
 
+def _replaces(one: LogHeader, other: LogHeader) -> bool:
+    """Whether `one` was written from a range of segments to which `other` belongs."""
+    return (
+        other.number < one.number and one.oldest <= other.oldest and other.newest <= one.newest < one.number
+    )
+
+
 def start_control(directory: Directory, found: Manifest, first_link: int) -> None:
     """Make CONTROL fit a manifest whose active segment is empty."""
     control = open_control(directory, write=True)
@@ -326,7 +361,21 @@ def remove_orphans(directory: Directory, found: Manifest) -> None:
     """Remove the files of segments that the manifest does not name, and temporary ones."""
     named = found.numbers()
     for number in {*directory.numbers("log"), *directory.numbers("idx")} - named:
-        directory.remove(number)
+        if _is_ours(directory, number):
+            directory.remove(number)
     for name in directory.files.names(directory.path):
         if name.endswith(".tmp"):
             directory.files.unlink(directory.path / name)
+
+
+def _is_ours(directory: Directory, number: int) -> bool:
+    """Whether a file named like a log is one, or one that was never finished; not just a name like ours."""
+    try:
+        fd = directory.open(directory.log_path(number), write=False)
+    except FileNotFoundError:
+        return True  # an index without a log
+    try:
+        head = directory.files.pread(fd, HEADER_BYTES, 0)
+    finally:
+        directory.files.close(fd)
+    return not any(head) or LogHeader.unpack(head) is not None

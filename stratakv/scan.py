@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stratakv import versions
-from stratakv.control import OFFSET_MASK, POSITION_BITS, W_TIP
 from stratakv.reader import now_ms
 from stratakv.record import Record
 from stratakv.segment import Segment
 from stratakv.structure import Structure
-from stratakv.view import View
 
 
 def scan(
@@ -21,20 +19,11 @@ def scan(
     The view's maps stay for as long as the scan does, whatever is compacted or deleted meanwhile. The
     active log is read up to where it reached at the start: what is written later is not seen.
     """
-    view, end = _now(structure)
+    view, end = structure.now()
     first = max(prefix, start or b"")
     sources = [(view.active, _young(view.active, end, first))]
     sources += [(segment, segment.in_order(first)) for segment in view.sealed]
     return _within(versions.live(sources, now_ms()), prefix, stop)
-
-
-def _now(structure: Structure) -> tuple[View, int]:
-    """Return a view and the tip of its active log, both of one moment."""
-    while True:
-        view = structure.current()
-        tip = structure.control.words[W_TIP]
-        if tip >> POSITION_BITS == view.active.number:
-            return view, tip & OFFSET_MASK
 
 
 def _young(active: Segment, end: int, first: bytes) -> Iterator[Record]:

@@ -150,8 +150,12 @@ def create_log(directory: Directory, header: LogHeader) -> int:
     try:
         directory.files.unlink(path)  # what a process left behind that died while making it
         fd = directory.open(path, write=True, create=True)
+    except OSError as cause:
+        raise storage_error(path, cause) from cause
+    try:
         directory.files.write_all(fd, header.pack(), 0)
     except OSError as cause:
+        directory.files.close(fd)
         raise storage_error(path, cause) from cause
     return fd
 

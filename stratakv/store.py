@@ -20,6 +20,7 @@ from stratakv.options import Durability, Options
 from stratakv.reader import Reader
 from stratakv.structure import Structure
 from stratakv.sync import Syncer
+from stratakv.view import FORKED
 from stratakv.writer import Writer
 
 log = logging.getLogger("stratakv")
@@ -37,21 +38,25 @@ class Store:
         self.users = 0
         self.identity: tuple[int, int, bool] = (0, 0, options.read_only)
         self.write = directory.writable()
+        self.maintenance_turn = threading.Lock()
         self._attach_lock = attach(directory, options)
+        try:
+            self._wire()
+        except BaseException:
+            self._attach_lock.close()
+            raise
+
+    def _wire(self) -> None:
+        directory, options = self.directory, self.options
+        self._writer_lock = FileLock(directory, "writer.lock", write=self.write)
         self.control = open_control(directory, write=self.write)
+        self.structure = Structure(
+            directory, self.control, options.segment_bytes, write=self.write, reattach=self._reattach
+        )
         if self.write:
             self.control.claim_row()
-        self._writer_lock = FileLock(directory, "writer.lock", write=self.write)
-        self.maintenance_turn = threading.Lock()
-        self.structure = Structure(
-            directory,
-            self.control,
-            options.segment_bytes,
-            write=self.write,
-            reattach=self._reattach,
-        )
-        self.reader = Reader(self.structure)
         self.exclusive = Exclusive(directory.files, self._writer_lock, self.control, self.structure)
+        self.reader = Reader(self.structure, self.exclusive if self.write else None)
         self.syncer = Syncer(self.structure, self.exclusive, options.sync_interval)
         self.writer = Writer(
             self.structure, self.reader, self.exclusive, options.max_value_bytes, self._committed
@@ -84,9 +89,11 @@ class Store:
 
     def close(self) -> None:
         """Let go of the directory; the last process to do so leaves the store sealed."""
+        if self.structure.view.generation == FORKED:
+            return  # a child that never used it: everything is the parent's
         try:
             if self.options.durability is not Durability.OS and self.write:
-                self.syncer.everything()
+                self.syncer.reach_tip()
         finally:
             self.syncer.stop()
             if self.write:

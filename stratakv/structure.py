@@ -16,7 +16,6 @@ from stratakv.build import build_index
 from stratakv.control import (
     OFFSET_MASK,
     POSITION_BITS,
-    W_CHAIN,
     W_GENERATION,
     W_LOGGED,
     W_NEXT,
@@ -61,7 +60,7 @@ class Structure:
         self._write = write
         self._reattach = reattach
         self._refreshing = threading.Lock()
-        self.view = self._open(manifest.load(directory), None)
+        self.view = self._load(None)
 
     # -- views -------------------------------------------------------------------------------------------
 
@@ -69,6 +68,16 @@ class Structure:
         """Return the view of now."""
         view = self.view
         return view if self.control.words[W_GENERATION] == view.generation else self.refresh()
+
+    def now(self) -> tuple[View, int]:
+        """Return the view of now, and the offset at which its active log ends."""
+        while True:
+            view = self.current()
+            tip = self.control.words[W_TIP]
+            if tip >> POSITION_BITS <= view.active.number:
+                # A tip that is still in the segment before: the active one is so new that it is empty.
+                begun = tip >> POSITION_BITS == view.active.number
+                return view, tip & OFFSET_MASK if begun else HEADER_BYTES
 
     def forked(self) -> None:
         """In a child: whatever is used first brings a new view, and attaches the child for itself."""
@@ -82,13 +91,17 @@ class Structure:
                 self._reattach()
             elif self.view.generation == self.control.words[W_GENERATION]:
                 return self.view  # another thread was faster
-            for _ in range(_TRIES):
-                try:
-                    self.view = self._open(manifest.load(self.directory), self.view)
-                    return self.view
-                except FileNotFoundError as vanished:
-                    missing = vanished.filename  # a compaction was faster; its manifest is there already
-            raise CorruptionError(missing, 0, "the manifest names the file, and it is missing")
+            self.view = self._load(self.view)
+            return self.view
+
+    def _load(self, before: View | None) -> View:
+        """Make a view from the manifest, and again where a compaction has removed a file meanwhile."""
+        for _ in range(_TRIES):
+            try:
+                return self._open(manifest.load(self.directory), before)
+            except FileNotFoundError as vanished:
+                missing = vanished.filename
+        raise CorruptionError(missing, 0, "the manifest names the file, and it is missing")
 
     def _open(self, found: Manifest, before: View | None) -> View:
         known = {segment.number: segment for segment in before.segments()} if before else {}
@@ -127,7 +140,7 @@ class Structure:
         words[W_NEXT] = number + 1
         return number
 
-    def rotate(self, held: Held, size: int = 0, keys: int = 0, *, poisoned: bool = False) -> None:
+    def rotate(self, held: Held, size: int = 0, keys: int = 0) -> None:
         """Seal the active segment and start one with room for `size` bytes and `keys` keys."""
         words, old = self.control.words, held.view.active
         tip = words[W_TIP] & OFFSET_MASK
@@ -138,20 +151,19 @@ class Structure:
             newest=old.number,
             size=tip,
             keys=words[W_USED],
-            last_link=words[W_CHAIN],
             synced=self._synced(old.number, tip),
-            poisoned=poisoned,
         )
+        # Before the manifest calls it sealed; should this end before that, the next rotation does it again.
+        index.seal(old.arrays, entry.keys, tip)
         self._start_segment(held, (entry,), (), None, size, keys)
         words[W_LOGGED] += tip
-        self._seal(held.view.sealed[0])
+        self._end_log(held.view.sealed[0])
 
-    def _seal(self, segment: Segment) -> None:
-        """Make the index of a segment that the manifest calls sealed checkable, and end its log."""
-        assert segment.entry is not None
-        index.seal(segment.arrays, segment.entry.keys, segment.end)
+    def _end_log(self, segment: Segment) -> None:
+        """Give a sealed log the size it was sealed at: it was made longer than that."""
         try:
-            self.files.truncate(segment.fd, segment.end)
+            if self.files.size(segment.fd) > segment.end:
+                self.files.truncate(segment.fd, segment.end)
         except OSError as cause:
             raise storage_error(segment.path, cause) from cause
 
@@ -193,18 +205,17 @@ class Structure:
     def finish(self) -> None:
         """Finish the change of structure that a process left half done when it died, if it did."""
         found = manifest.load(self.directory)
-        if found.generation != self.control.words[W_GENERATION]:
-            active = open_log(self.directory, found.active, None, write=False)
-            self._publish(found, active.header.first_link)
-        newest = next(iter(self.current().sealed), None)
-        if newest and newest.entry and not index.covers(newest.arrays, newest.end):
-            self._seal(newest)
+        active = open_log(self.directory, found.active, None, write=False)
+        self._publish(found, active.header.first_link)
+        for newest in self.current().sealed[:1]:
+            self._end_log(newest)
 
     def _publish(self, found: Manifest, first_link: int) -> None:
         words = self.control.words
+        # The generation first: whoever sees the new tip must have reason to look for its segment.
+        words[W_GENERATION] = found.generation
         if words[W_TIP] >> POSITION_BITS != found.active:
             self.control.set_active(found.active, HEADER_BYTES, first_link, 0)
-        words[W_GENERATION] = found.generation
 
     def _synced(self, number: int, size: int) -> int:
         """Bytes of segment `number`, of `size` bytes, that are known to be on disk."""
@@ -227,7 +238,11 @@ def open_sealed(directory: Directory, entry: Entry, *, write: bool, verify: bool
 def check_indexes(directory: Directory, found: Manifest, *, write: bool) -> None:
     """Verify the index of every sealed segment before anybody trusts it; build those that are not sound."""
     for entry in found.segments:
-        open_sealed(directory, entry, write=write, verify=True)
+        try:
+            open_sealed(directory, entry, write=write, verify=True)
+        except FileNotFoundError:
+            path = directory.log_path(entry.number)
+            raise CorruptionError(path, 0, "the manifest names the file, and it is missing") from None
 
 
 def young_keys(capacity: int) -> int:

@@ -10,16 +10,19 @@ them. The segment is poisoned instead, sealed, and everything that waited for it
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 from collections.abc import Iterator
 
 from stratakv.commit import Exclusive
-from stratakv.control import POSITION_BITS, W_POISONED, W_SYNCED, W_TIP, position
-from stratakv.errors import StrataKVError, SyncError
+from stratakv.control import POSITION_BITS, W_POISONED, W_SYNCED, W_TIP
+from stratakv.errors import SyncError
 from stratakv.locks import EXCLUSIVE, UNLOCK
+from stratakv.manifest import Edit
 from stratakv.segment import Segment
 from stratakv.structure import Structure
+from stratakv.view import View
 
 log = logging.getLogger("stratakv")
 
@@ -49,25 +52,31 @@ class Syncer:
                 self._lead(wanted)
 
     def everything(self) -> None:
-        """Return once all that is committed by now is on disk."""
+        """Return once all that is committed is on disk; raises SyncError where some of it never will be."""
+        self.reach_tip()
+        for entry in self._structure.current().manifest.segments:
+            if entry.poisoned:
+                raise self._refusal(entry.number)
+
+    def reach_tip(self) -> None:
+        """Return once all that is committed by now is on disk, but for logs whose sync failed before."""
         self.reach(self._words[W_TIP])
 
     def _covered(self, wanted: int) -> bool:
         number = wanted >> POSITION_BITS
-        if self._words[W_POISONED] == number or self._is_poisoned(number):
-            self._refuse(number)
+        if self._words[W_POISONED] and self._is_poisoned(number):
+            raise self._refusal(number)
         return self._words[W_SYNCED] >= wanted
 
     def _is_poisoned(self, number: int) -> bool:
-        if not self._words[W_POISONED]:
-            return False
         entries = self._structure.current().manifest.segments
-        return any(entry.poisoned for entry in entries if entry.number == number)
+        known = any(entry.poisoned for entry in entries if entry.number == number)
+        return known or self._words[W_POISONED] == number
 
-    def _refuse(self, number: int) -> None:
-        raise SyncError(
+    def _refusal(self, number: int) -> SyncError:
+        return SyncError(
             self._structure.directory.log_path(number),
-            OSError(5, "a sync of this log failed"),
+            OSError(errno.EIO, "a sync of this log failed"),
             "what was written to it since the last sync may not survive a power cut; look at the disk",
         )
 
@@ -78,36 +87,37 @@ class Syncer:
         files.flock(view.active.fd, EXCLUSIVE)
         try:
             tip = words[W_TIP]
-            if words[W_SYNCED] >= wanted or tip >> POSITION_BITS != view.active.number:
-                return  # covered by another process, or rotated in between
-            for segment in self._unsynced(words[W_SYNCED]):
-                files.fdatasync(segment.fd)
+            if words[W_SYNCED] >= wanted or tip >> POSITION_BITS > view.active.number:
+                return  # another process was faster, or the view has become old
+            for segment in self._unsynced(view, words[W_SYNCED] >> POSITION_BITS):
+                try:
+                    files.fdatasync(segment.fd)
+                except OSError as cause:
+                    self._poison(segment)
+                    raise SyncError(
+                        segment.path,
+                        cause,
+                        "the log is sealed and writing goes on in a new one; look at the disk",
+                    ) from cause
             words[W_SYNCED] = tip
-        except OSError as cause:
-            self._poison(segment)
-            raise SyncError(
-                self._structure.directory.log_path(segment.number),
-                cause,
-                "the log is sealed and writing goes on in a new one; look at the disk",
-            ) from cause
         finally:
             files.flock(view.active.fd, UNLOCK)
 
-    def _unsynced(self, synced: int) -> Iterator[Segment]:
-        """Yield the young segments from the one of position `synced` on, oldest first."""
-        for segment in reversed(tuple(self._structure.current().segments())):
-            young = segment.entry is None or segment.entry.kind == "young"
-            if young and segment.number >= synced >> POSITION_BITS:
+    @staticmethod
+    def _unsynced(view: View, first: int) -> Iterator[Segment]:
+        """Yield the young segments from number `first` on, oldest first, but for poisoned ones."""
+        for segment in reversed(tuple(view.segments())):
+            entry = segment.entry
+            if segment.number >= first and (entry is None or (entry.kind == "young" and not entry.poisoned)):
                 yield segment
 
     def _poison(self, segment: Segment) -> None:
-        """Let nothing more be written to a log whose sync failed."""
+        """Let nothing more be written to a log whose sync failed, and never sync it again."""
         self._words[W_POISONED] = segment.number
         with self._exclusive as held:
             if held.view.active.number == segment.number:
-                self._structure.rotate(held, poisoned=True)
-                # What waits for the new segment must not wait for the old one as well.
-                self._words[W_SYNCED] = position(held.view.active.number, 0)
+                self._structure.rotate(held)
+            self._structure.install(held, Edit(poisoned=frozenset({segment.number})))
 
     # -- now and then ------------------------------------------------------------------------------------
 
@@ -122,8 +132,8 @@ class Syncer:
         while not ending.wait(self._interval):
             try:
                 if self._words[W_SYNCED] < self._words[W_TIP]:
-                    self.everything()
-            except StrataKVError:
+                    self.reach_tip()
+            except Exception:  # whatever it was, the next interval must be tried
                 log.exception("the periodic sync failed")
 
     def stop(self) -> None:

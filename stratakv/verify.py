@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from stratakv import index, manifest
-from stratakv.control import OFFSET_MASK, W_TIP
 from stratakv.errors import CorruptionError, StrataKVError
 from stratakv.index import hash_key
 from stratakv.reader import lookup
@@ -48,8 +47,7 @@ def verify(structure: Structure, progress: Progress | None) -> VerifyReport:
         manifest.load(structure.directory)
     except StrataKVError as problem:
         damage.append(_damage(problem))
-    view = structure.current()
-    tip = structure.control.words[W_TIP] & OFFSET_MASK
+    view, tip = structure.now()
     ends = {segment: segment.end for segment in view.sealed} | {view.active: tip}
     total, done, records = sum(ends.values()), 0, 0
     for segment, end in ends.items():

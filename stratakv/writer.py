@@ -166,6 +166,7 @@ class Writer:
             finally:
                 tx.open = False
                 self._exclusive.owner = 0
+            self._exclusive.check_held()
             if tx.pending:
                 end = commit(self._structure, held, self._writes(tx.pending))
         if end is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from stratakv import manifest
 from stratakv.build import build_index
 from stratakv.commit import Exclusive
 from stratakv.control import OFFSET_MASK, W_TIP
@@ -61,8 +62,8 @@ def compact(structure: Structure, exclusive: Exclusive, progress: Progress | Non
 
 
 def _discard(structure: Structure, number: int) -> None:
-    """Remove an unfinished output, unless the manifest has it already."""
-    if number not in structure.current().manifest.numbers():
+    """Remove an unfinished output, unless the manifest on disk has it already."""
+    if number not in manifest.load(structure.directory).numbers():
         structure.directory.remove(number)
 
 
@@ -89,6 +90,7 @@ def _merge(
         newest=max(segment.header.newest for segment in inputs),
         floor=max(segment.header.floor for segment in inputs),
         first_link=structure.files.random_u32(),
+        ordered=True,
     )
     output = LogWriter(directory, header)
     try:
@@ -98,9 +100,7 @@ def _merge(
             output.move(segment, found)
         output.end()
         output.finish()
-        entry = Entry(
-            number, "main", header.oldest, header.newest, output.size, output.keys, output.link, output.size
-        )
+        entry = Entry(number, "main", header.oldest, header.newest, output.size, output.keys, output.size)
     finally:
         output.close()
     if entry.keys:
