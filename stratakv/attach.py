@@ -29,7 +29,7 @@ from stratakv.locks import FileLock
 from stratakv.log import LogHeader
 from stratakv.manifest import Manifest
 from stratakv.options import Options
-from stratakv.recovery import Mode, Recovery, remove_orphans, start_control
+from stratakv.recovery import Mode, Recovery, remove_orphans, remove_temporary, start_control
 from stratakv.segment import Segment, create_active, map_index, open_log
 from stratakv.structure import check_indexes, young_keys
 
@@ -91,6 +91,7 @@ def prepare(directory: Directory, options: Options, *, write: bool) -> None:
         control.collect_rows()
         control.words[W_STATE] = State.OPEN
         remove_orphans(directory, found)
+        remove_temporary(directory)
 
 
 def _create(directory: Directory, options: Options) -> None:

@@ -339,6 +339,7 @@ class Recovery:
         manifest.install(directory, following)
         start_control(directory, following, first_link)
         remove_orphans(directory, following)
+        remove_temporary(directory)
 
 
 def _replaces(one: LogHeader, other: LogHeader) -> bool:
@@ -358,11 +359,15 @@ def start_control(directory: Directory, found: Manifest, first_link: int) -> Non
 
 
 def remove_orphans(directory: Directory, found: Manifest) -> None:
-    """Remove the files of segments that the manifest does not name, and temporary ones."""
+    """Remove the files of segments that the manifest does not name; nobody may be making one."""
     named = found.numbers()
     for number in {*directory.numbers("log"), *directory.numbers("idx")} - named:
         if _is_ours(directory, number):
             directory.remove(number)
+
+
+def remove_temporary(directory: Directory) -> None:
+    """Remove what was being written when a process died; alone with the store."""
     for name in directory.files.names(directory.path):
         if name.endswith(".tmp"):
             directory.files.unlink(directory.path / name)

@@ -13,6 +13,7 @@ from stratakv.log import HEADER_BYTES, LogHeader
 from stratakv.manifest import Edit, Entry
 from stratakv.reader import now_ms
 from stratakv.record import Record
+from stratakv.recovery import remove_orphans
 from stratakv.rewrite import LogWriter
 from stratakv.segment import Segment, open_log
 from stratakv.structure import Structure
@@ -40,6 +41,8 @@ def compact(structure: Structure, exclusive: Exclusive, progress: Progress | Non
         if structure.control.words[W_TIP] & OFFSET_MASK > HEADER_BYTES:
             structure.rotate(held)
         inputs = held.view.sealed
+        # Nobody makes a segment now, so what the manifest does not name was left by somebody who died.
+        remove_orphans(structure.directory, held.view.manifest)
         number = structure.take_number()
     before = sum(segment.end for segment in inputs)
     if not inputs or (len(inputs) == 1 and _is_clean(inputs[0])):
