@@ -66,9 +66,9 @@ def put(directory: Path, key: str, value: str, hexadecimal: bool, ttl: float | N
     return OK
 
 
-def _value_from_stdin() -> bytes:
+def _value_from_stdin() -> bytearray:
     # One byte more than a value may have: enough for the engine to refuse it, however much follows.
-    return streams.stdin().read(Options().max_value_bytes + 1)
+    return streams.read_stdin(Options().max_value_bytes + 1)
 
 
 @click.command

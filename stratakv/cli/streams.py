@@ -10,11 +10,15 @@ import sys
 from typing import BinaryIO
 
 
-def stdin() -> BinaryIO:
-    """Standard input; `OSError` when it is closed."""
+def read_stdin(limit: int) -> bytearray:
+    """All of standard input, or its first `limit` bytes; `OSError` when it is closed."""
     if sys.stdin is None:
         raise OSError(errno.EBADF, "standard input is closed")
-    return sys.stdin.buffer
+    data = bytearray()
+    # Not one long read(): it would notice Ctrl-C between two of its system calls only after the next.
+    while len(data) < limit and (part := os.read(sys.stdin.fileno(), min(limit - len(data), 2**20))):
+        data += part
+    return data
 
 
 def stdout() -> BinaryIO:

@@ -155,6 +155,7 @@ def test_ctrl_c_while_reading_a_value_stores_nothing(command, store):
     words = [*command, "put", store, "half"]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdin.write(b"x" * 2**20)  # returns when most of it was read, so the command is at work
+        time.sleep(0.1)  # by now it waits for more
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
     with engine.open(store) as db:
