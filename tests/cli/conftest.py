@@ -10,6 +10,12 @@ import pytest
 import stratakv as engine
 
 
+@pytest.fixture(autouse=True)
+def _buffered_output(monkeypatch):
+    """Commands buffer their output, as they do for users, so that it must be flushed in order."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+
+
 @pytest.fixture
 def command():
     """The words that start the command line."""
