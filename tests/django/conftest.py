@@ -60,19 +60,25 @@ def cache(make_cache: MakeCache) -> StrataKVCache:
 
 
 @pytest.fixture
-def spawn(store: Path) -> Callable[[str], subprocess.Popen[str]]:
-    """Starts a process that runs `code` with `cache` on the same store."""
+def spawn(store: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """Starts a process that runs `code` with `cache` on the same store; none outlives the test."""
+    started = []
 
     def start(code: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-W", "error", "-c", PREAMBLE + textwrap.dedent(code), str(store)],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+        started.append(process)
+        return process
 
-    return start
+    yield start
+    for process in started:
+        with process:
+            process.kill()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tarfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -55,21 +56,26 @@ def report(django_tests: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     """What became of each of Django's tests; most of them sleep, so three processes share them."""
     suite = [sys.executable, "-m", "tests.django.django_suite", str(django_tests)]
     shares = ([CONTRACT], [CONTRACT_ASYNC], [ASYNC, *ABOUT_NO_BACKEND])
-    running = [
-        subprocess.Popen(
-            [*suite, str(tmp_path_factory.mktemp("stores")), *names],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for names in shares
-    ]
     merged: dict[str, Any] = {}
-    for process in running:
-        output, errors = process.communicate(timeout=RUN_SECONDS)
-        assert process.returncode == 0, errors
-        merged |= json.loads(output)
+    with ExitStack() as running:
+        processes = [
+            running.enter_context(
+                subprocess.Popen(
+                    [*suite, str(tmp_path_factory.mktemp("stores")), *names],
+                    cwd=ROOT,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for names in shares
+        ]
+        for process in processes:
+            running.callback(process.kill)
+        for process in processes:
+            output, errors = process.communicate(timeout=RUN_SECONDS)
+            assert process.returncode == 0, errors
+            merged |= json.loads(output)
     return merged
 
 
