@@ -1,11 +1,13 @@
-"""The clock. In every round each peer does the same work once, and another peer goes first.
+"""The clock. In every round each peer does the same work once, in a random order.
 
 The machine's noise (a neighbour, the disk writing back) lasts longer than a round, so it meets all peers of
-a round alike: what may be compared is their times within a round, not those of different rounds.
+a round alike: what may be compared is their times within a round, not those of different rounds. In a fixed
+order, one peer would always find the processor's caches as the same other one leaves them.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
@@ -30,9 +32,8 @@ class Round:
 def race(peers: Sequence[Peer], rounds: Sequence[Round]) -> dict[str, list[float]]:
     """Return what each peer took in each round, in microseconds per operation; raises WrongAnswerError."""
     times: dict[str, list[float]] = {peer.name: [] for peer in peers}
-    for turn, each in enumerate(rounds):
-        first = turn % len(peers)
-        for peer in (*peers[first:], *peers[:first]):
+    for each in rounds:
+        for peer in random.sample(peers, len(peers)):
             begun = perf_counter_ns()
             answer = each.run(peer)
             ended = perf_counter_ns()
