@@ -1,0 +1,66 @@
+"""Stores on a machine that obeys the test."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import stratakv
+from stratakv import store as stores
+from tests.engine.machine import Machine, MachineFiles, abandon
+
+Open = Callable[..., stratakv.DB]
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    """The machine the store is on; whatever a test leaves open dies with it."""
+    machine = Machine()
+    monkeypatch.setattr(stores, "Files", lambda: MachineFiles(machine))
+    recovering = importlib.import_module("stratakv.recover")  # the attribute of that name is the function
+    monkeypatch.setattr(recovering, "Files", lambda: MachineFiles(machine))
+    before = set(stores._stores)
+    yield machine
+    for identity in set(stores._stores) - before:
+        abandon(stores._stores[identity])
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def open_(machine: Machine, path: Path) -> Open:
+    """Open the store with small segments, and without a sync after every write."""
+
+    def open_(**options: Any) -> stratakv.DB:
+        return stratakv.open(path, **{"durability": "os", "segment_bytes": 4096, **options})
+
+    return open_
+
+
+@pytest.fixture
+def db(open_: Open) -> stratakv.DB:
+    return open_()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock that stands still until it is told to go on."""
+    clock = Clock()
+    monkeypatch.setattr("stratakv.reader.time.time", lambda: clock.now)
+    return clock
+
+
+class Clock:
+    """Seconds since the epoch."""
+
+    now = 1_800_000_000.0
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds

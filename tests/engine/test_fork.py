@@ -1,0 +1,144 @@
+"""A store and one forked child."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import stratakv
+from stratakv import DB
+
+Open = Callable[..., DB]
+
+
+def in_child(work: Callable[[], object]) -> None:
+    """Run `work` in a child and fail where it does."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_both_go_on(tmp_path: Path) -> None:
+    db = stratakv.open(tmp_path / "store", durability="os", segment_bytes=4096)
+    db.put(b"parent", b"v")
+
+    def work() -> None:
+        assert db.get(b"parent") == b"v"
+        for number in range(300):
+            db.put(b"child %d" % number, b"v")
+        db.close()
+
+    in_child(work)
+    assert db.get(b"child 299") == b"v"
+    db.put(b"after", b"v")
+    assert len(dict(db.scan())) == 302
+    assert db.verify().ok
+    db.close()
+
+
+def test_a_child_that_only_closes(tmp_path: Path) -> None:
+    """Its locks are gone already; their numbers may be those of its own files by now."""
+    db = stratakv.open(tmp_path / "store", durability="os")
+    db.put(b"k", b"v")
+
+    def work() -> None:
+        own = [os.open("/dev/null", os.O_RDONLY) for _ in range(8)]
+        db.close()
+        for fd in own:
+            os.fstat(fd)
+
+    in_child(work)
+    db.put(b"l", b"v")
+    assert dict(db.scan()) == {b"k": b"v", b"l": b"v"}
+    db.close()
+
+
+def test_a_grandchild_of_a_child_that_did_nothing(tmp_path: Path) -> None:
+    db = stratakv.open(tmp_path / "store", durability="os")
+    db.put(b"k", b"v")
+
+    def work() -> None:
+        own = [os.open("/dev/null", os.O_RDONLY) for _ in range(8)]
+        in_child(lambda: db.put(b"grandchild", b"v"))
+        for fd in own:
+            os.fstat(fd)
+
+        def fds_are_there() -> None:
+            for fd in own:
+                os.fstat(fd)
+
+        in_child(fds_are_there)
+        assert db.get(b"grandchild") == b"v"
+
+    in_child(work)
+    assert db.get(b"grandchild") == b"v"
+    db.close()
+
+
+def test_the_child_does_not_hold_the_parents_locks(tmp_path: Path) -> None:
+    """The parent closes while its child lives on, unused: the store is then alone for who recovers it."""
+    db = stratakv.open(tmp_path / "store", durability="os")
+    read, write = os.pipe()
+    ready, begun = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(write)
+        os.write(begun, b"1")
+        os.read(read, 1)
+        os._exit(0)
+    try:
+        os.read(ready, 1)
+        db.put(b"k", b"v")
+        db.close()
+        stratakv.recover(tmp_path / "store")
+    finally:
+        for fd in (read, write, ready, begun):
+            os.close(fd)
+        os.waitpid(pid, 0)
+
+
+def test_the_counts_of_a_parent_stay_its_own(tmp_path: Path) -> None:
+    db = stratakv.open(tmp_path / "store", durability="os")
+    db.put(b"k", b"v")
+
+    def work() -> None:
+        for _ in range(10):
+            db.get(b"k")
+        db.close()
+
+    in_child(work)
+    in_child(lambda: db.close())
+    db.get(b"k")
+    assert db.stats().hits == 11
+    db.close()
+
+
+def test_a_transaction_belongs_to_the_process_that_began_it(tmp_path: Path) -> None:
+    db = stratakv.open(tmp_path / "store", durability="os")
+    children: list[int] = []
+
+    def begin() -> Any:
+        with db.transaction() as tx:
+            tx.put(b"k", b"v")
+            children.append(os.fork())
+
+    try:
+        begin()
+    except stratakv.TransactionError:
+        os._exit(0 if children == [0] else 1)
+    if children == [0]:
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
+    assert dict(db.scan()) == {b"k": b"v"}
+    db.close()

@@ -1,0 +1,239 @@
+"""The rooms of the design: who may import whom, who may touch the operating system, what is public."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import stratakv
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "stratakv"
+# Each room may import from the floors below its own, never from its own or one above. Lowest first.
+FLOORS = [
+    {"errors", "files", "bloom", "record", "log"},
+    {"index", "options", "directory"},
+    {"control", "locks", "manifest"},
+    {"segment"},
+    {"build", "rewrite", "versions", "view"},
+    {"structure"},
+    {"commit", "reader", "recovery"},
+    {"attach", "backup", "maintenance", "maintenance.merge", "recover", "scan", "sync", "verify", "writer"},
+    {"store"},
+    {"stats"},
+    {"db"},
+    {""},  # the package itself, which gives the public names
+]
+PURE = ("bloom", "index", "log", "record")
+IMPURE = {"fcntl", "io", "logging", "os", "pathlib", "random", "signal", "socket", "threading", "time"}
+# What else than `files` may use of the modules that reach the operating system: types, constants, names.
+HARMLESS = {
+    "os": {"PathLike", "fspath", "register_at_fork"},
+    "fcntl": {"LOCK_EX", "LOCK_NB", "LOCK_SH", "LOCK_UN"},
+    "mmap": {"mmap"},  # the type of a mapped log, for annotations
+}
+TOUCHING = {
+    "chmod",
+    "exists",
+    "glob",
+    "is_dir",
+    "is_file",
+    "is_symlink",
+    "iterdir",
+    "mkdir",
+    "read_bytes",
+    "read_text",
+    "resolve",
+    "rmdir",
+    "write_bytes",
+    "write_text",
+}
+
+
+def room(path: Path) -> str:
+    name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    return name.removesuffix("__init__").removesuffix(".")
+
+
+ENGINE = {
+    room(path): ast.parse(path.read_text())
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if not room(path).startswith(("cli", "server", "__main__"))
+}
+engine = pytest.mark.parametrize("name", ENGINE)
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[str, str | None]]:
+    """Yield each imported module, with the name taken from it, None for the module as such."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, None
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports are written out in full"
+            for alias in node.names:
+                yield node.module or "", alias.name
+
+
+def rooms_used(tree: ast.AST) -> set[str]:
+    used = set()
+    for module, name in imports(tree):
+        if module == "stratakv":
+            used.add(name or "")
+        elif module.startswith("stratakv."):
+            inner = module.removeprefix("stratakv.")
+            used.add(f"{inner}.{name}" if f"{inner}.{name}" in ENGINE else inner)
+    return used
+
+
+def floor(name: str) -> int:
+    return next(number for number, rooms in enumerate(FLOORS) if name in rooms)
+
+
+def test_every_room_has_a_floor() -> None:
+    assert set().union(*FLOORS) == set(ENGINE)
+
+
+@engine
+def test_imports_go_down(name: str) -> None:
+    above = {used for used in rooms_used(ENGINE[name]) if floor(used) >= floor(name)}
+    assert not above, f"{name} imports from its own floor or one above"
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_pure_rooms_know_no_file_lock_or_clock(name: str) -> None:
+    used = {module.partition(".")[0] for module, _ in imports(ENGINE[name])}
+    assert not used & IMPURE
+    assert rooms_used(ENGINE[name]) <= set(PURE)
+
+
+@engine
+def test_files_is_the_only_door(name: str, request: pytest.FixtureRequest) -> None:
+    if name == "files":
+        pytest.skip("this is the door")
+    if name == "directory":
+        request.applymarker(pytest.mark.xfail(strict=True, reason="_nearest asks pathlib itself"))
+    for module, taken in imports(ENGINE[name]):
+        assert module not in {"io", "shutil", "tempfile", "subprocess", "socket", "select"}
+        assert taken is None or taken in HARMLESS.get(module, {taken})
+    for node in ast.walk(ENGINE[name]):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            allowed = HARMLESS.get(node.value.id, {node.attr})
+            assert node.attr in allowed, f"{node.value.id}.{node.attr} in line {node.lineno}"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            assert node.func.attr not in TOUCHING, f"{node.func.attr}() in line {node.lineno}"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in {"open", "print", "input"}, f"{node.func.id}() in line {node.lineno}"
+
+
+@engine
+def test_dependencies(name: str) -> None:
+    tops = {module.partition(".")[0] for module, _ in imports(ENGINE[name])}
+    assert tops <= {*sys.stdlib_module_names, "stratakv", "mmh3", "xxhash"}
+
+
+def test_importing_the_engine_loads_nothing_else() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import stratakv; "
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before} - sys.stdlib_module_names)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert {name for name in done.stdout.split() if not name.startswith("_")} == {
+        "stratakv",
+        "mmh3",
+        "xxhash",
+    }
+
+
+OUTSIDE = sorted((ROOT / "stratakv_django").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", OUTSIDE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_django_backend_uses_public_names_only(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    taken = set()
+    for module, name in imports(tree):
+        assert not module.startswith("stratakv."), module
+        if module == "stratakv" and name:
+            taken.add(name)
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "stratakv"
+        ):
+            taken.add(node.attr)
+        if isinstance(node, ast.Attribute) and node.attr in {"_store", "_reader", "_writer"}:
+            assert isinstance(node.value, ast.Name), f"line {node.lineno}"
+            assert node.value.id == "self", f"line {node.lineno}"
+    assert taken <= {*stratakv.__all__, "__version__"}
+
+
+def test_public_names_are_pinned() -> None:
+    assert stratakv.__all__ == [
+        "DB",
+        "BackupReport",
+        "ClosedError",
+        "CompactionReport",
+        "CorruptionError",
+        "Damage",
+        "DirectoryError",
+        "DiskFullError",
+        "Finding",
+        "FormatError",
+        "InvalidKeyError",
+        "InvalidTTLError",
+        "InvalidValueError",
+        "KeyNotFoundError",
+        "NetworkFileSystemWarning",
+        "OptionError",
+        "Options",
+        "ReadOnlyError",
+        "RecoveryReport",
+        "SegmentStats",
+        "Stats",
+        "StorageError",
+        "StoreBusyError",
+        "StrataKVError",
+        "SyncError",
+        "Transaction",
+        "TransactionError",
+        "VerifyReport",
+        "open",
+        "recover",
+    ]
+    assert all(hasattr(stratakv, name) for name in stratakv.__all__)
+
+
+def test_public_names_are_documented() -> None:
+    for name in stratakv.__all__:
+        assert getattr(stratakv, name).__doc__, name
+    for name, method in vars(stratakv.DB).items():
+        if not name.startswith("_"):
+            assert method.__doc__, name
+
+
+def test_every_error_is_one_of_ours() -> None:
+    errors = {
+        value
+        for value in vars(stratakv).values()
+        if isinstance(value, type) and issubclass(value, BaseException) and not issubclass(value, Warning)
+    }
+    assert all(issubclass(error, stratakv.StrataKVError) for error in errors)
+    assert {error.__name__ for error in errors if issubclass(error, ValueError)} == {
+        "InvalidKeyError",
+        "InvalidTTLError",
+        "InvalidValueError",
+        "OptionError",
+    }
+    assert {error.__name__ for error in errors if issubclass(error, OSError)} == {
+        "DiskFullError",
+        "StorageError",
+        "SyncError",
+    }
+    assert issubclass(stratakv.KeyNotFoundError, KeyError)
