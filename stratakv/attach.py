@@ -41,8 +41,10 @@ def attach(directory: Directory, options: Options) -> FileLock:
     write = directory.writable()
     if not write and not options.read_only:
         raise ReadOnlyError(f"{directory.path} cannot be written; open it with read_only=True")
-    if not directory.is_store() and (options.read_only or not options.create):
-        raise DirectoryError(f"{directory.path} is not a StrataKV store; nothing was created")
+    if not directory.is_store():
+        if options.read_only or not options.create:
+            raise DirectoryError(f"{directory.path} is not a StrataKV store; nothing was created")
+        directory.check_unclaimed()
     lock = FileLock(directory, "attach.lock", write=write)
     try:
         while True:
@@ -52,6 +54,7 @@ def attach(directory: Directory, options: Options) -> FileLock:
             if is_prepared(directory, write=write):
                 return lock
     except BaseException:
+        lock.release()
         lock.close()
         raise
 

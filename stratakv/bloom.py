@@ -1,8 +1,8 @@
 """The Bloom filter: all bits of a key lie in one 64-bit word, so that asking costs one load and one mask.
 
-The second half of a key's hash chooses both: its low 12 bits one of 4,096 patterns of five bits, the
-rest the word. At 16 bits a key about 0.5 % of absent keys pass. (Blocked filters: Putze, Sanders and
-Singler, "Cache-, Hash- and Space-Efficient Bloom Filters", 2007.)
+The first half of a key's hash, modulo the number of words, chooses the word; the low 12 bits of the
+second half choose one of 4,096 patterns of five bits. At 16 bits a key about 0.5 % of absent keys pass.
+(Blocked filters: Putze, Sanders and Singler, "Cache-, Hash- and Space-Efficient Bloom Filters", 2007.)
 """
 
 from __future__ import annotations

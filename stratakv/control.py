@@ -1,11 +1,11 @@
 """CONTROL: the page of words that all processes share, and the row of counters of each.
 
     page 0   u64 words
-     0  magic "STRATACT"          7  indexed
-     1  format, 1                 8  chain: what the next record's link must be
-     2  boot id, low half         9  synced: position up to which everything is known to be on disk
+     0  magic "STRATACT"          7  chain: what the next record's link must be
+     1  format, 1                 8  used: keys in the active index
+     2  boot id, low half         9  indexed
      3  boot id, high half       10  busy: 1 while a holder of the writer lock is at work
-     4  state, see `State`       11  used: keys in the active index
+     4  state, see `State`       11  synced: position up to which everything is known to be on disk
      5  generation               12  next: number of the next segment
      6  tip                      13  poisoned: number of the segment whose sync failed last, 0 for none
                                  14  logged: bytes of log written to the young segments sealed since boot
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import enum
 import os
+import struct
 from typing import Any
 
 from stratakv.directory import CONTROL_NAME, Directory
@@ -43,15 +44,21 @@ _U64 = (1 << 64) - 1
     W_STATE,
     W_GENERATION,
     W_TIP,
-    W_INDEXED,
     W_CHAIN,
-    W_SYNCED,
-    W_BUSY,
     W_USED,
+    W_INDEXED,
+    W_BUSY,
+    W_SYNCED,
     W_NEXT,
     W_POISONED,
     W_LOGGED,
 ) = range(15)
+
+
+# A put reads all it needs by one call, which halves the cost. It cannot write so: `pack_into` zeroes its
+# target first, which a kill in that moment would leave behind.
+COMMIT_STATE = 8 * W_GENERATION  # generation, tip, chain, used, indexed, busy
+read_commit_state = struct.Struct("@6Q").unpack_from
 
 
 class State(enum.IntEnum):
@@ -80,8 +87,8 @@ class Control:
 
     def __init__(self, directory: Directory, fd: int, *, write: bool) -> None:
         files = directory.files
-        self._buffer: Any = files.map(fd, SIZE, write=write)
-        whole = memoryview(self._buffer).cast("Q")
+        self.page: Any = files.map(fd, SIZE, write=write)
+        whole = memoryview(self.page).cast("Q")
         self.words = whole[: PAGE // 8]
         self._rows = whole[PAGE // 8 :]
         self._files = files

@@ -189,6 +189,7 @@ class DB:
                 lock.exclusive()
                 return compact(store.structure, store.exclusive, progress)
             finally:
+                lock.release()
                 lock.close()
 
     def stats(self) -> Stats:

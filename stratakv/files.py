@@ -88,10 +88,8 @@ class Files:
         """Reserve blocks for `size` bytes: a later store through a map can then not find the disk full."""
         os.posix_fallocate(fd, 0, size)
 
-    def map(self, fd: int, size: int, *, write: bool = False, private: bool = False) -> mmap.mmap:
-        """Map the first `size` bytes: read-only, shared for writing, or as a private copy on write."""
-        if private:
-            return mmap.mmap(fd, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    def map(self, fd: int, size: int, *, write: bool = False) -> mmap.mmap:
+        """Map the first `size` bytes, shared."""
         return mmap.mmap(fd, size, prot=mmap.PROT_READ | (mmap.PROT_WRITE if write else 0))
 
     def size(self, fd: int) -> int:

@@ -5,7 +5,7 @@
              record can be at offset 0, where the log has its header)
     bloom    u64 words, see `bloom`
     order    u64 log offsets in key order, of every `stride`-th record (compacted segments only)
-    hot      one byte per slot, from the next page boundary on: 1 since the key was last read
+    hot      one byte per slot, from the next page boundary on: 0, reserved for eviction
 
     header, little-endian u64 words:
      0  magic "STRATAIX"        5  length of order        10  checksum
@@ -14,8 +14,7 @@
      3  slots                   8  bytes of the log that the index covers
      4  Bloom words             9  sealed: 1 when the checksum holds for what is in the file
 
-The checksum is XXH3-64 over words 0 to 9, the slots, the Bloom words and the order; hot bytes change
-for ever and are only hints. A key's home is its first hash half modulo the number of slots; collisions
+The checksum is XXH3-64 over words 0 to 9, the slots, the Bloom words and the order. A key's home is its first hash half modulo the number of slots; collisions
 probe the next slot, around the end. A slot is a hint: only the record it points to says which key it is.
 """
 
@@ -35,6 +34,7 @@ FORMAT = 1
 MAGIC = int.from_bytes(b"STRATAIX", "little")
 OFFSET_BITS = 40
 OFFSET_MASK = (1 << OFFSET_BITS) - 1
+FINGERPRINT = (1 << 64) - (1 << OFFSET_BITS)  # the bits of a slot, and of a hash, that are one
 ORDER_STRIDE = 16
 YOUNG_KEYS = 65_536  # an active index is made for this many keys at most
 
@@ -158,7 +158,7 @@ def fill(index: Arrays, entries: Iterable[tuple[bytes, int]]) -> int:
             place += 1
             if place == size:
                 place = 0
-        slots[place] = (first >> OFFSET_BITS << OFFSET_BITS) | offset
-        words[(second >> bloom.PATTERN_BITS) % filter_size] |= bloom.PATTERNS[second & bloom.PATTERN_MASK]
+        slots[place] = first & FINGERPRINT | offset
+        words[first % filter_size] |= bloom.PATTERNS[second & bloom.PATTERN_MASK]
         count += 1
     return count

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple, TypeVar, overload
 
 from xxhash import xxh3_64_intdigest
 
-from stratakv.bloom import PATTERN_BITS, PATTERN_MASK, PATTERNS
+from stratakv.bloom import PATTERN_MASK, PATTERNS
 from stratakv.control import OFFSET_MASK, POSITION_BITS, W_GENERATION, W_INDEXED, W_TIP, Counter
 from stratakv.errors import CorruptionError, InvalidKeyError
-from stratakv.index import hash_key
+from stratakv.index import FINGERPRINT, hash_key
 from stratakv.options import MAX_KEY_BYTES
 from stratakv.record import HEADER_BYTES, PREFIX_BYTES, PUT, TOMBSTONE, unpack_fields
 from stratakv.segment import Segment
@@ -32,7 +32,6 @@ class Found(NamedTuple):
     """A sound record as a lookup found it."""
 
     segment: Segment
-    place: int  # of its slot
     offset: int
     value_offset: int
     end: int
@@ -68,14 +67,14 @@ def lookup(segment: Segment, key: bytes, first: int) -> Found | None:
     """
     slots, size = segment.slots, segment.slot_count
     place = first % size
-    tag = first >> POSITION_BITS << POSITION_BITS
+    tag = first & FINGERPRINT
     while slot := slots[place]:
         offset = slot ^ tag
         if offset <= OFFSET_MASK:
             record = segment.sound(offset)
             if record.key == key:
                 value = record.value_offset
-                return Found(segment, place, record.offset, value, record.end, record.kind, record.expiry)
+                return Found(segment, record.offset, value, record.end, record.kind, record.expiry)
         place += 1
         if place == size:
             place = 0
@@ -90,6 +89,8 @@ class Reader:
         self._exclusive = exclusive  # holds writers off; None where this process may not
         self._control = structure.control
         self._words = structure.control.words
+        self._reported: set[tuple[int, int]] = set()  # damage is logged once, and counted every time
+        self.hits = 0  # since this process attached; `publish` puts them into its row
 
     @overload
     def get(self, key: bytes) -> bytes | None: ...
@@ -104,34 +105,30 @@ class Reader:
             view = self._structure.refresh()
         first, second = hash_key(key)
         pattern = PATTERNS[second & PATTERN_MASK]
-        second >>= PATTERN_BITS
         for words, count, segment in view.rows:
-            if words[second % count] & pattern != pattern:
+            if words[first % count] & pattern != pattern:
                 continue
             slots, size = segment.slots, segment.slot_count
             place = first % size
-            tag = first >> POSITION_BITS << POSITION_BITS
+            tag = first & FINGERPRINT
             while slot := slots[place]:
                 offset = slot ^ tag
                 if offset <= OFFSET_MASK:
                     data = segment.view
                     try:
-                        checksum, value_bytes, key_bytes, kind, expiry = unpack_fields(data, offset)
+                        checksum, value_bytes, key_bytes, expiry = unpack_fields(data, offset)
                     except struct.error:  # beyond the end of the log
                         return self._damaged(segment, offset, default)
-                    value = offset + HEADER_BYTES + key_bytes
-                    end = value + value_bytes
+                    start = offset + HEADER_BYTES
+                    value = start + key_bytes
                     mapped = segment.log
-                    if mapped[offset + HEADER_BYTES : value] == key:
+                    if mapped[start:value] == key:
+                        end = value + value_bytes
                         if xxh3_64_intdigest(data[offset + PREFIX_BYTES : end]) != checksum:
                             return self._damaged(segment, offset, default)
-                        row = self._control.row
-                        if kind & TOMBSTONE or (expiry and expiry <= time.time() * 1000):
-                            row[_MISSES] += 1
-                            return default
-                        row[_HITS] += 1
-                        if not segment.hot[place]:
-                            segment.hot[place] = 1
+                        if expiry and expiry <= time.time() * 1000:  # a tombstone's is 1
+                            return self._missed(default)
+                        self.hits += 1
                         return mapped[value:end]
                     if segment.record_at(offset) is None:
                         return self._damaged(segment, offset, default)
@@ -140,8 +137,19 @@ class Reader:
                     place = 0
         if not 1 <= len(key) <= MAX_KEY_BYTES:
             check_key(key)
-        self._control.row[_MISSES] += 1
+        row = self._control.row
+        row[_MISSES] += 1
+        row[_HITS] = self.hits
         return default
+
+    def _missed(self, default: Any) -> Any:
+        self._control.row[_MISSES] += 1
+        self.publish()
+        return default
+
+    def publish(self) -> None:
+        """Let other processes see our hits. A store to shared memory at each hit would cost 3 % of it."""
+        self._control.row[_HITS] = self.hits
 
     def find(self, view: View, key: bytes) -> Found | None:
         """Return the newest record of `key`, live or not; None where there is none or it is damaged."""
@@ -149,7 +157,7 @@ class Reader:
         first, second = hash_key(key)
         pattern = PATTERNS[second & PATTERN_MASK]
         for words, count, segment in view.rows:
-            if words[(second >> PATTERN_BITS) % count] & pattern == pattern:
+            if words[first % count] & pattern == pattern:
                 try:
                     found = lookup(segment, key, first)
                 except CorruptionError as damage:
@@ -210,11 +218,10 @@ class Reader:
                 return None
             if found.live(now):
                 hits += 1
-                found.segment.hot[found.place] = 1
                 result[key] = found.value()
-        row = self._control.row
-        row[_HITS] += hits
-        row[_MISSES] += len(keys) - hits
+        self.hits += hits
+        self._control.row[_MISSES] += len(keys) - hits
+        self.publish()
         return result
 
     def keys(self, prefix: bytes) -> Iterator[bytes]:
@@ -244,8 +251,10 @@ class Reader:
     def _damaged(self, segment: Segment, offset: int, default: Any) -> Any:
         """Count and report a record that cannot be believed; the lookup ends, older versions stay hidden."""
         self._control.row[_DAMAGE] += 1
-        self._control.row[_MISSES] += 1
+        if (segment.number, offset) in self._reported:
+            return self._missed(default)
+        self._reported.add((segment.number, offset))
         log.error(
             "%06d.log: the record at byte %d is damaged; its key reads as missing", segment.number, offset
         )
-        return default
+        return self._missed(default)

@@ -41,6 +41,7 @@ def recover(
             )
         return _recover(directory, Recovery(directory, Options().segment_bytes, chosen, progress))
     finally:
+        lock.release()
         lock.close()
 
 

@@ -1,8 +1,8 @@
 """A segment: a log and its index, mapped, as one thing to look keys up in.
 
-The active segment is the one being written; all others are sealed and never change again, but for the
-hot bytes of their index. A log is made at its full length without any blocks, so that it is mapped once
-while it fills, and cut to what was written when it is sealed.
+The active segment is the one being written; all others are sealed and never change again. A log is made
+at its full length without any blocks, so that it is mapped once while it fills, and cut to what was
+written when it is sealed.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ class Segment:
     __slots__ = (
         "_order",
         "arrays",
+        "bloom",
         "end",
         "entry",
         "fd",
         "files",
         "header",
-        "hot",
         "log",
         "number",
         "path",
         "slot_count",
         "slots",
         "view",
+        "word_count",
     )
 
     def __init__(
@@ -55,7 +56,8 @@ class Segment:
         self.arrays: index.Arrays
         self.slots: memoryview
         self.slot_count: int
-        self.hot: memoryview
+        self.bloom: memoryview
+        self.word_count: int
         self._order: array[int] | None = None
 
     def __del__(self) -> None:
@@ -65,7 +67,8 @@ class Segment:
     def attach_index(self, buffer: Any, shape: index.Shape) -> None:
         """Lay the index in `buffer` over the log; lookups then read the arrays without a further step."""
         self.arrays = index.arrays(buffer, shape)
-        self.slots, self.slot_count, self.hot = self.arrays.slots, shape.slots, self.arrays.hot
+        self.slots, self.slot_count = self.arrays.slots, shape.slots
+        self.bloom, self.word_count = self.arrays.bloom, shape.words
 
     def record_at(self, offset: int) -> Record | None:
         """Return the sound record at `offset`, or None."""
@@ -211,8 +214,7 @@ def map_index(directory: Directory, segment: Segment, *, write: bool) -> bool:
         size = files.size(fd)
         if size < index.PAGE:
             return False
-        # A reader that may not write marks hot bytes in a copy of its own.
-        buffer = files.map(fd, size, write=write, private=not write)
+        buffer = files.map(fd, size, write=write)
     finally:
         files.close(fd)
     shape = index.read_shape(buffer, size, segment.number)

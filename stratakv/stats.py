@@ -57,6 +57,7 @@ class Stats:
 
 def collect(store: Store) -> Stats:
     control, directory = store.control, store.directory
+    store.publish()
     view = store.structure.current()
     words = control.words
     tip, synced = words[W_TIP], words[W_SYNCED]

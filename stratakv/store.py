@@ -6,6 +6,7 @@ import atexit
 import logging
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +50,7 @@ class Store:
     def _wire(self) -> None:
         directory, options = self.directory, self.options
         self._writer_lock = FileLock(directory, "writer.lock", write=self.write)
+        self._sync_lock = FileLock(directory, "sync.lock", write=self.write)
         self.control = open_control(directory, write=self.write)
         self.structure = Structure(
             directory, self.control, options.segment_bytes, write=self.write, reattach=self._reattach
@@ -57,16 +59,26 @@ class Store:
             self.control.claim_row()
         self.exclusive = Exclusive(directory.files, self._writer_lock, self.control, self.structure)
         self.reader = Reader(self.structure, self.exclusive if self.write else None)
-        self.syncer = Syncer(self.structure, self.exclusive, options.sync_interval)
+        self.syncer = Syncer(self.structure, self.exclusive, self._sync_lock, options.sync_interval)
         self.writer = Writer(
-            self.structure, self.reader, self.exclusive, options.max_value_bytes, self._committed
+            self.structure, self.reader, self.exclusive, options.max_value_bytes, self._committed()
         )
 
-    def _committed(self, end: int) -> None:
+        if self.write and options.durability is Durability.INTERVAL and self.syncer.is_behind():
+            self.syncer.keep_going(0)  # those who wrote it may be dead
+
+    def _committed(self) -> Callable[[int], None]:
+        """Return what is to be done about durability after each commit."""
         if self.options.durability is Durability.ALWAYS:
-            self.syncer.reach(end)
-        elif self.options.durability is Durability.INTERVAL and self.syncer.thread is None:
-            self.syncer.start()
+            return self.syncer.reach
+        if self.options.durability is Durability.INTERVAL:
+            return self.syncer.keep_going
+        return lambda end: None
+
+    def publish(self) -> None:
+        """Put this process's counts where other processes see them."""
+        self.reader.publish()
+        self.exclusive.publish()
 
     def forked(self) -> None:
         """Leave the parent's locks to the parent; the next operation attaches this process for itself.
@@ -75,6 +87,7 @@ class Store:
         """
         self._attach_lock.close()
         self._writer_lock.close()
+        self._sync_lock.close()
         self.maintenance_turn = threading.Lock()
         self.structure.forked()
         self.exclusive.forked()
@@ -83,7 +96,9 @@ class Store:
     def _reattach(self) -> None:
         self._attach_lock = attach(self.directory, self.options)
         self._writer_lock = FileLock(self.directory, "writer.lock", write=self.write)
-        self.exclusive.lock = self._writer_lock
+        self._sync_lock = FileLock(self.directory, "sync.lock", write=self.write)
+        self.exclusive.lock, self.syncer.lock = self._writer_lock, self._sync_lock
+        self.reader.hits = 0
         if self.write:
             self.control.claim_row()
 
@@ -97,11 +112,13 @@ class Store:
         finally:
             self.syncer.stop()
             if self.write:
+                self.publish()
                 self.control.leave_row()
                 if self._attach_lock.try_exclusive():
                     seal_active(self.control, self.structure.current().active)
-            self._attach_lock.close()
-            self._writer_lock.close()
+            self._attach_lock.release()
+            for lock in (self._attach_lock, self._writer_lock, self._sync_lock):
+                lock.close()
 
 
 # -- one store per process and directory ---------------------------------------------------------------

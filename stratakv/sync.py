@@ -2,7 +2,7 @@
 
 Whoever wants its commit on disk leads or follows: the leader syncs the log up to the tip of that moment
 and publishes how far it came; those that waited meanwhile find their own commit covered. Threads queue at
-a lock of the process, processes at an `flock` of the log itself.
+a lock of the process, processes at sync.lock.
 
 A sync that failed is never repeated: the kernel drops the pages and the next call would succeed without
 them. The segment is poisoned instead, sealed, and everything that waited for it is told.
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from stratakv.commit import Exclusive
 from stratakv.control import POSITION_BITS, W_POISONED, W_SYNCED, W_TIP
 from stratakv.errors import SyncError
-from stratakv.locks import EXCLUSIVE, UNLOCK
+from stratakv.locks import FileLock
 from stratakv.manifest import Edit
 from stratakv.segment import Segment
 from stratakv.structure import Structure
@@ -30,10 +30,11 @@ log = logging.getLogger("stratakv")
 class Syncer:
     """The durability of one process's commits."""
 
-    def __init__(self, structure: Structure, exclusive: Exclusive, interval: float) -> None:
+    def __init__(self, structure: Structure, exclusive: Exclusive, lock: FileLock, interval: float) -> None:
         self._structure = structure
         self._words = structure.control.words
         self._exclusive = exclusive
+        self.lock = lock
         self._interval = interval
         self.reset()
 
@@ -62,6 +63,10 @@ class Syncer:
         """Return once all that is committed by now is on disk, but for logs whose sync failed before."""
         self.reach(self._words[W_TIP])
 
+    def is_behind(self) -> bool:
+        """Whether something is committed that is not known to be on disk."""
+        return self._words[W_SYNCED] < self._words[W_TIP]
+
     def _covered(self, wanted: int) -> bool:
         number = wanted >> POSITION_BITS
         if self._words[W_POISONED] and self._is_poisoned(number):
@@ -84,7 +89,7 @@ class Syncer:
         """Sync what is not synced yet, up to the tip; one process at a time."""
         words, files = self._words, self._structure.files
         view = self._structure.current()
-        files.flock(view.active.fd, EXCLUSIVE)
+        self.lock.exclusive()
         try:
             tip = words[W_TIP]
             if words[W_SYNCED] >= wanted or tip >> POSITION_BITS > view.active.number:
@@ -101,7 +106,7 @@ class Syncer:
                     ) from cause
             words[W_SYNCED] = tip
         finally:
-            files.flock(view.active.fd, UNLOCK)
+            self.lock.release()
 
     @staticmethod
     def _unsynced(view: View, first: int) -> Iterator[Segment]:
@@ -121,8 +126,12 @@ class Syncer:
 
     # -- now and then ------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Sync every interval from now on, in a thread of this process."""
+    def keep_going(self, _end: int) -> None:
+        """After a commit: see that there is a thread in this process that syncs every interval."""
+        if self.thread is None:
+            self._start()
+
+    def _start(self) -> None:
         self.thread = threading.Thread(
             target=self._run, args=(self._ending,), name="stratakv-sync", daemon=True
         )
@@ -131,7 +140,7 @@ class Syncer:
     def _run(self, ending: threading.Event) -> None:
         while not ending.wait(self._interval):
             try:
-                if self._words[W_SYNCED] < self._words[W_TIP]:
+                if self.is_behind():
                     self.reach_tip()
             except Exception:  # whatever it was, the next interval must be tried
                 log.exception("the periodic sync failed")

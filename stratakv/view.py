@@ -26,7 +26,7 @@ class View:
 
     @classmethod
     def of(cls, manifest: Manifest, active: Segment, sealed: tuple[Segment, ...]) -> View:
-        rows = tuple((s.arrays.bloom, s.arrays.shape.words, s) for s in (active, *sealed))
+        rows = tuple((s.bloom, s.word_count, s) for s in (active, *sealed))
         return cls(manifest.generation, manifest, active, sealed, rows)
 
     def forked(self) -> View:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
 from stratakv import record
-from stratakv.commit import Exclusive, Write, commit
+from stratakv.commit import Exclusive, Write
 from stratakv.control import OFFSET_MASK, W_TIP
 from stratakv.errors import InvalidTTLError, InvalidValueError, KeyNotFoundError, TransactionError
 from stratakv.index import hash_key
 from stratakv.options import MAX_KEY_BYTES
 from stratakv.reader import Found, Reader, check_key, now_ms
-from stratakv.record import COMMIT, PUT, TOMBSTONE
+from stratakv.record import COMMIT, PUT, TOMBSTONE, TOMBSTONE_EXPIRY, checksum_of
 from stratakv.structure import Held, Structure
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ Value = bytes | bytearray | memoryview
 # What a transaction will write: a value with its expiry, or None for a delete.
 Pending = tuple[Value, int] | None
 
-_LAST_EXPIRY = 2**63
+_LONGEST_TTL = 2**53  # seconds; 285 million years, and still exact in milliseconds
 _LAST_PUT = PUT | COMMIT  # a put that is a commit of its own
 
 
@@ -31,12 +31,12 @@ def expiry_of(ttl: float | None) -> int:
     """Return when a `ttl` in seconds ends, in milliseconds since the epoch; 0 for None."""
     if ttl is None:
         return 0
-    if isinstance(ttl, bool) or not isinstance(ttl, int | float) or math.isnan(ttl) or ttl < 0:
-        raise InvalidTTLError(f"a ttl must be a number of seconds from 0 on, or None for ever, not {ttl!r}")
-    now = now_ms()
-    if ttl * 1000 >= _LAST_EXPIRY - now:
+    # Exact types, as these are all but free; NaN is in no range.
+    if (ttl.__class__ is int or ttl.__class__ is float) and 0 <= ttl < _LONGEST_TTL:
+        return int((time.time() + ttl) * 1000)
+    if isinstance(ttl, int | float) and ttl >= _LONGEST_TTL:
         raise InvalidTTLError(f"a ttl of {ttl!r} seconds is too long to be stored; use None for ever")
-    return now + math.ceil(ttl * 1000)
+    raise InvalidTTLError(f"a ttl must be a number of seconds from 0 on, or None for ever, not {ttl!r}")
 
 
 def add_to_number(value: bytes, delta: int) -> int:
@@ -82,7 +82,7 @@ class Writer:
         check_key(key)
         body = record.encode(kind, key, self.check_value(value), expiry)
         first, second = hash_key(key)
-        return Write(key, first, second, body, record.checksum_of(body))
+        return key, first, second, body, checksum_of(body)
 
     def put(self, key: bytes, value: Value, ttl: float | None = None) -> None:
         # Written out: through `_write` and its checks a put would cost 10 % more.
@@ -91,12 +91,9 @@ class Writer:
             check_key(key)
         if value.__class__ is not bytes or len(value) > self._max_value_bytes:
             value = self.check_value(value)
-        body = record.encode(_LAST_PUT, key, value, expiry)
+        body = b"".join((record.pack_body(len(value), len(key), _LAST_PUT, 0, expiry), key, value))
         first, second = hash_key(key)
-        writes = (Write(key, first, second, body, record.checksum_of(body)),)
-        with self._exclusive as held:
-            end = commit(self._structure, held, writes)
-        self._committed(end)
+        self._committed(self._exclusive.commit_one(key, first, second, body, checksum_of(body)))
 
     def put_many(self, mapping: Mapping[bytes, Value], ttl: float | None = None) -> None:
         expiry = expiry_of(ttl)
@@ -122,7 +119,7 @@ class Writer:
         return self._update(key, added)
 
     def delete(self, key: bytes) -> bool:
-        write = self._write(key, b"", 0, TOMBSTONE | COMMIT)
+        write = self._write(key, b"", TOMBSTONE_EXPIRY, TOMBSTONE | COMMIT)
         return self._update(key, lambda found: (write, True) if found else (None, False))
 
     def _update(self, key: bytes, decide: Callable[[Found | None], tuple[Write | None, T]]) -> T:
@@ -130,7 +127,7 @@ class Writer:
         check_key(key)
         with self._exclusive as held:
             write, verdict = decide(self._reader.find_live(held.view, key))
-            end = commit(self._structure, held, (write,)) if write else None
+            end = self._exclusive.commit(held, (write,)) if write else None
         if end is not None:
             self._committed(end)
         return verdict
@@ -147,7 +144,7 @@ class Writer:
                 self._structure.clear(held)
                 return
             writes = self._writes(dict.fromkeys(self._reader.keys(prefix)))
-            end = commit(self._structure, held, writes) if writes else None
+            end = self._exclusive.commit(held, writes) if writes else None
         if end is not None:
             self._committed(end)
 
@@ -168,7 +165,7 @@ class Writer:
                 self._exclusive.owner = 0
             self._exclusive.check_held()
             if tx.pending:
-                end = commit(self._structure, held, self._writes(tx.pending))
+                end = self._exclusive.commit(held, self._writes(tx.pending))
         if end is not None:
             self._committed(end)
 
@@ -177,7 +174,7 @@ class Writer:
             return
         writes = self._writes(pending)
         with self._exclusive as held:
-            end = commit(self._structure, held, writes)
+            end = self._exclusive.commit(held, writes)
         self._committed(end)
 
     def _writes(self, pending: Mapping[bytes, Pending]) -> list[Write]:
@@ -188,7 +185,7 @@ class Writer:
             left -= 1
             last = 0 if left else COMMIT
             if change is None:
-                writes.append(self._write(key, b"", 0, TOMBSTONE | last))
+                writes.append(self._write(key, b"", TOMBSTONE_EXPIRY, TOMBSTONE | last))
             else:
                 writes.append(self._write(key, *change, PUT | last))
         return writes

@@ -36,8 +36,8 @@ class StrataKVCache(AsyncCalls):
         self._head = self._namespace + naming.utf8(default_key_func("", self.key_prefix, self.version))
         self._makes_plain_keys = not self._key_warnings and _makes_plain_keys(type(self))
         # Counting and culling walk over all keys, and "always" waits for the disk.
-        limited = settings.max_entries != conf.UNLIMITED
-        self._writes_can_block = limited or settings.engine.durability == "always"
+        self._limited = settings.max_entries != conf.UNLIMITED
+        self._writes_can_block = self._limited or settings.engine.durability == "always"
 
     # -- one key ---------------------------------------------------------------------------------------
 
@@ -64,7 +64,7 @@ class StrataKVCache(AsyncCalls):
             if ttl is not None and ttl <= 0:
                 self._db.delete(name)
                 return
-            if self._max_entries != conf.UNLIMITED:
+            if self._limited:
                 self._make_room(name)
             (self._store.handle or self._store.open()).put(name, stored, ttl)
         except STORAGE_ERRORS as error:
@@ -80,7 +80,7 @@ class StrataKVCache(AsyncCalls):
         with self._tolerance.block("write"):
             if ttl is not None and ttl <= 0:
                 return name not in self._db
-            if self._max_entries != conf.UNLIMITED:
+            if self._limited:
                 self._make_room(name)
             return self._db.add(name, stored, ttl)
         return False
@@ -159,7 +159,7 @@ class StrataKVCache(AsyncCalls):
         self, data: dict[Any, Any], timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
     ) -> list[Any]:
         """Write `data` as one atomic batch; return the keys that were not saved, which are none or all."""
-        if self._max_entries != conf.UNLIMITED:  # room is made entry by entry
+        if self._limited:  # room is made entry by entry
             return super().set_many(data, timeout, version)
         names = {key: self._name(key, version) for key in data}
         batch = {names[key]: codec.encode(names[key], value) for key, value in data.items()}
@@ -231,7 +231,7 @@ class StrataKVCache(AsyncCalls):
             self._store.census(self._namespace).admit(self._db, self._max_entries, self._cull_frequency)
 
     def _release(self, count: int) -> None:
-        if self._max_entries != conf.UNLIMITED:
+        if self._limited:
             self._store.census(self._namespace).release(count)
 
     def _survives_unsaved(self, names: Iterable[bytes], error: BaseException) -> bool:
