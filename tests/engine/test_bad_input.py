@@ -162,7 +162,6 @@ class TestDirectory:
         yield path
         assert (content(path), path.stat().st_mtime_ns) == before
 
-    @pytest.mark.xfail(strict=True, reason="attach.lock is made before the directory is looked at")
     def test_nothing_is_made_in_a_directory_that_is_no_store(self, path: Path, open_: Any) -> None:
         path.mkdir(mode=0o700)
         (path / "letter.txt").write_text("mine")

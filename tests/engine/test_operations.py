@@ -171,6 +171,26 @@ class TestMany:
         found = db.get_many(b"%d" % number for number in range(0, 600, 2))
         assert found == {b"%d" % number: b"v%d" % number for number in range(0, 300, 2)}
 
+    @pytest.mark.parametrize("sealed", [False, True])
+    def test_get_many_shows_one_moment(self, db: DB, monkeypatch: pytest.MonkeyPatch, sealed: bool) -> None:
+        """A batch that is written between the lookups is seen whole, or not at all."""
+        old, new = {b"a": b"old", b"b": b"old"}, {b"a": b"new", b"b": b"new"}
+        db.put_many(old)
+        reader = db._store.reader
+        real, writes = reader.find, iter([new])
+
+        def find(*arguments: Any) -> Any:
+            found = real(*arguments)
+            for batch in writes:
+                if sealed:
+                    db.put(b"large", b"v" * 5000)
+                db.put_many(batch)
+            return found
+
+        monkeypatch.setattr(reader, "find", find)
+        assert db.get_many([b"a", b"b"]) in (old, new)
+        assert db.get_many([b"a", b"b"]) == new
+
     def test_delete_many_counts_what_was_there(self, db: DB) -> None:
         db.put_many({b"a": b"1", b"b": b"2", b"c": b"3"})
         assert db.delete_many([b"a", b"b", b"a", b"absent"]) == 2
