@@ -44,7 +44,7 @@ def attach(directory: Directory, options: Options) -> FileLock:
     if not directory.is_store():
         if options.read_only or not options.create:
             raise DirectoryError(f"{directory.path} is not a StrataKV store; nothing was created")
-        directory.check_unclaimed()
+        _check_unclaimed(directory)
     lock = FileLock(directory, "attach.lock", write=write)
     try:
         while True:
@@ -57,6 +57,15 @@ def attach(directory: Directory, options: Options) -> FileLock:
         lock.release()
         lock.close()
         raise
+
+
+def _check_unclaimed(directory: Directory) -> None:
+    """Raise DirectoryError for a directory of other things, unless it has become a store this very moment."""
+    try:
+        directory.check_unclaimed()
+    except DirectoryError:
+        if not directory.is_store():
+            raise
 
 
 def is_prepared(directory: Directory, *, write: bool) -> bool:

@@ -176,7 +176,7 @@ class Exclusive:
                         tag = first & FINGERPRINT
                         while slot := slots[place]:  # 3 slots
                             slot ^= tag
-                            if slot <= OFFSET_MASK and _key_at(active, slot) == key:
+                            if slot <= OFFSET_MASK and _takes_over(active, slot, key):
                                 break
                             place += 1
                             if place == size:
@@ -207,8 +207,7 @@ class Exclusive:
         tip = words[W_TIP] & OFFSET_MASK
         try:
             # Nobody was told that the bytes behind the tip were stored, and zeros are no record.
-            self._files.truncate(active.fd, tip)
-            self._files.truncate(active.fd, active.end)
+            self._files.clear(active.fd, tip, active.end)
         except OSError as cause:
             raise storage_error(active.path, cause) from cause
         offset = words[W_INDEXED] & OFFSET_MASK
@@ -229,7 +228,7 @@ def insert(words: memoryview, segment: Segment, key: bytes, first: int, second: 
     tag = first & FINGERPRINT
     while slot := slots[place]:
         slot ^= tag
-        if slot <= OFFSET_MASK and _key_at(segment, slot) == key:
+        if slot <= OFFSET_MASK and _takes_over(segment, slot, key):
             slots[place] = tag | offset
             return
         place += 1
@@ -242,9 +241,16 @@ def insert(words: memoryview, segment: Segment, key: bytes, first: int, second: 
     words[W_USED] += 1
 
 
-def _key_at(segment: Segment, offset: int) -> bytes:
-    key = offset + record.HEADER_BYTES
-    return segment.log[key : key + unpack_header(segment.view, offset)[3]]
+def _takes_over(segment: Segment, offset: int, key: bytes) -> bool:
+    """Whether a new record of `key` may have the slot of the record at `offset`.
+
+    It may when that is of the same key, or so damaged that it could be: in front of the new record it would
+    end every lookup.
+    """
+    start = offset + record.HEADER_BYTES
+    if segment.log[start : start + unpack_header(segment.view, offset)[3]] == key:
+        return True
+    return segment.record_at(offset) is None
 
 
 def _linked(writes: Sequence[Write], chain: int) -> bytes:

@@ -127,7 +127,7 @@ class Control:
         process = self._files.process()
         for number in range(1, ROWS + 1):
             row = self._row(number)
-            if not row[0] or row[0] == process:
+            if not row[0]:
                 break
         row[0] = process
         self.row = row

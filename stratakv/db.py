@@ -36,7 +36,9 @@ class DB:
 
     def __init__(self, path: str | os.PathLike[str], options: Options) -> None:
         store = acquire(path, options)
-        self._store = store
+        self._store = store  # until it is closed
+        self._path = store.directory.path
+        self._options = options
         self._closed = False
         # Bound straight to the reader and the writer: a wrapper around each would cost 4 % of a get.
         self.get = store.reader.get  # type: ignore[method-assign]
@@ -46,7 +48,7 @@ class DB:
     @property
     def path(self) -> Path:
         """The directory of the store."""
-        return self._store.directory.path
+        return self._path
 
     # -- what may be used now ----------------------------------------------------------------------------
 
@@ -58,7 +60,7 @@ class DB:
 
     @property
     def _writable(self) -> Store:
-        if self._closed or self._store.options.read_only:
+        if self._closed or self._options.read_only:
             self._refuse()
         return self._store
 
@@ -211,7 +213,9 @@ class DB:
             self._closed = True
             self.get = self._refuse  # type: ignore[method-assign]
             self.put = self._refuse  # type: ignore[method-assign]
-            release(self._store)
+            store = self._store
+            del self._store  # and with it the maps, once nothing else uses the store
+            release(store)
 
     def __enter__(self) -> DB:
         return self
@@ -222,5 +226,5 @@ class DB:
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else str(self._store.options.durability)
+        state = "closed" if self._closed else str(self._options.durability)
         return f"<stratakv.DB {str(self.path)!r} ({state})>"

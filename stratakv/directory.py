@@ -39,7 +39,7 @@ class Directory:
 
     def enter(self, *, create: bool) -> None:
         """Make sure that the directory is there and ours; raises DirectoryError."""
-        if self.files.file_system(self._nearest()) in NETWORK_FILE_SYSTEMS:
+        if self._file_system() in NETWORK_FILE_SYSTEMS:
             warnings.warn(
                 f"{self.path} is on a network file system: use it from one machine only, "
                 "and put it on a local disk if you can",
@@ -52,11 +52,16 @@ class Directory:
             if not create:
                 raise DirectoryError(f"{self.path} does not exist; nothing was created") from None
             self._make()
-        except OSError as cause:
-            raise DirectoryError(f"{self.path} cannot be reached: {cause.strerror}") from cause
+        except (OSError, ValueError) as cause:
+            raise DirectoryError(f"{str(self.path)!r} cannot be reached: {cause}") from cause
 
-    def _nearest(self) -> Path:
-        return next(p for p in (self.path, *self.path.parents) if p.exists())
+    def _file_system(self) -> str:
+        """The type of the file system that the directory is on, or will be."""
+        try:
+            nearest = next(p for p in (self.path, *self.path.parents) if self.files.is_there(p))
+        except OSError as cause:
+            raise DirectoryError(f"{str(self.path)!r} cannot be reached: {cause}") from cause
+        return self.files.file_system(nearest)
 
     def _make(self) -> None:
         try:

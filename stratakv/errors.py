@@ -77,10 +77,10 @@ class StorageError(StrataKVError, OSError):
     """The file system refused; `path` and `errno` say where and why."""
 
     def __init__(self, path: str | os.PathLike[str], cause: OSError, advice: str) -> None:
-        self.path = os.fspath(path)
-        self.errno = cause.errno
         reason = cause.strerror or type(cause).__name__
-        super().__init__(f"{self.path}: {reason}; {advice}")
+        super().__init__(f"{os.fspath(path)}: {reason}; {advice}")
+        self.path = os.fspath(path)
+        self.errno = cause.errno  # after OSError's own constructor, which resets it
 
 
 class DiskFullError(StorageError):

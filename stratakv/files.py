@@ -81,6 +81,13 @@ class Files:
             done += step
             progress(step)
 
+    def clear(self, fd: int, start: int, end: int) -> None:
+        """Make zeros of what was written behind `start`, up to the first hole or to `end`."""
+        if start < end:
+            written = os.lseek(fd, start, os.SEEK_HOLE)
+            for offset in range(start, min(written, end), _COPY_BYTES):
+                self.write_all(fd, bytes(min(_COPY_BYTES, min(written, end) - offset)), offset)
+
     def truncate(self, fd: int, size: int) -> None:
         os.ftruncate(fd, size)
 
@@ -102,6 +109,9 @@ class Files:
         except FileNotFoundError:
             return 0
 
+    def is_there(self, path: Path) -> bool:
+        return path.exists()
+
     def stat(self, path: Path) -> Attributes:
         return path.stat()
 
@@ -109,15 +119,15 @@ class Files:
         return sorted(entry.name for entry in path.iterdir())
 
     def make_directory(self, path: Path, mode: int) -> None:
-        """Make a directory and its missing parents; as root, for the owner of the nearest existing parent."""
-        parent = next(p for p in path.parents if p.exists())
+        """Make a directory and its missing parents, durably; as root, for the owner of the next above."""
+        missing = [path, *(parent for parent in path.parents if not parent.exists())]
+        owner = missing[-1].parent.stat()
         path.mkdir(mode=mode, parents=True)
         path.chmod(mode)
-        if os.geteuid() == 0:
-            owner = parent.stat()
-            if owner.st_uid != 0:
-                for made in (path, *path.parents[: len(path.parts) - len(parent.parts) - 1]):
-                    os.chown(made, owner.st_uid, owner.st_gid)
+        for made in reversed(missing):
+            if os.geteuid() == 0 and owner.st_uid != 0:
+                os.chown(made, owner.st_uid, owner.st_gid)
+            self.sync_directory(made.parent)
 
     def rename(self, source: Path, target: Path) -> None:
         source.rename(target)

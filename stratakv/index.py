@@ -14,8 +14,9 @@
      3  slots                   8  bytes of the log that the index covers
      4  Bloom words             9  sealed: 1 when the checksum holds for what is in the file
 
-The checksum is XXH3-64 over words 0 to 9, the slots, the Bloom words and the order. A key's home is its first hash half modulo the number of slots; collisions
-probe the next slot, around the end. A slot is a hint: only the record it points to says which key it is.
+The checksum is XXH3-64 over words 0 to 9, the slots, the Bloom words and the order. A key's home is its
+first hash half modulo the number of slots; collisions probe the next slot, around the end. A slot is a
+hint: only the record it points to says which key it is.
 """
 
 from __future__ import annotations

@@ -55,6 +55,13 @@ def check_key(key: bytes) -> None:
         )
 
 
+def check_bounds(**bounds: bytes | None) -> None:
+    """Raise InvalidKeyError unless each of a scan's bounds is bytes, or None for none."""
+    for name, bound in bounds.items():
+        if bound is not None and not isinstance(bound, bytes):
+            raise InvalidKeyError(f"{name} must be bytes, not {type(bound).__name__}; encode text yourself")
+
+
 def now_ms() -> int:
     """Milliseconds since the epoch, as expiries are stored."""
     return int(time.time() * 1000)
@@ -225,9 +232,12 @@ class Reader:
         return result
 
     def keys(self, prefix: bytes) -> Iterator[bytes]:
-        """Yield each live key that begins with `prefix` once, in the order of their segments, oldest first.
+        """Yield each live key that begins with `prefix` once, oldest segment first."""
+        check_bounds(prefix=prefix)
+        return self._keys(prefix)
 
-        A record counts where it is its key's newest. A key written again while we walk has its newest
+    def _keys(self, prefix: bytes) -> Iterator[bytes]:
+        """A record counts where it is its key's newest. A key written again while we walk has its newest
         record beyond where the walk will end, so it is yielded at the first of its records.
         """
         view, end = self._structure.now()

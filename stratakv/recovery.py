@@ -144,17 +144,14 @@ class Recovery:
 
     def _from_manifest(self, found: Manifest) -> list[Entry]:
         """Return the manifest's segments, oldest first, with the active one as the last."""
-        synced = self._synced(found.active)
-        active = Entry(found.active, "young", found.active, found.active, 0, 0, synced)
-        return [*reversed(found.segments), active]
+        return [*reversed(found.segments), Entry(found.active, "young", found.active, found.active, 0, 0, 0)]
 
-    def _synced(self, number: int) -> int:
-        """Bytes of the active log that were on disk: what CONTROL says was true when it was written."""
+    def _synced(self) -> int:
+        """The position up to which everything was on disk: that was true when it was written to CONTROL."""
         try:
-            synced = open_control(self._directory, write=False).words[W_SYNCED]
+            return open_control(self._directory, write=False).words[W_SYNCED]
         except FileNotFoundError:
             return 0
-        return synced & OFFSET_MASK if synced >> POSITION_BITS == number else 0
 
     def _from_headers(self, numbers: list[int]) -> list[Entry]:
         """Tell the segments from the logs' own headers, oldest first."""
@@ -171,10 +168,16 @@ class Recovery:
         floor = max(header.floor for header in headers)
         whole = [h for h in headers if h.newest >= floor and (h.newest == h.number or self._is_whole(h))]
         return [
-            Entry(h.number, "main" if h.ordered else "young", h.oldest, h.newest, 0, 0, 0)
+            Entry(h.number, "main" if h.ordered else "young", h.oldest, h.newest, self._size(h), 0, 0)
             for h in sorted(whole, key=lambda header: header.newest)
             if not any(_replaces(other, h) for other in whole)
         ]
+
+    def _size(self, header: LogHeader) -> int:
+        """Size of a log that was written from others; 0 for one that may end in a torn tail."""
+        if header.newest == header.number:
+            return 0
+        return self._files.stat(self._directory.log_path(header.number)).st_size
 
     def _is_whole(self, header: LogHeader) -> bool:
         """Whether a log that was written from others ends as a finished one does."""
@@ -189,6 +192,7 @@ class Recovery:
         kept: list[Entry] = []
         done, total = 0, sum(entry.size for entry in expected)
         cut = False
+        synced = self._synced()
         for entry in expected:
             if cut:
                 self._note(
@@ -197,7 +201,7 @@ class Recovery:
             elif trust and 0 < entry.size == entry.synced:
                 kept.append(entry)
             else:
-                mended, cut = self._mend(entry)
+                mended, cut = self._mend(_known(entry, synced))
                 kept += [mended] if mended else []
             done += entry.size
             if self._progress:
@@ -248,9 +252,9 @@ class Recovery:
         try:
             return open_log(self._directory, entry.number, None, write=True)
         except CorruptionError as damage:
-            if not entry.size or damage.offset:
+            if damage.offset:
                 raise
-            self._note(entry.number, 0, damage.reason, 0, damage=True)
+            self._note(entry.number, 0, damage.reason, 0, damage=entry.synced > 0)
         path = self._directory.log_path(entry.number)
         fd = self._directory.open(path, write=True)
         try:
@@ -340,6 +344,14 @@ class Recovery:
         start_control(directory, following, first_link)
         remove_orphans(directory, following)
         remove_temporary(directory)
+
+
+def _known(entry: Entry, synced: int) -> Entry:
+    """Return the entry with what the position `synced` adds to what the manifest knew to be on disk."""
+    if entry.poisoned or entry.number > synced >> POSITION_BITS:
+        return entry
+    reached = synced & OFFSET_MASK if entry.number == synced >> POSITION_BITS else entry.size
+    return replace(entry, synced=max(entry.synced, reached))
 
 
 def _replaces(one: LogHeader, other: LogHeader) -> bool:

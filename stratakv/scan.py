@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stratakv import versions
-from stratakv.reader import now_ms
+from stratakv.reader import check_bounds, now_ms
 from stratakv.record import Record
 from stratakv.segment import Segment
 from stratakv.structure import Structure
@@ -19,6 +19,7 @@ def scan(
     The view's maps stay for as long as the scan does, whatever is compacted or deleted meanwhile. The
     active log is read up to where it reached at the start: what is written later is not seen.
     """
+    check_bounds(prefix=prefix, start=start, stop=stop)
     view, end = structure.now()
     first = max(prefix, start or b"")
     sources = [(view.active, _young(view.active, end, first))]

@@ -170,7 +170,11 @@ def create_active(directory: Directory, header: LogHeader, capacity: int, keys: 
     path = directory.index_path(header.number)
     try:
         files.truncate(fd, capacity)
-        segment = Segment(directory, fd, header, capacity, None)
+    except OSError as cause:
+        files.close(fd)
+        raise storage_error(directory.log_path(header.number), cause) from cause
+    segment = Segment(directory, fd, header, capacity, None)
+    try:
         shape = index.Shape.young(keys)
         files.unlink(path)
         index_fd = directory.open(path, write=True, create=True)

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from weakref import WeakMethod
 
 from stratakv.attach import attach, seal_active
 from stratakv.commit import Exclusive
@@ -53,7 +54,11 @@ class Store:
         self._sync_lock = FileLock(directory, "sync.lock", write=self.write)
         self.control = open_control(directory, write=self.write)
         self.structure = Structure(
-            directory, self.control, options.segment_bytes, write=self.write, reattach=self._reattach
+            directory,
+            self.control,
+            options.segment_bytes,
+            write=self.write,
+            reattach=WeakMethod(self._reattach),
         )
         if self.write:
             self.control.claim_row()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from weakref import WeakMethod
 
 from stratakv import index, manifest
 from stratakv.build import build_index
@@ -51,7 +52,7 @@ class Structure:
         segment_bytes: int,
         *,
         write: bool,
-        reattach: Callable[[], None],
+        reattach: WeakMethod[Callable[[], None]],
     ) -> None:
         self.directory = directory
         self.files = directory.files
@@ -88,7 +89,9 @@ class Structure:
         """Make a new view from the manifest, with the segments that are open already."""
         with self._refreshing:
             if self.view.generation == FORKED:
-                self._reattach()
+                reattach = self._reattach()
+                assert reattach  # the store lives as long as any of its parts is used
+                reattach()
             elif self.view.generation == self.control.words[W_GENERATION]:
                 return self.view  # another thread was faster
             self.view = self._load(self.view)
@@ -111,6 +114,7 @@ class Structure:
             segment = known.get(entry.number)
             if segment is None or segment.entry is None:
                 segment = open_sealed(self.directory, entry, write=self._write, verify=not self._write)
+            segment.entry = entry  # what is known of a log on disk may be more by now
             sealed.append(segment)
         return View.of(found, active, tuple(sealed))
 
@@ -156,7 +160,6 @@ class Structure:
         # Before the manifest calls it sealed; should this end before that, the next rotation does it again.
         index.seal(old.arrays, entry.keys, tip)
         self._start_segment(held, (entry,), (), None, size, keys)
-        words[W_LOGGED] += tip
         self._end_log(held.view.sealed[0])
 
     def _end_log(self, segment: Segment) -> None:
@@ -196,7 +199,9 @@ class Structure:
             create_active(self.directory, header, capacity, max(young_keys(capacity), keys))
             # IMPORTANT: before the manifest, else a power cut leaves a name without a file
             self.directory.sync()
+            written = self.control.words[W_TIP] & OFFSET_MASK
             self.install(held, edit, header.first_link)
+            self.control.words[W_LOGGED] += written
         except StorageError:
             if manifest.load(self.directory).active != number:
                 self.directory.remove(number)  # a full disk must not fill up with attempts

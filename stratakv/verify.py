@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from stratakv import index, manifest
+from stratakv.bloom import PATTERN_MASK, PATTERNS
 from stratakv.errors import CorruptionError, StrataKVError
 from stratakv.index import hash_key
 from stratakv.reader import lookup
@@ -99,8 +100,16 @@ def _check_log(segment: Segment, end: int, damage: list[Damage]) -> Iterator[int
 
 def _check_slot(segment: Segment, key: bytes, offset: int) -> Iterator[Damage]:
     """The index must lead to this record, or, in a log still being written, to a later one."""
-    found = lookup(segment, key, hash_key(key)[0])
-    if found is None or found.offset < offset or (segment.entry is not None and found.offset != offset):
+    first, second = hash_key(key)
+    pattern = PATTERNS[second & PATTERN_MASK]
+    passes = segment.bloom[first % segment.word_count] & pattern == pattern
+    found = lookup(segment, key, first)
+    if (
+        not passes
+        or found is None
+        or found.offset < offset
+        or (segment.entry is not None and found.offset != offset)
+    ):
         yield Damage(
             str(segment.path.with_suffix(".idx")), 0, f"the record at byte {offset} is not found by it"
         )

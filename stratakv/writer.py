@@ -14,7 +14,7 @@ from stratakv.control import OFFSET_MASK, W_TIP
 from stratakv.errors import InvalidTTLError, InvalidValueError, KeyNotFoundError, TransactionError
 from stratakv.index import hash_key
 from stratakv.options import MAX_KEY_BYTES
-from stratakv.reader import Found, Reader, check_key, now_ms
+from stratakv.reader import Found, Reader, check_bounds, check_key, now_ms
 from stratakv.record import COMMIT, PUT, TOMBSTONE, TOMBSTONE_EXPIRY, checksum_of
 from stratakv.structure import Held, Structure
 
@@ -112,6 +112,9 @@ class Writer:
         return self._update(key, again)
 
     def incr(self, key: bytes, delta: int = 1) -> int:
+        if not isinstance(delta, int) or isinstance(delta, bool):
+            raise InvalidValueError(f"delta must be a whole number, not {delta!r}")
+
         def added(found: Found | None) -> tuple[Write, int]:
             number = add_to_number(found.value() if found else b"0", delta)
             return self._write(key, b"%d" % number, found.expiry if found else 0), number
@@ -137,6 +140,7 @@ class Writer:
             return sum([tx.delete(key) for key in set(keys)])
 
     def delete_prefix(self, prefix: bytes) -> None:
+        check_bounds(prefix=prefix)
         with self._exclusive as held:
             tip = self._structure.control.words[W_TIP] & OFFSET_MASK
             ends = {held.view.active: tip}

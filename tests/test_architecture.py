@@ -113,11 +113,9 @@ def test_pure_rooms_know_no_file_lock_or_clock(name: str) -> None:
 
 
 @engine
-def test_files_is_the_only_door(name: str, request: pytest.FixtureRequest) -> None:
+def test_files_is_the_only_door(name: str) -> None:
     if name == "files":
         pytest.skip("this is the door")
-    if name == "directory":
-        request.applymarker(pytest.mark.xfail(strict=True, reason="_nearest asks pathlib itself"))
     for module, taken in imports(ENGINE[name]):
         assert module not in {"io", "shutil", "tempfile", "subprocess", "socket", "select"}
         assert taken is None or taken in HARMLESS.get(module, {taken})

@@ -18,6 +18,7 @@ from stratakv.files import Files
 STEPS = (
     "pwrite",
     "fdatasync",
+    "clear",
     "truncate",
     "allocate",
     "rename",

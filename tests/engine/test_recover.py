@@ -147,7 +147,6 @@ def test_what_was_merged_is_not_there_twice(layout: Layout, open_: Open, found: 
 class TestDamage:
     """One flipped bit in the middle of the older of two sealed segments."""
 
-    @pytest.mark.xfail(strict=True, reason="that a sealed log was synced later is not looked up")
     def test_point_in_time(self, layout: Layout, found: Any) -> None:
         layout.damage(b"first 12")
         report = recover(layout.path)
@@ -162,7 +161,6 @@ class TestDamage:
             key: value for key, value in layout.model.items() if key in kept or key.startswith(b"main")
         }
 
-    @pytest.mark.xfail(strict=True, reason="that a sealed log was synced later is not looked up")
     def test_strict(self, layout: Layout) -> None:
         layout.damage(b"first 12")
         before = content(layout.path)
@@ -172,7 +170,6 @@ class TestDamage:
         assert caught.value.offset == layout.places[b"first 12"][1]
         assert content(layout.path) == before
 
-    @pytest.mark.xfail(strict=True, reason="that a sealed log was synced later is not looked up")
     def test_salvage(self, layout: Layout, found: Any) -> None:
         layout.damage(b"first 12")
         report = recover(layout.path, "salvage")
@@ -195,12 +192,8 @@ class TestDamage:
 
     @pytest.mark.parametrize("mode", ["point-in-time", "salvage"])
     @pytest.mark.parametrize("manifest", ["", "without a manifest"])
-    def test_a_compacted_segment(
-        self, layout: Layout, found: Any, mode: str, manifest: str, request: pytest.FixtureRequest
-    ) -> None:
+    def test_a_compacted_segment(self, layout: Layout, found: Any, mode: str, manifest: str) -> None:
         """It has no order of time to cut by: what is sound in it stays, and so does everything younger."""
-        if manifest and mode == "point-in-time":
-            request.applymarker(pytest.mark.xfail(strict=True, reason="it is cut to nothing"))
         flip(layout.log("main"), LOG_HEADER + 12)
         if manifest:
             (layout.path / "MANIFEST").unlink()
@@ -219,14 +212,7 @@ class TestDamage:
         recover(path, "salvage")
         assert found() == {b"after": b"v"}
 
-    @pytest.mark.parametrize(
-        "name",
-        [
-            "main",
-            "first",
-            pytest.param("active", marks=pytest.mark.xfail(strict=True, reason="it is given up whole")),
-        ],
-    )
+    @pytest.mark.parametrize("name", ["main", "first", "active"])
     def test_salvage_does_without_a_header(self, layout: Layout, found: Any, name: str) -> None:
         flip(layout.log(name), 20)
         recover(layout.path, "salvage")
@@ -275,19 +261,7 @@ class TestDamage:
         assert [finding.what for finding in report.findings] == ["cut behind the last whole commit"]
         assert found() == layout.model
 
-    @pytest.mark.parametrize(
-        "name",
-        [
-            "main",
-            pytest.param(
-                "first",
-                marks=pytest.mark.xfail(
-                    strict=True, reason="that a sealed log was synced later is not looked up"
-                ),
-            ),
-            "active",
-        ],
-    )
+    @pytest.mark.parametrize("name", ["main", "first", "active"])
     def test_a_log_that_is_gone(self, layout: Layout, found: Any, name: str) -> None:
         layout.log(name).unlink()
         with pytest.raises(CorruptionError):

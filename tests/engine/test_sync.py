@@ -136,7 +136,6 @@ class TestNewFiles:
         assert path.name in names[:named], "the directory, with the names of the new files"
         assert names[named + 1] == path.name, "and again, with the name of the manifest"
 
-    @pytest.mark.xfail(strict=True, reason="the parents of a new directory are not synced")
     def test_a_new_store_is_durable_with_its_directory(self, machine: Machine, tmp_path: Path) -> None:
         """The name of a directory lies in its parent: without that sync a power cut takes the store along."""
         with stratakv.open(tmp_path / "deep" / "store"):
@@ -149,7 +148,6 @@ class TestNewFiles:
 class TestFailure:
     """A sync that failed is never tried again: the next one would succeed, and tell a lie."""
 
-    @pytest.mark.xfail(strict=True, reason="a segment that is known already keeps its old entry")
     def test_of_the_active_log(self, machine: Machine, open_: Open, path: Path) -> None:
         db = open_(durability="always")
         db.put(b"before", b"v")
@@ -164,7 +162,6 @@ class TestFailure:
         assert synced(machine, start)[-1] == "000002.log", "writing goes on in a new log"
         assert dict(db.scan()) == {b"before": b"v", b"k": b"v", b"after": b"v"}
 
-    @pytest.mark.xfail(strict=True, reason="a segment that is known already keeps its old entry")
     def test_of_a_sealed_log(self, db: DB, machine: Machine) -> None:
         db.put(b"k", b"v")
         rotate(db)
@@ -176,7 +173,6 @@ class TestFailure:
             db.sync()
         assert "000001.log" not in synced(machine, start)
 
-    @pytest.mark.xfail(strict=True, reason="a segment that is known already keeps its old entry")
     def test_of_two_logs(self, db: DB, machine: Machine) -> None:
         db.put(b"k", b"v")
         rotate(db)
