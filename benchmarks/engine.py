@@ -25,7 +25,8 @@ def run(
             stack.enter_context(closing(peer))
             for peer in (
                 peers.strata(directory / "stratakv"),
-                peers.LMDB(directory / "lmdb", map_bytes),
+                peers.LMDB(directory / "lmdb", map_bytes, writemap=False),
+                peers.LMDB(directory / "lmdb-writemap", map_bytes, writemap=True),
                 peers.disk_cache(directory / "diskcache"),
                 peers.fastest_disk_cache(directory / "diskcache-fast"),
             )

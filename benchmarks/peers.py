@@ -91,11 +91,10 @@ class LMDB:
     A read transaction is ended by dropping it, which takes 0.2 µs less than a `with` block does.
     """
 
-    name = "LMDB"
-    settings = "sync=False, writemap=True; a transaction for each operation"
-
-    def __init__(self, path: Path, map_bytes: int) -> None:
-        self._environment = lmdb.open(str(path), map_size=map_bytes, sync=False, writemap=True)
+    def __init__(self, path: Path, map_bytes: int, *, writemap: bool) -> None:
+        self.name = "LMDB writemap" if writemap else "LMDB"
+        self.settings = f"sync=False, writemap={writemap}; a transaction for each operation"
+        self._environment = lmdb.open(str(path), map_size=map_bytes, sync=False, writemap=writemap)
 
     def put(self, items: Sequence[tuple[bytes, bytes]]) -> None:
         begin = self._environment.begin

@@ -29,7 +29,7 @@ from stratakv.errors import (
 from stratakv.maintenance.merge import CompactionReport
 from stratakv.options import Options
 from stratakv.recover import recover
-from stratakv.recovery import Finding, RecoveryReport
+from stratakv.recovery_report import Finding, RecoveryReport
 from stratakv.stats import SegmentStats, Stats
 from stratakv.verify import Damage, VerifyReport
 from stratakv.writer import Transaction

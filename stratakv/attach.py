@@ -22,6 +22,7 @@ from stratakv.control import (
     Control,
     State,
     open_control,
+    start_control,
 )
 from stratakv.directory import Directory
 from stratakv.errors import DirectoryError, ReadOnlyError
@@ -29,7 +30,9 @@ from stratakv.locks import FileLock
 from stratakv.log import LogHeader
 from stratakv.manifest import Manifest
 from stratakv.options import Options
-from stratakv.recovery import Mode, Recovery, remove_orphans, remove_temporary, start_control
+from stratakv.orphans import remove_orphans, remove_temporary
+from stratakv.recovery import Recovery
+from stratakv.recovery_report import Mode
 from stratakv.segment import Segment, create_active, map_index, open_log
 from stratakv.structure import check_indexes, young_keys
 
@@ -113,7 +116,7 @@ def _create(directory: Directory, options: Options) -> None:
     directory.sync()
     first = Manifest(generation=1, active=1, next_number=2)
     manifest.install(directory, first)
-    start_control(directory, first, header.first_link)
+    start_control(directory, first.generation, first.active, first.next_number, header.first_link)
     directory.write_format()  # last: a directory without it is one whose making broke off
 
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stratakv import manifest
-from stratakv.control import W_USED
+from stratakv.control import W_USED, start_control
 from stratakv.directory import Directory
 from stratakv.errors import DirectoryError, storage_error
 from stratakv.log import HEADER_BYTES, LogHeader
 from stratakv.manifest import Entry, Manifest
-from stratakv.recovery import start_control
+from stratakv.progress import Progress
 from stratakv.segment import Segment, create_active
 from stratakv.structure import Structure, young_keys
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +55,7 @@ def backup(
     copied = Manifest(1, number, number + 1, view.manifest.floor, entries)
     copy.sync()
     manifest.install(copy, copied)
-    start_control(copy, copied, first_link)
+    start_control(copy, copied.generation, number, copied.next_number, first_link)
     copy.write_format()
     return BackupReport(str(copy.path), len(segments), sum(entry.size for entry in entries))
 

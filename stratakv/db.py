@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +15,7 @@ from stratakv.errors import ClosedError, KeyNotFoundError, ReadOnlyError
 from stratakv.locks import FileLock
 from stratakv.maintenance.merge import CompactionReport, compact
 from stratakv.options import Options
+from stratakv.progress import Progress
 from stratakv.reader import Reader
 from stratakv.stats import Stats
 from stratakv.store import Store, acquire, release
@@ -22,7 +23,6 @@ from stratakv.verify import VerifyReport, verify
 from stratakv.writer import Transaction, Value, Writer, seconds_left
 
 T = TypeVar("T")
-Progress = Callable[[int, int], None]
 
 
 class DB:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from stratakv import manifest
@@ -13,10 +12,10 @@ from stratakv.files import Files
 from stratakv.locks import FileLock
 from stratakv.manifest import Manifest
 from stratakv.options import Options
-from stratakv.recovery import Recovery, RecoveryReport, mode_of
+from stratakv.progress import Progress
+from stratakv.recovery import Recovery
+from stratakv.recovery_report import RecoveryReport, mode_of
 from stratakv.structure import check_indexes
-
-Progress = Callable[[int, int], None]
 
 
 def recover(

@@ -15,73 +15,27 @@ A compacted log has no order of time to cut by: of it, every sound record is kep
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from stratakv import manifest, record
 from stratakv.control import (
     OFFSET_MASK,
     POSITION_BITS,
-    W_STATE,
     W_SYNCED,
-    State,
     open_control,
-    position,
+    start_control,
 )
 from stratakv.directory import MANIFEST_NAME, Directory
-from stratakv.errors import CorruptionError, DirectoryError, OptionError, storage_error
+from stratakv.errors import CorruptionError, DirectoryError, storage_error
 from stratakv.log import HEADER_BYTES, LogHeader
 from stratakv.manifest import Entry, Manifest
+from stratakv.orphans import remove_orphans, remove_temporary
+from stratakv.progress import Progress
 from stratakv.record import Kind
+from stratakv.recovery_report import Finding, Mode, RecoveryReport
 from stratakv.rewrite import LogWriter
 from stratakv.segment import Segment, create_active, open_log
 from stratakv.structure import young_keys
-
-Progress = Callable[[int, int], None]
-
-
-class Mode(enum.StrEnum):
-    """What to do about damage, see the module's text."""
-
-    POINT_IN_TIME = "point-in-time"
-    STRICT = "strict"
-    SALVAGE = "salvage"
-
-
-def mode_of(name: str) -> Mode:
-    try:
-        return Mode(name)
-    except ValueError:
-        raise OptionError(
-            f"mode must be one of {', '.join(map(repr, map(str, Mode)))}, not {name!r}"
-        ) from None
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing recovery met: in which file, at which byte, what, and how many bytes were given up for it."""
-
-    file: str
-    offset: int
-    what: str
-    lost_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class RecoveryReport:
-    """What recovery kept and what it gave up.
-
-    manifest_rebuilt: the manifest was lost or damaged, and the logs' own headers took its place.
-    records: sound records kept, older versions included. damage: whether more than a torn tail was lost.
-    """
-
-    mode: str
-    manifest_rebuilt: bool
-    segments: int
-    records: int
-    damage: bool
-    findings: tuple[Finding, ...]
 
 
 @dataclass(slots=True)
@@ -341,7 +295,7 @@ class Recovery:
             segments=tuple(reversed(kept)),
         )
         manifest.install(directory, following)
-        start_control(directory, following, first_link)
+        start_control(directory, following.generation, following.active, following.next_number, first_link)
         remove_orphans(directory, following)
         remove_temporary(directory)
 
@@ -359,40 +313,3 @@ def _replaces(one: LogHeader, other: LogHeader) -> bool:
     return (
         other.number < one.number and one.oldest <= other.oldest and other.newest <= one.newest < one.number
     )
-
-
-def start_control(directory: Directory, found: Manifest, first_link: int) -> None:
-    """Make CONTROL fit a manifest whose active segment is empty."""
-    control = open_control(directory, write=True)
-    control.start(directory.files.boot_id(), found.generation, found.next_number)
-    control.set_active(found.active, HEADER_BYTES, first_link, 0)
-    control.words[W_SYNCED] = position(found.active, 0)
-    control.words[W_STATE] = State.OPEN
-
-
-def remove_orphans(directory: Directory, found: Manifest) -> None:
-    """Remove the files of segments that the manifest does not name; nobody may be making one."""
-    named = found.numbers()
-    for number in {*directory.numbers("log"), *directory.numbers("idx")} - named:
-        if _is_ours(directory, number):
-            directory.remove(number)
-
-
-def remove_temporary(directory: Directory) -> None:
-    """Remove what was being written when a process died; alone with the store."""
-    for name in directory.files.names(directory.path):
-        if name.endswith(".tmp"):
-            directory.files.unlink(directory.path / name)
-
-
-def _is_ours(directory: Directory, number: int) -> bool:
-    """Whether a file named like a log is one, or one that was never finished; not just a name like ours."""
-    try:
-        fd = directory.open(directory.log_path(number), write=False)
-    except FileNotFoundError:
-        return True  # an index without a log
-    try:
-        head = directory.files.pread(fd, HEADER_BYTES, 0)
-    finally:
-        directory.files.close(fd)
-    return not any(head) or LogHeader.unpack(head) is not None

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from stratakv import index, manifest
 from stratakv.bloom import PATTERN_MASK, PATTERNS
 from stratakv.errors import CorruptionError, StrataKVError
 from stratakv.index import hash_key
+from stratakv.progress import Progress
 from stratakv.reader import lookup
 from stratakv.record import END
 from stratakv.segment import Segment
 from stratakv.structure import Structure
 
-Progress = Callable[[int, int], None]
 _STEP_BYTES = 2**20
 
 

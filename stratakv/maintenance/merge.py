@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from stratakv import manifest
@@ -11,16 +11,15 @@ from stratakv.commit import Exclusive
 from stratakv.control import OFFSET_MASK, W_TIP
 from stratakv.log import HEADER_BYTES, LogHeader
 from stratakv.manifest import Edit, Entry
+from stratakv.orphans import remove_orphans
+from stratakv.progress import Progress
 from stratakv.reader import now_ms
 from stratakv.record import Record
-from stratakv.recovery import remove_orphans
 from stratakv.rewrite import LogWriter
 from stratakv.segment import Segment, open_log
 from stratakv.structure import Structure
 from stratakv.versions import Source, live
 
-# Told bytes done and bytes in all, now and then.
-Progress = Callable[[int, int], None]
 _STEP_BYTES = 2**20
 
 

@@ -16,7 +16,7 @@ def report_of(done):
 @pytest.mark.parametrize(
     ("command", "peers"),
     [
-        ("engine", ["StrataKV", "LMDB", "diskcache", "diskcache fast"]),
+        ("engine", ["StrataKV", "LMDB", "LMDB writemap", "diskcache", "diskcache fast"]),
         ("django", ["StrataKVCache", "LocMemCache", "DjangoCache"]),
     ],
 )

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import os
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import stratakv
 from stratakv import DB
+from tests.support.children import run
 
 Open = Callable[..., DB]
 
 
-def in_child(work: Callable[[], object]) -> None:
+def in_child(work: Callable[[], None]) -> None:
     """Run `work` in a child and fail where it does."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert run(work) == [0]
 
 
 def test_both_go_on(tmp_path: Path) -> None:

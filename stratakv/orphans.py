@@ -1,0 +1,35 @@
+"""Files that no manifest names: what processes left behind that died while they made or removed them."""
+
+from __future__ import annotations
+
+from stratakv.directory import Directory
+from stratakv.log import HEADER_BYTES, LogHeader
+from stratakv.manifest import Manifest
+
+
+def remove_orphans(directory: Directory, found: Manifest) -> None:
+    """Remove the files of segments that the manifest does not name; nobody may be making one."""
+    named = found.numbers()
+    for number in {*directory.numbers("log"), *directory.numbers("idx")} - named:
+        if _is_ours(directory, number):
+            directory.remove(number)
+
+
+def remove_temporary(directory: Directory) -> None:
+    """Remove what was being written when a process died; alone with the store."""
+    for name in directory.files.names(directory.path):
+        if name.endswith(".tmp"):
+            directory.files.unlink(directory.path / name)
+
+
+def _is_ours(directory: Directory, number: int) -> bool:
+    """Whether a file named like a log is one, or one that was never finished; not just a name like ours."""
+    try:
+        fd = directory.open(directory.log_path(number), write=False)
+    except FileNotFoundError:
+        return True  # an index without a log
+    try:
+        head = directory.files.pread(fd, HEADER_BYTES, 0)
+    finally:
+        directory.files.close(fd)
+    return not any(head) or LogHeader.unpack(head) is not None
