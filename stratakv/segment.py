@@ -7,6 +7,7 @@ written when it is sealed.
 
 from __future__ import annotations
 
+import errno
 from array import array
 from collections.abc import Iterator
 from mmap import mmap
@@ -190,7 +191,7 @@ def create_active(directory: Directory, header: LogHeader, capacity: int, keys: 
 
 
 def open_log(directory: Directory, number: int, entry: Entry | None, *, write: bool) -> Segment:
-    """Open a log without its index; raises FileNotFoundError or CorruptionError."""
+    """Open a log without its index; raises CorruptionError, and FileNotFoundError where it has gone."""
     path = directory.log_path(number)
     fd = directory.open(path, write=write)
     try:
@@ -204,7 +205,11 @@ def open_log(directory: Directory, number: int, entry: Entry | None, *, write: b
     except BaseException:
         directory.files.close(fd)
         raise
-    return Segment(directory, fd, header, end, entry)
+    try:
+        return Segment(directory, fd, header, end, entry)
+    except ValueError as shorter:
+        # Sealed, and so cut, since we asked for its size: there is a manifest that says so.
+        raise FileNotFoundError(errno.ENOENT, "no longer being written", str(path)) from shorter
 
 
 def map_index(directory: Directory, segment: Segment, *, write: bool) -> bool:

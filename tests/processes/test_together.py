@@ -4,6 +4,7 @@ sleeping through change, and ending in every order."""
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import stratakv
+from stratakv.files import Files
 from tests.support.children import Child, run
 
 SMALL = {"durability": "os", "segment_bytes": 8192}
@@ -23,13 +25,16 @@ class Gate:
     """Lets children wait until the parent opens it, or the other way round."""
 
     def __init__(self) -> None:
-        self._wait, self._open = os.pipe()
+        self.reader, self._writer = os.pipe()
 
     def open(self, times: int = 1) -> None:
-        os.write(self._open, b"." * times)
+        os.write(self._writer, b"." * times)
 
     def wait(self) -> None:
-        os.read(self._wait, 1)
+        os.read(self.reader, 1)
+
+    def is_open(self) -> bool:
+        return bool(select.select([self.reader], [], [], 0)[0])
 
 
 def test_children_forked_with_the_store_open_write_to_it(tmp_path: Path) -> None:
@@ -189,6 +194,48 @@ def test_a_process_sleeps_through_rotations_and_compactions(tmp_path: Path, wake
     asleep.wait()
     assert run(lambda: _churn(tmp_path / "s")) == [0]
     woken.open()
+    assert child.wait() == 0
+
+
+def test_a_log_is_sealed_while_it_is_being_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between asking for the size of the log and mapping it, the log is cut."""
+    db = stratakv.open(tmp_path / "s", **SMALL)
+    db.put(b"k", b"v")
+    ask = Files.size
+    rotations = iter([None])
+
+    def size_of_a_moment_ago(files: Files, fd: int) -> int:
+        size = ask(files, fd)
+        if size == SMALL["segment_bytes"]:
+            for _ in rotations:
+                db.put(b"filler", bytes(9000))
+        return size
+
+    monkeypatch.setattr(Files, "size", size_of_a_moment_ago)
+    with stratakv.open(tmp_path / "s", read_only=True, **SMALL) as reader:
+        assert reader.get(b"k") == b"v"
+    assert next(rotations, "used up") == "used up"
+    db.close()
+
+
+def test_opening_while_another_process_rotates_and_compacts(tmp_path: Path) -> None:
+    path, ending = tmp_path / "s", Gate()
+    options = {"durability": "os", "segment_bytes": 4096}
+    with stratakv.open(path, **options) as db:
+        db.put(b"k", b"v")
+
+    def churn() -> None:
+        with stratakv.open(path, **options) as db:
+            while not ending.is_open():
+                for _ in range(200):
+                    db.put(b"filler", bytes(1500))
+                db.compact()
+
+    child = Child(churn)
+    for _ in range(300):
+        with stratakv.open(path, read_only=True, **options) as db:
+            assert db.get(b"k") == b"v"
+    ending.open()
     assert child.wait() == 0
 
 
