@@ -217,7 +217,8 @@ class Exclusive:
             insert(words, active, found.key, first, second, offset)
             words[W_CHAIN] = found.checksum & LINK_MASK
             offset = found.end
-            log.warning("%s: a writer stopped inside its commit; indexed up to byte %d", active.path, offset)
+        if words[W_INDEXED] != words[W_TIP]:
+            log.warning("%s: a writer stopped inside its commit; indexed up to byte %d", active.path, tip)
         words[W_INDEXED] = words[W_TIP]
 
 

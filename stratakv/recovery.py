@@ -45,10 +45,8 @@ class _Scan:
     segment: Segment
     limit: int  # where the log should end
     whole: int  # where its last whole commit ends
-    link: int  # what the chain is there
     records: int
     keys: int
-    last: int  # kind of the last sound record
 
 
 class Recovery:
@@ -187,15 +185,14 @@ class Recovery:
         """Walk a log as far as its chain is sound."""
         segment = self._open(entry)
         limit = min(segment.end, entry.size or segment.end)
-        scan = _Scan(segment, limit, HEADER_BYTES, segment.header.first_link, 0, 0, 0)
+        scan = _Scan(segment, limit, HEADER_BYTES, 0, 0)
         keys: set[bytes] = set()
         pending = 0
         for found in record.walk(segment.log, segment.view, HEADER_BYTES, segment.header.first_link, limit):
             pending += 1
             keys.add(found.key)
-            scan.last = found.kind
             if found.commit or entry.kind == "main":
-                scan.whole, scan.link = found.end, found.checksum & record.LINK_MASK
+                scan.whole = found.end
                 scan.records += pending
                 pending = 0
         scan.keys = len(keys - {b""})

@@ -34,7 +34,9 @@ class Gate:
         os.read(self.reader, 1)
 
     def is_open(self) -> bool:
-        return bool(select.select([self.reader], [], [], 0)[0])
+        poll = select.poll()
+        poll.register(self.reader, select.POLLIN)
+        return bool(poll.poll(0))
 
 
 def test_children_forked_with_the_store_open_write_to_it(tmp_path: Path) -> None:
