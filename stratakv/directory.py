@@ -86,8 +86,9 @@ class Directory:
         in_group = shared and found.st_gid in self.files.groups()
         if user not in (0, found.st_uid) and not in_group:
             raise DirectoryError(
-                f"{self.path} belongs to user {found.st_uid} and you are user {user}; run as that user, "
-                "or share it with a group by mode=0o770"
+                f"{self.path} belongs to user {found.st_uid} and you are user {user}; run as that user. "
+                f"To share a store with a group, `chgrp` and `chmod g+rwx` {self.path} and `chmod g+rw` the "
+                "files in it, then open it with mode=0o770"
             )
 
     def writable(self) -> bool:

@@ -100,7 +100,8 @@ class CorruptionError(StrataKVError):
         self.reason = reason
         super().__init__(
             f"{self.path}: damaged at byte {offset}: {reason}; "
-            f"`python -m stratakv recover {Path(self.path).parent}` rebuilds what can be rebuilt"
+            f"`python -m stratakv recover {Path(self.path).parent}`, or `manage.py stratakv_recover` for a "
+            "Django cache, rebuilds what can be rebuilt"
         )
 
 

@@ -189,13 +189,14 @@ class Recovery:
         keys: set[bytes] = set()
         pending = 0
         for found in record.walk(segment.log, segment.view, HEADER_BYTES, segment.header.first_link, limit):
-            pending += 1
-            keys.add(found.key)
+            if found.kind != Kind.END:
+                pending += 1
+                keys.add(found.key)
             if found.commit or entry.kind == "main":
                 scan.whole = found.end
                 scan.records += pending
                 pending = 0
-        scan.keys = len(keys - {b""})
+        scan.keys = len(keys)
         return scan
 
     def _open(self, entry: Entry) -> Segment:

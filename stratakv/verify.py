@@ -84,9 +84,9 @@ def _check_log(segment: Segment, end: int, damage: list[Damage]) -> Iterator[int
     last_key = b""
     main = segment.entry is not None and segment.entry.kind == "main"
     for found in segment.records(end):
-        yield found.offset
         if found.kind == END:
             continue
+        yield found.offset
         if not main:
             latest[found.key] = found.offset
             continue

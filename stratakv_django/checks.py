@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error
+from django.core.checks import CheckMessage, Error, Warning
 from django.utils.module_loading import import_string
 
 from stratakv_django import conf
@@ -28,6 +28,7 @@ def check_caches(app_configs: object = None, **kwargs: Any) -> list[CheckMessage
         except conf.CacheOptionError as error:
             messages.append(_error("E002", alias, str(error), "All options are described in docs/django.md."))
         else:
+            messages += _relative(alias, params["LOCATION"])
             messages += _served(alias, parsed[alias])
             messages += _unmakeable(alias, parsed[alias])
     return messages + list(_contradictions(parsed))
@@ -48,6 +49,16 @@ def _is_ours(backend: str) -> bool:
 
 def _error(number: str, alias: str, message: str, hint: str) -> Error:
     return Error(f"CACHES[{alias!r}]: {message}.", hint=hint, id=f"stratakv.{number}")
+
+
+def _relative(alias: str, location: Any) -> Iterator[CheckMessage]:
+    """W001: where a relative path leads depends on where the process was started, or it is no path at all."""
+    if not Path(os.fspath(location)).is_absolute():
+        yield Warning(
+            f"CACHES[{alias!r}]: LOCATION {os.fspath(location)!r} is not an absolute path.",
+            hint="Give the directory as an absolute path, so that every process of the site finds the same.",
+            id="stratakv.W001",
+        )
 
 
 def _served(alias: str, cache: conf.CacheSettings) -> Iterator[Error]:

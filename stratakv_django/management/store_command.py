@@ -36,9 +36,11 @@ class StoreCommand(BaseCommand):
         parser.add_argument("--format", choices=("text", "json"), default="text", help="of the report")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        cache = _cache_settings(options["cache"])
+        self.alias = options["cache"]
+        cache = _cache_settings(self.alias)
         if not Path(cache.path).is_dir():
-            raise CommandError(f"{cache.path} does not exist: this cache was never used", returncode=FAILED)
+            reason = "this cache was never used, or its directory cannot be made; `manage.py check` tells"
+            raise CommandError(f"{cache.path} is not a directory: {reason}", returncode=FAILED)
         try:
             report = self.work(cache, options)
         except (stratakv.StrataKVError, OSError) as error:

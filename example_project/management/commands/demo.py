@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any, TextIO, cast
 
@@ -17,7 +18,7 @@ from example_project.presentation import duration, ending
 from example_project.samples import Sample, samples
 from example_project.sandbox import SandboxError
 
-PAGE = "python example_project/manage.py runserver"
+PAGE = f"{sys.executable} {sys.argv[0]} runserver"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,4 +17,7 @@ class Command(StoreCommand):
     def problem(self, report: stratakv.VerifyReport) -> str | None:
         if report.ok:
             return None
-        return f"Damaged places: {len(report.damage):,}. Stop the site and run stratakv_recover."
+        return (
+            f"Damaged places: {len(report.damage):,}. "
+            f"Stop the site and run: manage.py stratakv_recover --cache {self.alias}"
+        )
