@@ -83,6 +83,13 @@ def position(number: int, offset: int) -> int:
     return number << POSITION_BITS | offset
 
 
+def bytes_below(reached: int, number: int, size: int) -> int:
+    """How many of the `size` bytes of segment `number` lie below the position `reached`."""
+    if reached >> POSITION_BITS > number:
+        return size
+    return reached & OFFSET_MASK if reached >> POSITION_BITS == number else 0
+
+
 class Control:
     """The mapped page. `words` is what hot paths read; the methods are for everything else."""
 

@@ -18,13 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from stratakv import manifest, record
-from stratakv.control import (
-    OFFSET_MASK,
-    POSITION_BITS,
-    W_SYNCED,
-    open_control,
-    start_control,
-)
+from stratakv.control import W_SYNCED, bytes_below, open_control, start_control
 from stratakv.directory import MANIFEST_NAME, Directory
 from stratakv.errors import CorruptionError, DirectoryError, storage_error
 from stratakv.log import HEADER_BYTES, LogHeader
@@ -300,10 +294,9 @@ class Recovery:
 
 def _known(entry: Entry, synced: int) -> Entry:
     """Return the entry with what the position `synced` adds to what the manifest knew to be on disk."""
-    if entry.poisoned or entry.number > synced >> POSITION_BITS:
+    if entry.poisoned:
         return entry
-    reached = synced & OFFSET_MASK if entry.number == synced >> POSITION_BITS else entry.size
-    return replace(entry, synced=max(entry.synced, reached))
+    return replace(entry, synced=max(entry.synced, bytes_below(synced, entry.number, entry.size)))
 
 
 def _replaces(one: LogHeader, other: LogHeader) -> bool:

@@ -45,6 +45,7 @@ class Store:
         try:
             self._wire()
         except BaseException:
+            self._attach_lock.release()  # a child forked meanwhile may have the file open, too
             self._attach_lock.close()
             raise
 

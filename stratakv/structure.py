@@ -24,6 +24,7 @@ from stratakv.control import (
     W_TIP,
     W_USED,
     Control,
+    bytes_below,
 )
 from stratakv.directory import Directory
 from stratakv.errors import CorruptionError, StorageError, storage_error
@@ -155,7 +156,7 @@ class Structure:
             newest=old.number,
             size=tip,
             keys=words[W_USED],
-            synced=self._synced(old.number, tip),
+            synced=bytes_below(words[W_SYNCED], old.number, tip),
         )
         # Before the manifest calls it sealed; should this end before that, the next rotation does it again.
         index.seal(old.arrays, entry.keys, tip)
@@ -193,7 +194,8 @@ class Structure:
         manifest_floor = held.view.manifest.floor if floor is None else floor
         header = LogHeader(number, number, number, manifest_floor, self.files.random_u32())
         capacity = max(self._segment_bytes, HEADER_BYTES + size)
-        synced = {e.number: self._synced(e.number, e.size) for e in held.view.manifest.segments}
+        reached = self.control.words[W_SYNCED]
+        synced = {e.number: bytes_below(reached, e.number, e.size) for e in held.view.manifest.segments}
         edit = Edit(drop=drop, add=add, active=number, floor=floor, synced=synced)
         try:
             create_active(self.directory, header, capacity, max(young_keys(capacity), keys))
@@ -221,13 +223,6 @@ class Structure:
         words[W_GENERATION] = found.generation
         if words[W_TIP] >> POSITION_BITS != found.active:
             self.control.set_active(found.active, HEADER_BYTES, first_link, 0)
-
-    def _synced(self, number: int, size: int) -> int:
-        """Bytes of segment `number`, of `size` bytes, that are known to be on disk."""
-        synced = self.control.words[W_SYNCED]
-        if synced >> POSITION_BITS > number:
-            return size
-        return synced & OFFSET_MASK if synced >> POSITION_BITS == number else 0
 
 
 def open_sealed(directory: Directory, entry: Entry, *, write: bool, verify: bool) -> Segment:

@@ -1,10 +1,10 @@
 """A progress bar on standard error, where that is a terminal."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-Progress = Callable[[int, int], None]
+from stratakv.progress import Progress
 
 
 @contextmanager
