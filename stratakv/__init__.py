@@ -26,7 +26,7 @@ from stratakv.errors import (
     SyncError,
     TransactionError,
 )
-from stratakv.maintenance.merge import CompactionReport
+from stratakv.maintenance.work import CompactionReport, MaintenanceReport
 from stratakv.options import Options
 from stratakv.recover import recover
 from stratakv.recovery_report import Finding, RecoveryReport
@@ -51,6 +51,7 @@ __all__ = [
     "InvalidTTLError",
     "InvalidValueError",
     "KeyNotFoundError",
+    "MaintenanceReport",
     "NetworkFileSystemWarning",
     "OptionError",
     "Options",
@@ -74,7 +75,8 @@ def open(path: str | os.PathLike[str], **options: Any) -> DB:
     """Open the store in the directory `path`, made where there is none, and return a handle on it.
 
     options: see `stratakv.options.Options`: durability ("always", "interval" or "os"), read_only, mode,
-    max_value_bytes, segment_bytes, sync_interval (seconds) and create.
+    max_value_bytes, segment_bytes, sync_interval (seconds), max_bytes (the budget), maintenance ("auto" or
+    "manual") and create.
 
     Raises OptionError for an unknown or a wrong option, DirectoryError for a directory that is no store,
     is someone else's or of a newer format, ReadOnlyError where it cannot be written, CorruptionError

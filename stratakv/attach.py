@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 
 from stratakv import index, manifest
+from stratakv.budget import segment_capacity
 from stratakv.control import (
     OFFSET_MASK,
     POSITION_BITS,
@@ -26,8 +27,9 @@ from stratakv.control import (
 )
 from stratakv.directory import Directory
 from stratakv.errors import DirectoryError, ReadOnlyError
+from stratakv.files import now_ms
 from stratakv.locks import FileLock
-from stratakv.log import LogHeader
+from stratakv.log import LogHeader, rank_of
 from stratakv.manifest import Manifest
 from stratakv.options import Options
 from stratakv.orphans import remove_orphans, remove_temporary
@@ -111,10 +113,12 @@ def prepare(directory: Directory, options: Options, *, write: bool) -> None:
 
 def _create(directory: Directory, options: Options) -> None:
     directory.check_unclaimed()
-    header = LogHeader(1, 1, 1, 0, directory.files.random_u32())
-    create_active(directory, header, options.segment_bytes, young_keys(options.segment_bytes))
+    rank, max_bytes = rank_of(1), options.max_bytes or 0
+    header = LogHeader(1, rank, rank, 0, directory.files.random_u32(), now_ms())
+    capacity = segment_capacity(options.segment_bytes, max_bytes)
+    create_active(directory, header, capacity, young_keys(capacity))
     directory.sync()
-    first = Manifest(generation=1, active=1, next_number=2)
+    first = Manifest(generation=1, active=1, next_number=2, max_bytes=max_bytes)
     manifest.install(directory, first)
     start_control(directory, first.generation, first.active, first.next_number, header.first_link)
     directory.write_format()  # last: a directory without it is one whose making broke off

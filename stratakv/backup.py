@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stratakv import manifest
+from stratakv.budget import segment_capacity
 from stratakv.control import W_USED, start_control
 from stratakv.directory import Directory
 from stratakv.errors import DirectoryError, storage_error
-from stratakv.log import HEADER_BYTES, LogHeader
+from stratakv.files import now_ms
+from stratakv.log import HEADER_BYTES, LogHeader, rank_of
 from stratakv.manifest import Entry, Manifest
 from stratakv.progress import Progress
 from stratakv.segment import Segment, create_active
@@ -42,17 +44,28 @@ def backup(
     if structure.files.names(copy.path):
         raise DirectoryError(f"{copy.path} is not empty; name a new or an empty directory for the backup")
     view, tip = structure.now()
-    last, number = view.active.number, view.manifest.next_number
-    active = Entry(last, "young", last, last, tip, structure.control.words[W_USED], tip)
+    last, number = view.active.header, view.manifest.next_number
+    active = Entry(
+        number=last.number,
+        kind="young",
+        oldest=last.oldest,
+        newest=last.newest,
+        size=tip,
+        keys=structure.control.words[W_USED],
+        synced=tip,
+        began=last.began,
+    )
     segments = {segment: segment.entry or active for segment in view.segments()}
     if tip == HEADER_BYTES:
         del segments[view.active]
     _copy_logs(copy, segments, progress)
-    first_link = structure.files.random_u32()
-    header = LogHeader(number, number, number, view.manifest.floor, first_link)
-    create_active(copy, header, segment_bytes, young_keys(segment_bytes))
-    entries = tuple(replace(entry, synced=entry.size) for entry in segments.values())
-    copied = Manifest(1, number, number + 1, view.manifest.floor, entries)
+    floor, max_bytes = view.manifest.floor, view.manifest.max_bytes
+    first_link, rank = structure.files.random_u32(), rank_of(number)
+    capacity = segment_capacity(segment_bytes, max_bytes)
+    header = LogHeader(number, rank, rank, floor, first_link, now_ms())
+    create_active(copy, header, capacity, young_keys(capacity))
+    entries = tuple(replace(entry, synced=entry.size, finished=entry.ordered) for entry in segments.values())
+    copied = Manifest(1, number, number + 1, floor, max_bytes, entries)
     copy.sync()
     manifest.install(copy, copied)
     start_control(copy, copied.generation, number, copied.next_number, first_link)

@@ -1,4 +1,4 @@
-"""Building the index of a log that has none, or none that can be trusted."""
+"""Building the index of a log that is complete: that has none, none to trust, or not its final one yet."""
 
 from __future__ import annotations
 
@@ -9,25 +9,30 @@ from typing import Any
 from stratakv import index, record
 from stratakv.directory import Directory
 from stratakv.errors import storage_error
+from stratakv.index import ORDER_STRIDE, Shape
 from stratakv.segment import Segment
 
 
 def build_index(
-    directory: Directory, segment: Segment, keys: Sequence[tuple[bytes, int]] | None, *, write: bool
+    directory: Directory, segment: Segment, *, ordered: bool, write: bool, elected: bool = False
 ) -> None:
-    """Build, seal and attach the index of a log that is complete.
+    """Build, seal and attach the index of a sealed log, its hot bytes all 0.
 
-    keys: each key with the offset of its last record; None for a compacted log, which is walked instead.
-    write: put it on disk, durably; otherwise it lives in this process's memory.
+    ordered: with the offsets in key order. write: put it on disk, durably; otherwise it lives in this
+    process's memory. elected: this is the one process that does maintenance.
     """
-    ordered = keys is None
-    count = sum(1 for _ in _entries(segment)) if keys is None else len(keys)
-    shape = index.Shape.exact(count, ordered=ordered)
+    if segment.header.ordered:
+        count, stride, keys = sum(1 for _ in entries(segment)), ORDER_STRIDE, None
+    else:
+        keys = sorted(segment.latest(segment.end).items())
+        count, stride = len(keys), int(ordered)
+    shape = Shape.exact(count, stride)
     if not write:
         _fill(segment, bytearray(shape.size), shape, keys)
         return
     files, path = directory.files, directory.index_path(segment.number)
-    temporary = path.with_suffix(f".{files.process()}.tmp")  # two processes may both find it missing
+    # Two processes may both find it missing; what the elected one leaves behind, the next one removes.
+    temporary = path.with_suffix(".tmp" if elected else f".{files.process()}.tmp")
     try:
         files.unlink(temporary)
         fd = directory.open(temporary, write=True, create=True)
@@ -42,18 +47,18 @@ def build_index(
         raise storage_error(path, cause) from cause
 
 
-def _entries(segment: Segment) -> Iterator[tuple[bytes, int]]:
-    return ((found.key, found.offset) for found in segment.records() if found.kind != record.END)
+def entries(segment: Segment) -> Iterator[tuple[bytes, int]]:
+    """Yield key and offset of each record of a sealed log, in its order."""
+    return ((found.key, found.offset) for found in segment.records() if found.kind <= record.TOMBSTONE)
 
 
-def _fill(
-    segment: Segment, buffer: Any, shape: index.Shape, keys: Sequence[tuple[bytes, int]] | None
-) -> None:
+def _fill(segment: Segment, buffer: Any, shape: Shape, keys: Sequence[tuple[bytes, int]] | None) -> None:
     segment.attach_index(buffer, shape)
     arrays = segment.arrays
     index.write_header(arrays, segment.number)
-    count = index.fill(arrays, _entries(segment) if keys is None else keys)
+    count = index.fill(arrays, entries(segment) if keys is None else keys)
     if shape.order:
-        for place, (_, offset) in enumerate(islice(_entries(segment), 0, None, index.ORDER_STRIDE)):
+        ordered = entries(segment) if keys is None else iter(keys)
+        for place, (_, offset) in enumerate(islice(ordered, 0, None, shape.stride)):
             arrays.order[place] = offset
     index.seal(arrays, count, segment.end)

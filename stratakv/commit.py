@@ -35,6 +35,7 @@ from stratakv.control import (
 )
 from stratakv.errors import TransactionError, storage_error
 from stratakv.files import Files
+from stratakv.ghosts import Ghosts
 from stratakv.index import FINGERPRINT, hash_key
 from stratakv.locks import EXCLUSIVE, UNLOCK, FileLock
 from stratakv.record import LINK_MASK, PREFIX_BYTES, pack_prefix, unpack_header
@@ -142,7 +143,7 @@ class Exclusive:
             raise storage_error(active.path, cause) from cause
         words[W_TIP] = end = active.number << POSITION_BITS | start + len(data)  # 2 tip
         for key, first, second, body, _ in writes:  # 3 slots
-            insert(words, active, key, first, second, start)
+            insert(words, active, key, first, second, start, held.view.ghosts)
             start += PREFIX_BYTES + len(body)
         words[W_CHAIN] = writes[-1][4] & LINK_MASK  # 4 chain
         words[W_INDEXED] = end  # 5 indexed
@@ -184,6 +185,8 @@ class Exclusive:
                         else:
                             active.bloom[first % active.word_count] |= PATTERNS[second & PATTERN_MASK]
                             used += 1
+                            if view.ghosts is not None and view.ghosts.recall(first):
+                                active.hot[place] = 1
                         slots[place] = tag | start
                         words[W_USED] = used
                         words[W_CHAIN] = checksum & LINK_MASK  # 4 chain
@@ -214,7 +217,7 @@ class Exclusive:
         while offset < tip:
             found = active.sound(offset)
             first, second = hash_key(found.key)
-            insert(words, active, found.key, first, second, offset)
+            insert(words, active, found.key, first, second, offset, None)
             words[W_CHAIN] = found.checksum & LINK_MASK
             offset = found.end
         if words[W_INDEXED] != words[W_TIP]:
@@ -222,8 +225,19 @@ class Exclusive:
         words[W_INDEXED] = words[W_TIP]
 
 
-def insert(words: memoryview, segment: Segment, key: bytes, first: int, second: int, offset: int) -> None:
-    """Point the active index at the record at `offset`, in the slot that its key has or in a new one."""
+def insert(
+    words: memoryview,
+    segment: Segment,
+    key: bytes,
+    first: int,
+    second: int,
+    offset: int,
+    ghosts: Ghosts | None,
+) -> None:
+    """Point the active index at the record at `offset`, in the slot that its key has or in a new one.
+
+    A key among the ghosts was evicted too early: it begins hot.
+    """
     slots, size = segment.slots, segment.slot_count
     place = first % size
     tag = first & FINGERPRINT
@@ -238,6 +252,8 @@ def insert(words: memoryview, segment: Segment, key: bytes, first: int, second: 
     # IMPORTANT: the filter before the slot. Whoever heals a half-done commit takes a slot that is there as
     # proof that its bits are, too.
     segment.bloom[first % segment.word_count] |= PATTERNS[second & PATTERN_MASK]
+    if ghosts is not None and ghosts.recall(first):
+        segment.hot[place] = 1
     slots[place] = tag | offset
     words[W_USED] += 1
 

@@ -77,6 +77,8 @@ class Counter(enum.IntEnum):
     MISSES = 2
     WRITES = 3  # records
     DAMAGE = 4
+    EVICTED = 5  # keys that left the store because of its budget
+    REWRITTEN = 6  # bytes that maintenance has written
 
 
 def position(number: int, offset: int) -> int:

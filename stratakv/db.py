@@ -12,8 +12,7 @@ from typing import Any, NoReturn, TypeVar, overload
 from stratakv import scan, stats
 from stratakv.backup import BackupReport, backup
 from stratakv.errors import ClosedError, KeyNotFoundError, ReadOnlyError
-from stratakv.locks import FileLock
-from stratakv.maintenance.merge import CompactionReport, compact
+from stratakv.maintenance.work import CompactionReport, MaintenanceReport
 from stratakv.options import Options
 from stratakv.progress import Progress
 from stratakv.reader import Reader
@@ -139,9 +138,9 @@ class DB:
         return self._writer.delete_many(keys)
 
     def delete_prefix(self, prefix: bytes) -> None:
-        """Delete every key that begins with `prefix`, as one atomic batch.
+        """Delete every key that begins with `prefix`, at once whatever their number.
 
-        Where no other key was ever stored this is `clear`; otherwise its cost grows with the store.
+        Their space is given back in the background, or by `compact`.
         """
         self._writer.delete_prefix(prefix)
 
@@ -179,20 +178,22 @@ class DB:
         self._writer.clear()
 
     def compact(self, progress: Progress | None = None) -> CompactionReport:
-        """Merge all segments into one that holds each live key once.
+        """Merge segments until each live key is there once: all into one or, in a store with a budget, the
+        young into one and each older one by itself, so that eviction still knows what is old.
 
         Runs in this thread; everybody else reads and writes on. A second compaction waits for the first.
         progress: is told bytes done and bytes in all. Raises CorruptionError where a log is damaged.
         """
-        store = self._writable
-        with store.maintenance_turn:
-            lock = FileLock(store.directory, "maintenance.lock", write=True)
-            try:
-                lock.exclusive()
-                return compact(store.structure, store.exclusive, progress)
-            finally:
-                lock.release()
-                lock.close()
+        return self._writable.maintenance.compact(progress)
+
+    def maintain(self, linger: float = 0.0) -> MaintenanceReport:
+        """Do the maintenance that is due: finish indexes, merge, evict, drop what is dead.
+
+        Runs in this thread, for those who opened the store with maintenance="manual"; otherwise a process
+        in the background does it. linger: go on for so many seconds after the last work, for what becomes
+        due meanwhile; math.inf never returns. Raises CorruptionError where a log is damaged.
+        """
+        return self._writable.maintenance.run(linger, lambda read: None)
 
     def stats(self) -> Stats:
         """Return figures about the store, see `Stats`."""

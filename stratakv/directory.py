@@ -17,6 +17,7 @@ FORMAT_NAME = "FORMAT"
 MANIFEST_NAME = "MANIFEST"
 OLD_MANIFEST_NAME = "MANIFEST.old"
 CONTROL_NAME = "CONTROL"
+GHOSTS_NAME = "GHOSTS"
 LOCK_NAMES = ("attach.lock", "writer.lock", "maintenance.lock", "sync.lock")
 _NUMBERED = re.compile(r"(\d{6,8})\.(log|idx)")
 _FORMAT_LINE = re.compile(rb"stratakv (\d{1,9})\n")
@@ -195,6 +196,7 @@ class Directory:
             self.files.unlink(temporary)
             self.files.link(self.path / name, temporary)
             self.files.rename(temporary, self.path / kept)
+            self.files.unlink(temporary)  # which a rename leaves where `kept` was the same file before
         except FileNotFoundError:
             return  # the first manifest has no predecessor
         except OSError as cause:
@@ -204,6 +206,14 @@ class Directory:
         """Take the files of one segment off the disk."""
         self.files.unlink(self.log_path(number))
         self.files.unlink(self.index_path(number))
+
+    def used(self) -> int:
+        """Bytes of disk that all files of the directory take, as `du` counts them."""
+        return sum(self.files.allocated(self.path / name) for name in self.files.names(self.path))
+
+    def used_by(self, number: int) -> int:
+        """Bytes of disk that the files of one segment take."""
+        return self.files.allocated(self.log_path(number)) + self.files.allocated(self.index_path(number))
 
     def sync(self) -> None:
         try:

@@ -10,12 +10,18 @@ import fcntl
 import mmap
 import os
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 Attributes = os.stat_result
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs"})
 _COPY_BYTES = 8 * 2**20
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch, as expiries are stored."""
+    return int(time.time() * 1000)
 
 
 class Files:

@@ -4,8 +4,8 @@
     slots    u64 each: fingerprint in the high 24 bits, log offset in the low 40; 0 is empty (no
              record can be at offset 0, where the log has its header)
     bloom    u64 words, see `bloom`
-    order    u64 log offsets in key order, of every `stride`-th record (compacted segments only)
-    hot      one byte per slot, from the next page boundary on: 0, reserved for eviction
+    hot      one byte per slot, filled up to whole words: how often its key was read, up to `HOTTEST`
+    order    u64 log offsets in key order, of every `stride`-th key; none until maintenance has been here
 
     header, little-endian u64 words:
      0  magic "STRATAIX"        5  length of order        10  checksum
@@ -14,8 +14,9 @@
      3  slots                   8  bytes of the log that the index covers
      4  Bloom words             9  sealed: 1 when the checksum holds for what is in the file
 
-The checksum is XXH3-64 over words 0 to 9, the slots, the Bloom words and the order. A key's home is its
-first hash half modulo the number of slots; collisions probe the next slot, around the end. A slot is a
+The checksum is XXH3-64 over words 0 to 9, the slots, the Bloom words and the order. Hot bytes are left out:
+readers of a store with a budget count in them without a lock, and a lost one costs nothing. A key's home is
+its first hash half modulo the number of slots; collisions probe the next slot, around the end. A slot is a
 hint: only the record it points to says which key it is.
 """
 
@@ -36,7 +37,8 @@ MAGIC = int.from_bytes(b"STRATAIX", "little")
 OFFSET_BITS = 40
 OFFSET_MASK = (1 << OFFSET_BITS) - 1
 FINGERPRINT = (1 << 64) - (1 << OFFSET_BITS)  # the bits of a slot, and of a hash, that are one
-ORDER_STRIDE = 16
+ORDER_STRIDE = 16  # where the log itself is in key order; 1 where it is not
+HOTTEST = 3
 YOUNG_KEYS = 65_536  # an active index is made for this many keys at most
 
 W_MAGIC, W_FORMAT, W_NUMBER, W_SLOTS, W_WORDS, W_ORDER, W_STRIDE, W_KEYS, W_COVERED, W_SEALED, W_CHECKSUM = (
@@ -53,22 +55,23 @@ class Shape:
     slots: int
     words: int
     order: int = 0
+    stride: int = 0
 
     @property
     def bloom_offset(self) -> int:
         return PAGE + 8 * self.slots
 
     @property
-    def order_offset(self) -> int:
+    def hot_offset(self) -> int:
         return self.bloom_offset + 8 * self.words
 
     @property
-    def hot_offset(self) -> int:
-        return -(-(self.order_offset + 8 * self.order) // PAGE) * PAGE
+    def order_offset(self) -> int:
+        return self.hot_offset + -(-self.slots // 8) * 8
 
     @property
     def size(self) -> int:
-        return self.hot_offset + self.slots
+        return self.order_offset + 8 * self.order
 
     @classmethod
     def young(cls, keys: int) -> Shape:
@@ -76,11 +79,14 @@ class Shape:
         return cls(2 * keys, bloom.words_for(keys))
 
     @classmethod
-    def exact(cls, keys: int, *, ordered: bool) -> Shape:
-        """Five eighths full: 1.8 probes for a hit, 16.9 bytes a key for all arrays together."""
+    def exact(cls, keys: int, stride: int) -> Shape:
+        """Five eighths full: 1.8 probes for a hit, 16.4 bytes a key and 8 for each key of the order.
+
+        stride: every so many keys, one is in the order; 0 for no order.
+        """
+        order = -(-keys // stride) if stride else 0
         keys = max(1, keys)
-        order = -(-keys // ORDER_STRIDE) if ordered else 0
-        return cls(-(-keys * 8 // 5), bloom.words_for(keys), order)
+        return cls(-(-keys * 8 // 5), bloom.words_for(keys), order, stride)
 
 
 @dataclass(slots=True)
@@ -91,8 +97,8 @@ class Arrays:
     header: memoryview
     slots: memoryview
     bloom: memoryview
-    order: memoryview
     hot: memoryview
+    order: memoryview
 
 
 def arrays(buffer: Any, shape: Shape) -> Arrays:
@@ -102,9 +108,9 @@ def arrays(buffer: Any, shape: Shape) -> Arrays:
         shape,
         whole[:PAGE].cast("Q"),
         whole[PAGE : shape.bloom_offset].cast("Q"),
-        whole[shape.bloom_offset : shape.order_offset].cast("Q"),
-        whole[shape.order_offset : shape.order_offset + 8 * shape.order].cast("Q"),
-        whole[shape.hot_offset : shape.size],
+        whole[shape.bloom_offset : shape.hot_offset].cast("Q"),
+        whole[shape.hot_offset : shape.hot_offset + shape.slots],
+        whole[shape.order_offset : shape.size].cast("Q"),
     )
 
 
@@ -113,13 +119,13 @@ def write_header(index: Arrays, number: int) -> None:
     shape, header = index.shape, index.header
     header[W_MAGIC], header[W_FORMAT], header[W_NUMBER] = MAGIC, FORMAT, number
     header[W_SLOTS], header[W_WORDS], header[W_ORDER] = shape.slots, shape.words, shape.order
-    header[W_STRIDE] = ORDER_STRIDE if shape.order else 0
+    header[W_STRIDE] = shape.stride
 
 
 def read_shape(buffer: Any, size: int, number: int) -> Shape | None:
     """Return the shape that the header in `buffer` claims, if it is one of an index of `size` bytes."""
     header = memoryview(buffer)[:PAGE].cast("Q")
-    shape = Shape(header[W_SLOTS], header[W_WORDS], header[W_ORDER])
+    shape = Shape(header[W_SLOTS], header[W_WORDS], header[W_ORDER], header[W_STRIDE])
     claims = (header[W_MAGIC], header[W_FORMAT], header[W_NUMBER])
     if claims != (MAGIC, FORMAT, number) or not shape.slots or not shape.words or shape.size != size:
         return None
@@ -163,3 +169,23 @@ def fill(index: Arrays, entries: Iterable[tuple[bytes, int]]) -> int:
         words[first % filter_size] |= bloom.PATTERNS[second & bloom.PATTERN_MASK]
         count += 1
     return count
+
+
+def place_of(index: Arrays, key: bytes, offset: int) -> int:
+    """Return the slot that leads from `key` to `offset`; raises LookupError where there is none."""
+    slots, size = index.slots, index.shape.slots
+    first, _ = hash_key(key)
+    place, wanted = first % size, first & FINGERPRINT | offset
+    while slot := slots[place]:
+        if slot == wanted:
+            return place
+        place = (place + 1) % size
+    raise LookupError(key)
+
+
+def copy_hot(source: Arrays, target: Arrays, entries: Iterable[tuple[bytes, int]]) -> None:
+    """Give the keys of `target` the hot bytes that they have in `source`, another index of the same log."""
+    for key, offset in entries:
+        heat = source.hot[place_of(source, key, offset)]
+        if heat:
+            target.hot[place_of(target, key, offset)] = heat

@@ -1,19 +1,23 @@
-"""The header of a log: who it is and whom it replaces.
+"""The header of a log: who it is, how old what it holds is, and whom it replaces.
 
     offset  size  field
          0     8  magic "STRATALG"
          8     4  format, 1
         12     4  first link: what the first record's link must be; random, so that no old bytes fit
         16     8  number of the segment
-        24     8  oldest: lowest number among the segments whose records this log holds
-        32     8  newest: highest number among them
-        40     8  floor: segments whose newest is below it were cleared away before this log was made
-        48     8  1 where the records are in key order, 0 where they are in the order of arrival
-        56     8  XXH3-64 of bytes 0 to 56
+        24     8  oldest: lowest rank among the segments whose records this log holds
+        32     8  newest: highest rank among them
+        40     8  floor: segments whose newest is below it were dropped before this log was made
+        48     8  began: when the oldest of its records was written at the earliest, ms since the epoch
+        56     4  1: the records are in key order, not in that of arrival; 2: of the main generation
+        60     4  how many range tombstones the log begins with
+        64     8  XXH3-64 of bytes 0 to 63
 
-A log that writers wrote has oldest = newest = number. One that was written from others has a higher
-number and replaces every segment from oldest to newest; an END record is the last of it.
-With these the logs alone tell the order of segments when the manifest is lost.
+A rank says how new records are: of what writers wrote it is the segment's number times 65,536, so that
+there is room for what maintenance moves in between. A log that writers wrote has one rank, its own. One
+that was written from others has a higher number and replaces every segment whose ranks lie within its
+range; an END record is the last of it. With these the logs alone tell the order of segments when the
+manifest is lost.
 """
 
 from __future__ import annotations
@@ -23,11 +27,18 @@ from dataclasses import dataclass
 
 from xxhash import xxh3_64_intdigest
 
-HEADER_BYTES = 64
+HEADER_BYTES = 72
 FORMAT = 1
+RANKS_PER_NUMBER = 1 << 16
 _MAGIC = b"STRATALG"
-_HEADER = struct.Struct("<8sIIQQQQQ")
+_HEADER = struct.Struct("<8sIIQQQQQII")
 _CHECKSUM = struct.Struct("<Q")
+_ORDERED, _MAIN = 1, 2
+
+
+def rank_of(number: int) -> int:
+    """Return the rank of what writers put into segment `number`."""
+    return number * RANKS_PER_NUMBER
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +48,41 @@ class LogHeader:
     newest: int
     floor: int
     first_link: int
+    began: int
     ordered: bool = False
+    main: bool = False
+    ranges: int = 0
+
+    @property
+    def is_original(self) -> bool:
+        """Whether writers wrote this log, and not a merge or a recovery from others."""
+        return self.newest == rank_of(self.number)
 
     def pack(self) -> bytes:
         head = _HEADER.pack(
-            _MAGIC, FORMAT, self.first_link, self.number, self.oldest, self.newest, self.floor, self.ordered
+            _MAGIC,
+            FORMAT,
+            self.first_link,
+            self.number,
+            self.oldest,
+            self.newest,
+            self.floor,
+            self.began,
+            self.ordered * _ORDERED | self.main * _MAIN,
+            self.ranges,
         )
         return head + _CHECKSUM.pack(xxh3_64_intdigest(head))
 
     @classmethod
     def unpack(cls, data: bytes) -> LogHeader | None:
-        """Return the header in the first 64 bytes of `data`; None where there is no sound one."""
+        """Return the header in the first bytes of `data`; None where there is no sound one."""
         if len(data) < HEADER_BYTES:
             return None
         head = data[: _HEADER.size]
         if _CHECKSUM.unpack_from(data, _HEADER.size)[0] != xxh3_64_intdigest(head):
             return None
-        magic, version, first_link, number, oldest, newest, floor, ordered = _HEADER.unpack(head)
-        if magic != _MAGIC or version != FORMAT or not oldest <= newest <= number:
+        magic, version, first_link, number, oldest, newest, floor, began, flags, ranges = _HEADER.unpack(head)
+        if magic != _MAGIC or version != FORMAT or not oldest <= newest <= rank_of(number):
             return None
-        return cls(number, oldest, newest, floor, first_link, bool(ordered))
+        ordered, main = bool(flags & _ORDERED), bool(flags & _MAIN)
+        return cls(number, oldest, newest, floor, first_link, began, ordered, main, ranges)

@@ -25,10 +25,17 @@ Generation = Literal["young", "main"]
 class Entry:
     """One sealed segment.
 
-    kind: "young" as writers left it, "main" as a compaction made it, in key order.
-    oldest, newest: the range of segment numbers whose records it holds.
+    kind: "young" as writers left it, or merged from such; "main" for what has outlived that. In a store
+        without a budget all that was merged is main.
+    oldest, newest: the range of ranks whose records it holds, see `log`.
     size: bytes of its log. keys: keys in its index.
     synced: bytes of the log known to be on disk. poisoned: a sync of it failed.
+    began: when its oldest record was written at the earliest. ordered: the log is in key order.
+    finished: maintenance has given it its final index, and counted what follows.
+    dead: bytes of its log that newer records hide, as far as maintenance has seen.
+    tombstones: bytes of its log that are tombstones.
+    soonest, latest: when the first and the last of its records expire; latest is 0 where some never do.
+    All times are milliseconds since the epoch.
     """
 
     number: int
@@ -39,16 +46,27 @@ class Entry:
     keys: int
     synced: int
     poisoned: bool = False
+    began: int = 0
+    ordered: bool = False
+    finished: bool = False
+    dead: int = 0
+    tombstones: int = 0
+    soonest: int = 0
+    latest: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The store's structure at one moment; `segments` are the sealed ones, newest first."""
+    """The store's structure at one moment; `segments` are the sealed ones, newest first.
+
+    floor: every segment whose newest rank is below it has been dropped. max_bytes: the budget, 0 for none.
+    """
 
     generation: int
     active: int
     next_number: int
     floor: int = 0
+    max_bytes: int = 0
     segments: tuple[Entry, ...] = ()
 
     def numbers(self) -> set[int]:
@@ -62,7 +80,8 @@ class Edit:
     drop: Collection[int] = ()
     add: tuple[Entry, ...] = ()
     active: int | None = None
-    floor: int | None = None
+    floor: int = 0
+    max_bytes: int | None = None
     synced: dict[int, int] = field(default_factory=dict)  # segment number -> bytes now known to be on disk
     poisoned: Collection[int] = ()
 
@@ -74,7 +93,8 @@ def apply(manifest: Manifest, edit: Edit, next_number: int) -> Manifest:
         generation=manifest.generation + 1,
         active=manifest.active if edit.active is None else edit.active,
         next_number=next_number,
-        floor=manifest.floor if edit.floor is None else edit.floor,
+        floor=max(manifest.floor, edit.floor),
+        max_bytes=manifest.max_bytes if edit.max_bytes is None else edit.max_bytes,
         segments=tuple(sorted((*kept, *edit.add), key=lambda entry: -entry.newest)),
     )
 

@@ -11,6 +11,7 @@ from stratakv.errors import OptionError
 
 MAX_KEY_BYTES = 0xFFFF
 MAX_VALUE_BYTES = 0xFFFF_FFFF
+LEAST_BUDGET = 2**18
 
 
 class Durability(enum.StrEnum):
@@ -19,6 +20,13 @@ class Durability(enum.StrEnum):
     ALWAYS = "always"  # acknowledged means on disk
     INTERVAL = "interval"  # at most the last `sync_interval` seconds
     OS = "os"  # whatever the kernel had not yet written by itself
+
+
+class Upkeep(enum.StrEnum):
+    """Who finishes indexes, merges, evicts and tidies up."""
+
+    AUTO = "auto"  # a child process, or a thread where none can be started
+    MANUAL = "manual"  # whoever calls `maintain` or `compact`
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,10 @@ class Options:
     max_value_bytes: the largest value accepted, in bytes, up to 4 GiB less one byte.
     segment_bytes: size at which a log is sealed and the next one is started, in bytes.
     sync_interval: seconds between two syncs at the level "interval".
+    max_bytes: the budget: bytes of disk the store may take, kept by evicting; 0 for no limit. It is part of
+        the store: None leaves it as it is, any other value sets it for all processes.
+    maintenance: "auto" starts a process in the background when there is something to tidy up, "manual"
+        leaves that to `maintain`, `compact` and the commands.
     create: make the directory and the store where there is none.
     """
 
@@ -40,6 +52,8 @@ class Options:
     max_value_bytes: int = 256 * 2**20
     segment_bytes: int = 64 * 2**20
     sync_interval: float = 1.0
+    max_bytes: int | None = None
+    maintenance: Upkeep = Upkeep.AUTO
     create: bool = True
 
     @classmethod
@@ -53,14 +67,25 @@ class Options:
                 raise OptionError(f"unknown option {name!r}: {hint}")
         for name, value in given.items():
             _CHECKS[name](name, value)
-        return cls(**{**given, "durability": Durability(given.get("durability", Durability.ALWAYS))})
+        chosen = {name: _CHOICES[name](value) for name, value in given.items() if name in _CHOICES}
+        return cls(**{**given, **chosen})
 
 
-def _durability(name: str, value: object) -> None:
-    if value not in list(Durability):
+_CHOICES: dict[str, type[enum.StrEnum]] = {"durability": Durability, "maintenance": Upkeep}
+
+
+def _choice(name: str, value: object) -> None:
+    if value not in list(_CHOICES[name]):
         raise OptionError(
-            f"{name} must be one of {', '.join(map(repr, map(str, Durability)))}, not {value!r}"
+            f"{name} must be one of {', '.join(map(repr, map(str, _CHOICES[name])))}, not {value!r}"
         )
+
+
+def _budget(name: str, value: object) -> None:
+    if value is not None and value != 0:
+        _bytes(LEAST_BUDGET, 2**50)(name, value)
+    elif isinstance(value, bool):
+        raise OptionError(f"{name} must be a number of bytes, 0 for no limit, not {value!r}")
 
 
 def _flag(name: str, value: object) -> None:
@@ -90,7 +115,9 @@ def _seconds(name: str, value: object) -> None:
 
 
 _CHECKS = {
-    "durability": _durability,
+    "durability": _choice,
+    "maintenance": _choice,
+    "max_bytes": _budget,
     "read_only": _flag,
     "mode": _mode,
     "max_value_bytes": _bytes(1, MAX_VALUE_BYTES),

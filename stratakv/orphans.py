@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
+
 from stratakv.directory import Directory
 from stratakv.log import HEADER_BYTES, LogHeader
 from stratakv.manifest import Manifest
 
+_OF_ONE_PROCESS = re.compile(r"\d+\.\d+\.tmp")  # an index that somebody may be building just now
+
 
 def remove_orphans(directory: Directory, found: Manifest) -> None:
-    """Remove the files of segments that the manifest does not name; nobody may be making one."""
+    """Remove the files that the manifest does not name; nobody may be making a segment or a manifest."""
     named = found.numbers()
     for number in {*directory.numbers("log"), *directory.numbers("idx")} - named:
         if _is_ours(directory, number):
             directory.remove(number)
+    for name in directory.files.names(directory.path):
+        if name.endswith(".tmp") and not _OF_ONE_PROCESS.fullmatch(name):
+            directory.files.unlink(directory.path / name)
 
 
 def remove_temporary(directory: Directory) -> None:

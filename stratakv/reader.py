@@ -14,7 +14,8 @@ from xxhash import xxh3_64_intdigest
 from stratakv.bloom import PATTERN_MASK, PATTERNS
 from stratakv.control import OFFSET_MASK, POSITION_BITS, W_GENERATION, W_INDEXED, W_TIP, Counter
 from stratakv.errors import CorruptionError, InvalidKeyError
-from stratakv.index import FINGERPRINT, hash_key
+from stratakv.files import now_ms
+from stratakv.index import FINGERPRINT, HOTTEST, hash_key
 from stratakv.options import MAX_KEY_BYTES
 from stratakv.record import HEADER_BYTES, PREFIX_BYTES, PUT, TOMBSTONE, unpack_fields
 from stratakv.segment import Segment
@@ -32,6 +33,7 @@ class Found(NamedTuple):
     """A sound record as a lookup found it."""
 
     segment: Segment
+    place: int  # of its slot
     offset: int
     value_offset: int
     end: int
@@ -62,11 +64,6 @@ def check_bounds(**bounds: bytes | None) -> None:
             raise InvalidKeyError(f"{name} must be bytes, not {type(bound).__name__}; encode text yourself")
 
 
-def now_ms() -> int:
-    """Milliseconds since the epoch, as expiries are stored."""
-    return int(time.time() * 1000)
-
-
 def lookup(segment: Segment, key: bytes, first: int) -> Found | None:
     """Return the record of `key` in one segment, asking only the slots; CorruptionError for a damaged one.
 
@@ -81,7 +78,7 @@ def lookup(segment: Segment, key: bytes, first: int) -> Found | None:
             record = segment.sound(offset)
             if record.key == key:
                 value = record.value_offset
-                return Found(segment, record.offset, value, record.end, record.kind, record.expiry)
+                return Found(segment, place, offset, value, record.end, record.kind, record.expiry)
         place += 1
         if place == size:
             place = 0
@@ -135,6 +132,10 @@ class Reader:
                             return self._damaged(segment, offset, default)
                         if expiry and expiry <= time.time() * 1000:  # a tombstone's is 1
                             return self._missed(default)
+                        if view.hidden and view.hides(segment, key):
+                            return self._missed(default)
+                        if view.marks and (heat := segment.hot[place]) < HOTTEST:
+                            segment.hot[place] = heat + 1
                         self.hits += 1
                         return mapped[value:end]
                     if segment.record_at(offset) is None:
@@ -159,7 +160,9 @@ class Reader:
         self._control.row[_HITS] = self.hits
 
     def find(self, view: View, key: bytes) -> Found | None:
-        """Return the newest record of `key`, live or not; None where there is none or it is damaged."""
+        """Return the newest record of `key`, live or not; None where there is none or it is damaged, or
+        deleted by a range tombstone.
+        """
         check_key(key)
         first, second = hash_key(key)
         pattern = PATTERNS[second & PATTERN_MASK]
@@ -171,13 +174,22 @@ class Reader:
                     self._damaged(segment, damage.offset, None)
                     return None
                 if found:
-                    return found
+                    return None if view.hides(segment, key) else found
         return None
 
     def find_live(self, view: View, key: bytes) -> Found | None:
         """Return the live record of `key` in `view`, or None."""
         found = self.find(view, key)
-        return found if found and found.live(now_ms()) else None
+        if found is None or not found.live(now_ms()):
+            return None
+        self._mark(view, found)
+        return found
+
+    @staticmethod
+    def _mark(view: View, found: Found) -> None:
+        """Count a read in the hot byte, as `get` does."""
+        if view.marks and (heat := found.segment.hot[found.place]) < HOTTEST:
+            found.segment.hot[found.place] = heat + 1
 
     def contains(self, key: bytes) -> bool:
         return self.find_live(self._structure.current(), key) is not None
@@ -225,6 +237,7 @@ class Reader:
                 return None
             if found.live(now):
                 hits += 1
+                self._mark(view, found)
                 result[key] = found.value()
         self.hits += hits
         self._control.row[_MISSES] += len(keys) - hits

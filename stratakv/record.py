@@ -7,7 +7,7 @@
         16     2  length of the key, 1 to 65,535 (0 only in an END record)
         18     1  kind       see `Kind`; bit 7 set on the last record of a commit
         19     1  flags      0; reserved
-        20     8  expiry     milliseconds since the epoch, 0 = never; 1 in a tombstone
+        20     8  expiry     milliseconds since the epoch, 0 = never; 1 in a tombstone, of a key or of a range
         28        key, then value
 
 All integers are little-endian. A tombstone is a record that expired long ago, so that a lookup needs to
@@ -22,7 +22,7 @@ from __future__ import annotations
 import enum
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from mmap import mmap
 from typing import NamedTuple
 
@@ -45,10 +45,11 @@ class Kind(enum.IntEnum):  # on disk: add at the end, never renumber
     PUT = 1
     TOMBSTONE = 2
     END = 3  # the last record of a log that was written from others: without it, it is an unfinished one
+    RANGE = 4  # at the start of a log only: every older segment's keys that begin with this key are deleted
 
 
 # Plain integers: comparing with a member of an IntEnum costs 30 ns more.
-PUT, TOMBSTONE, END = int(Kind.PUT), int(Kind.TOMBSTONE), int(Kind.END)
+PUT, TOMBSTONE, END, RANGE = int(Kind.PUT), int(Kind.TOMBSTONE), int(Kind.END), int(Kind.RANGE)
 
 
 class Record(NamedTuple):
@@ -82,6 +83,17 @@ def frame(body: bytes, checksum: int, link: int) -> bytes:
     return pack_prefix(checksum, link) + body
 
 
+def range_tombstones(prefixes: Iterable[bytes], link: int) -> tuple[bytes, int]:
+    """Return the records that delete `prefixes`, each a commit, and the link of what follows them."""
+    frames = []
+    for prefix in prefixes:
+        body = encode(Kind.RANGE | COMMIT, prefix, b"", TOMBSTONE_EXPIRY)
+        checksum = checksum_of(body)
+        frames.append(frame(body, checksum, link))
+        link = checksum & LINK_MASK
+    return b"".join(frames), link
+
+
 def decode(log: mmap, view: memoryview, offset: int, end: int) -> Record | None:
     """Return the sound record at `offset` of a log of `end` bytes, or None.
 
@@ -99,7 +111,7 @@ def decode(log: mmap, view: memoryview, offset: int, end: int) -> Record | None:
 
 
 # What stands at bytes 18 and 19 of any record: a kind, and flags of 0.
-_KIND_AND_FLAGS = re.compile(rb"[\x01-\x03\x81-\x83]\x00")
+_KIND_AND_FLAGS = re.compile(rb"[\x01-\x04\x81-\x84]\x00")
 _KIND_OFFSET = 18
 
 

@@ -9,7 +9,7 @@ mode decides:
     strict          change nothing, raise CorruptionError
     salvage         keep every sound record, whatever lies before it
 
-A compacted log has no order of time to cut by: of it, every sound record is kept in either mode but
+A log in key order has no order of time to cut by: of it, every sound record is kept in either mode but
 `strict`. Indexes and CONTROL are always made anew.
 """
 
@@ -18,14 +18,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from stratakv import manifest, record
+from stratakv.budget import segment_capacity
 from stratakv.control import W_SYNCED, bytes_below, open_control, start_control
 from stratakv.directory import MANIFEST_NAME, Directory
 from stratakv.errors import CorruptionError, DirectoryError, storage_error
-from stratakv.log import HEADER_BYTES, LogHeader
+from stratakv.files import now_ms
+from stratakv.log import HEADER_BYTES, LogHeader, rank_of
 from stratakv.manifest import Entry, Manifest
 from stratakv.orphans import remove_orphans, remove_temporary
 from stratakv.progress import Progress
-from stratakv.record import Kind
+from stratakv.record import END, RANGE, TOMBSTONE
 from stratakv.recovery_report import Finding, Mode, RecoveryReport
 from stratakv.rewrite import LogWriter
 from stratakv.segment import Segment, create_active, open_log
@@ -41,6 +43,7 @@ class _Scan:
     whole: int  # where its last whole commit ends
     records: int
     keys: int
+    ranges: int
 
 
 class Recovery:
@@ -90,7 +93,8 @@ class Recovery:
 
     def _from_manifest(self, found: Manifest) -> list[Entry]:
         """Return the manifest's segments, oldest first, with the active one as the last."""
-        return [*reversed(found.segments), Entry(found.active, "young", found.active, found.active, 0, 0, 0)]
+        rank = rank_of(found.active)
+        return [*reversed(found.segments), Entry(found.active, "young", rank, rank, 0, 0, 0)]
 
     def _synced(self) -> int:
         """The position up to which everything was on disk: that was true when it was written to CONTROL."""
@@ -112,16 +116,30 @@ class Recovery:
         if not headers:
             raise DirectoryError(f"{self._directory.path} has no StrataKV log: there is nothing to recover")
         floor = max(header.floor for header in headers)
-        whole = [h for h in headers if h.newest >= floor and (h.newest == h.number or self._is_whole(h))]
+        whole = [h for h in headers if h.newest >= floor and (h.is_original or self._is_whole(h))]
         return [
-            Entry(h.number, "main" if h.ordered else "young", h.oldest, h.newest, self._size(h), 0, 0)
+            self._entry_of(h)
             for h in sorted(whole, key=lambda header: header.newest)
             if not any(_replaces(other, h) for other in whole)
         ]
 
+    def _entry_of(self, header: LogHeader) -> Entry:
+        return Entry(
+            number=header.number,
+            kind="main" if header.main else "young",
+            oldest=header.oldest,
+            newest=header.newest,
+            size=self._size(header),
+            keys=0,
+            synced=0,
+            began=header.began,
+            ordered=header.ordered,
+            finished=header.ordered,
+        )
+
     def _size(self, header: LogHeader) -> int:
         """Size of a log that was written from others; 0 for one that may end in a torn tail."""
-        if header.newest == header.number:
+        if header.is_original:
             return 0
         return self._files.stat(self._directory.log_path(header.number)).st_size
 
@@ -129,7 +147,7 @@ class Recovery:
         """Whether a log that was written from others ends as a finished one does."""
         segment = open_log(self._directory, header.number, None, write=False)
         last = segment.record_at(max(0, segment.end - record.HEADER_BYTES))
-        return last is not None and last.kind == Kind.END
+        return last is not None and last.kind == END
 
     # -- what is in them ---------------------------------------------------------------------------------
 
@@ -156,7 +174,7 @@ class Recovery:
 
     def _mend(self, entry: Entry) -> tuple[Entry | None, bool]:
         """Bring one log in order: return its entry, if any is left, and whether younger logs must go."""
-        breaks = self._mode is not Mode.SALVAGE and entry.kind == "young" and not entry.poisoned
+        breaks = self._mode is not Mode.SALVAGE and not entry.ordered and not entry.poisoned
         try:
             scan = self._scan(entry)
         except (FileNotFoundError, CorruptionError) as problem:
@@ -167,7 +185,7 @@ class Recovery:
         if scan.whole >= expected and not self._sound_beyond(scan):
             self._cut(scan)
             return self._entry(entry, scan), False
-        damage = scan.whole < entry.synced or entry.kind == "main"
+        damage = scan.whole < entry.synced or entry.ordered
         lost = max(0, expected - scan.whole) if breaks else 0
         self._note(entry.number, scan.whole, "the chain of sound records breaks", lost, damage=damage)
         if not breaks and not entry.poisoned:
@@ -179,14 +197,15 @@ class Recovery:
         """Walk a log as far as its chain is sound."""
         segment = self._open(entry)
         limit = min(segment.end, entry.size or segment.end)
-        scan = _Scan(segment, limit, HEADER_BYTES, 0, 0)
+        scan = _Scan(segment, limit, HEADER_BYTES, 0, 0, 0)
         keys: set[bytes] = set()
         pending = 0
         for found in record.walk(segment.log, segment.view, HEADER_BYTES, segment.header.first_link, limit):
-            if found.kind != Kind.END:
+            if found.kind <= TOMBSTONE:
                 pending += 1
                 keys.add(found.key)
-            if found.commit or entry.kind == "main":
+            scan.ranges += found.kind == RANGE
+            if found.commit or entry.ordered:
                 scan.whole = found.end
                 scan.records += pending
                 pending = 0
@@ -206,8 +225,7 @@ class Recovery:
         try:
             # The first record knows what its link must be.
             first_link = int.from_bytes(self._files.pread(fd, 4, HEADER_BYTES + 8), "little")
-            ordered = entry.kind == "main"
-            header = LogHeader(entry.number, entry.oldest, entry.newest, 0, first_link, ordered)
+            header = _header(entry, entry.number, 0, first_link, 0)
             self._files.write_all(fd, header.pack(), 0)
         except OSError as cause:
             raise storage_error(path, cause) from cause
@@ -228,8 +246,7 @@ class Recovery:
         self._records += scan.records
         if scan.whole == HEADER_BYTES:
             return None
-        size = scan.whole
-        return replace(entry, size=size, keys=scan.keys, synced=size, poisoned=False)
+        return _kept(entry, entry.number, scan.whole, scan.keys)
 
     def _cut(self, scan: _Scan) -> None:
         """End a log behind its last whole commit, durably."""
@@ -239,8 +256,11 @@ class Recovery:
             self._note(
                 segment.number, scan.whole, "cut behind the last whole commit", len(torn), damage=False
             )
+        header = replace(segment.header, ranges=scan.ranges)
         try:
             self._files.truncate(segment.fd, scan.whole)
+            if header != segment.header:
+                self._files.write_all(segment.fd, header.pack(), 0)
             self._files.fdatasync(segment.fd)
         except OSError as cause:
             raise storage_error(segment.path, cause) from cause
@@ -249,15 +269,20 @@ class Recovery:
         """Write every sound record of a broken log to a new one that takes its place."""
         segment = scan.segment
         number, self._next = self._next, self._next + 1
-        first_link, ordered = self._files.random_u32(), entry.kind == "main"
-        header = LogHeader(number, entry.oldest, entry.newest, segment.header.floor, first_link, ordered)
-        output = LogWriter(self._directory, header)
-        keys = set()
+        sound = [
+            found
+            for found in record.search(segment.log, segment.view, HEADER_BYTES, scan.limit)
+            if found.kind != END
+        ]
+        keys = {found.key for found in sound if found.kind != RANGE}
+        ranges = [found.key for found in sound if found.kind == RANGE]
+        floor, first_link = segment.header.floor, self._files.random_u32()
+        output = LogWriter(self._directory, _header(entry, number, floor, first_link, len(ranges)))
         try:
-            for found in record.search(segment.log, segment.view, HEADER_BYTES, scan.limit):
-                if found.kind != Kind.END:
+            output.delete_ranges(ranges)
+            for found in sound:
+                if found.kind != RANGE:
                     output.move(segment, found)
-                    keys.add(found.key)
             output.end()
             output.finish()
         finally:
@@ -265,25 +290,29 @@ class Recovery:
         self._records += output.keys
         lost = max(0, (scan.limit if entry.size else scan.whole) - output.size)
         self._note(entry.number, scan.whole, f"salvaged into {number:06d}.log", lost, damage=False)
-        if not keys:
+        if not keys and not ranges:
             return None
-        return replace(entry, number=number, size=output.size, keys=len(keys), synced=output.size)
+        return _kept(entry, number, output.size, len(keys))
 
     # -- the new beginning -------------------------------------------------------------------------------
 
     def _install(self, found: Manifest | None, kept: list[Entry]) -> None:
         """Start a new active segment, make the manifest durable, then remove what it does not name."""
         directory = self._directory
-        floor = found.floor if found else min((entry.oldest for entry in kept), default=self._next)
+        rank = rank_of(self._next)
+        floor = found.floor if found else min((entry.oldest for entry in kept), default=rank)
+        max_bytes = found.max_bytes if found else 0
         first_link = self._files.random_u32()
-        header = LogHeader(self._next, self._next, self._next, floor, first_link)
-        create_active(directory, header, self._segment_bytes, young_keys(self._segment_bytes))
+        header = LogHeader(self._next, rank, rank, floor, first_link, now_ms())
+        capacity = segment_capacity(self._segment_bytes, max_bytes)
+        create_active(directory, header, capacity, young_keys(capacity))
         directory.sync()
         following = Manifest(
             generation=(found.generation if found else 0) + 1,
             active=self._next,
             next_number=self._next + 1,
             floor=floor,
+            max_bytes=max_bytes,
             segments=tuple(reversed(kept)),
         )
         manifest.install(directory, following)
@@ -301,6 +330,30 @@ def _known(entry: Entry, synced: int) -> Entry:
 
 def _replaces(one: LogHeader, other: LogHeader) -> bool:
     """Whether `one` was written from a range of segments to which `other` belongs."""
-    return (
-        other.number < one.number and one.oldest <= other.oldest and other.newest <= one.newest < one.number
+    within = one.oldest <= other.oldest and other.newest <= one.newest
+    return within and other.number < one.number and not one.is_original
+
+
+def _header(entry: Entry, number: int, floor: int, first_link: int, ranges: int) -> LogHeader:
+    """Return the header of a log that holds, or again holds, what `entry` stands for."""
+    main = entry.kind == "main"
+    return LogHeader(
+        number, entry.oldest, entry.newest, floor, first_link, entry.began, entry.ordered, main, ranges
+    )
+
+
+def _kept(entry: Entry, number: int, size: int, keys: int) -> Entry:
+    """Return the entry of a log that is now on disk as it is; what maintenance had counted may be wrong."""
+    return replace(
+        entry,
+        number=number,
+        size=size,
+        keys=keys,
+        synced=size,
+        poisoned=False,
+        finished=entry.ordered,
+        dead=0,
+        tombstones=0,
+        soonest=0,
+        latest=0,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from stratakv import log, record
 from stratakv.directory import Directory
 from stratakv.errors import storage_error
@@ -10,10 +12,12 @@ from stratakv.record import COMMIT, LINK_MASK, Kind, Record
 from stratakv.segment import Segment, create_log
 
 _BUFFER_BYTES = 2**20
+# Synced as it grows: a sync of all at the end would hold up everybody's writes for as long as it takes.
+_SYNC_BYTES = 16 * 2**20
 
 
 class LogWriter:
-    """A log in the making; `finish` makes it durable."""
+    """A log in the making; `finish` makes it durable. `link` is what the next record's link must be."""
 
     def __init__(self, directory: Directory, header: LogHeader) -> None:
         self._files = directory.files
@@ -21,7 +25,7 @@ class LogWriter:
         self._fd = create_log(directory, header)
         self._buffer: list[bytes] = []
         self._buffered = 0
-        self._written = log.HEADER_BYTES
+        self._written = self._synced = log.HEADER_BYTES
         self.link = header.first_link
         self.keys = 0
 
@@ -29,21 +33,30 @@ class LogWriter:
     def size(self) -> int:
         return self._written + self._buffered
 
+    def delete_ranges(self, prefixes: Iterable[bytes]) -> None:
+        """Begin the log with the range tombstones that its header says it has."""
+        frames, link = record.range_tombstones(prefixes, self.link)
+        self.write((frames,), len(frames), link)
+
     def move(self, segment: Segment, found: Record) -> None:
         """Append a record of another log, byte for byte but for its link."""
-        body = segment.log[found.offset + record.PREFIX_BYTES : found.end]
-        self._append(body, found.checksum)
+        self._append(segment.log[found.offset + record.PREFIX_BYTES : found.end], found.checksum)
         self.keys += 1
 
     def end(self) -> None:
-        """Append the record that says that a compacted log is whole."""
+        """Append the record that says that the log is whole."""
         body = record.encode(Kind.END | COMMIT, b"", b"", 0)
         self._append(body, record.checksum_of(body))
 
     def _append(self, body: bytes, checksum: int) -> None:
-        self._buffer.append(record.frame(body, checksum, self.link))
-        self._buffered += record.PREFIX_BYTES + len(body)
-        self.link = checksum & LINK_MASK
+        frame = record.frame(body, checksum, self.link)
+        self.write((frame,), len(frame), checksum & LINK_MASK)
+
+    def write(self, frames: Sequence[bytes], size: int, link: int) -> None:
+        """Append the parts of whole records, linked already, of so many bytes; `link` follows them."""
+        self._buffer += frames
+        self._buffered += size
+        self.link = link
         if self._buffered >= _BUFFER_BYTES:
             self._flush()
 
@@ -54,13 +67,19 @@ class LogWriter:
             raise storage_error(self._path, cause) from cause
         self._written += self._buffered
         self._buffer, self._buffered = [], 0
+        if self._written - self._synced >= _SYNC_BYTES:
+            self._sync()
 
-    def finish(self) -> None:
-        self._flush()
+    def _sync(self) -> None:
         try:
             self._files.fdatasync(self._fd)
         except OSError as cause:
             raise storage_error(self._path, cause) from cause
+        self._synced = self._written
+
+    def finish(self) -> None:
+        self._flush()
+        self._sync()
 
     def close(self) -> None:
         self._files.close(self._fd)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stratakv import versions
-from stratakv.reader import check_bounds, now_ms
+from stratakv.files import now_ms
+from stratakv.reader import check_bounds
 from stratakv.record import Record
 from stratakv.segment import Segment
 from stratakv.structure import Structure
@@ -24,7 +25,7 @@ def scan(
     first = max(prefix, start or b"")
     sources = [(view.active, _young(view.active, end, first))]
     sources += [(segment, segment.in_order(first)) for segment in view.sealed]
-    return _within(versions.live(sources, now_ms()), prefix, stop)
+    return _within(versions.live(sources, view.hides, now_ms()), prefix, stop)
 
 
 def _young(active: Segment, end: int, first: bytes) -> Iterator[Record]:

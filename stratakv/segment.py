@@ -14,6 +14,7 @@ from mmap import mmap
 from typing import Any
 
 from stratakv import index, record
+from stratakv.bloom import PATTERN_MASK, PATTERNS
 from stratakv.directory import Directory
 from stratakv.errors import CorruptionError, storage_error
 from stratakv.log import HEADER_BYTES, LogHeader
@@ -22,22 +23,31 @@ from stratakv.record import Record
 
 
 class Segment:
-    """One open segment. `end` is where the log ends: its size once sealed, its capacity while active."""
+    """One open segment.
+
+    end: where the log ends, which is its size once sealed and its capacity while active.
+    ranges: the prefixes of its range tombstones, once they have been read. start: where the other records
+    begin. chain: the link of the first of them.
+    """
 
     __slots__ = (
         "_order",
         "arrays",
         "bloom",
+        "chain",
         "end",
         "entry",
         "fd",
         "files",
         "header",
+        "hot",
         "log",
         "number",
         "path",
+        "ranges",
         "slot_count",
         "slots",
+        "start",
         "view",
         "word_count",
     )
@@ -59,7 +69,10 @@ class Segment:
         self.slot_count: int
         self.bloom: memoryview
         self.word_count: int
+        self.hot: memoryview
         self._order: array[int] | None = None
+        self.ranges: tuple[bytes, ...] = ()
+        self.start, self.chain = HEADER_BYTES, header.first_link
 
     def __del__(self) -> None:
         # The maps go when the last view of them does; a reader may hold one longer than the segment.
@@ -70,6 +83,23 @@ class Segment:
         self.arrays = index.arrays(buffer, shape)
         self.slots, self.slot_count = self.arrays.slots, shape.slots
         self.bloom, self.word_count = self.arrays.bloom, shape.words
+        self.hot = self.arrays.hot
+
+    def read_ranges(self) -> None:
+        """Read the range tombstones; CorruptionError for a damaged one, which would uncover what it hides."""
+        ranges = []
+        for _ in range(self.header.ranges):
+            found = self.sound(self.start)
+            if found.kind != record.RANGE or found.link != self.chain:
+                raise CorruptionError(self.path, self.start, "a range tombstone is damaged")
+            ranges.append(found.key)
+            self.start, self.chain = found.end, found.checksum & record.LINK_MASK
+        self.ranges = tuple(ranges)
+
+    def may_have(self, first: int, second: int) -> bool:
+        """Whether the Bloom filter lets the key with this hash pass."""
+        pattern = PATTERNS[second & PATTERN_MASK]
+        return self.bloom[first % self.word_count] & pattern == pattern
 
     def record_at(self, offset: int) -> Record | None:
         """Return the sound record at `offset`, or None."""
@@ -90,18 +120,12 @@ class Segment:
 
     def latest(self, end: int) -> dict[bytes, int]:
         """Return the offset of each key's last record among those below the offset `end`."""
-        return {found.key: found.offset for found in self.records(end) if found.kind != record.END}
+        return {found.key: found.offset for found in self.records(end) if found.kind <= record.TOMBSTONE}
 
-    def all_begin_with(self, prefix: bytes, end: int) -> bool:
-        """Whether every key ever written below the offset `end` begins with `prefix`."""
-        if self.entry is not None and self.entry.kind == "main":
-            order = self.arrays.order
-            *_, last = self._walk_from(self.sound(order[-1]).key)
-            return self.sound(order[0]).key.startswith(prefix) and last.key.startswith(prefix)
-        return all(found.key.startswith(prefix) for found in self.records(end))
-
-    def order(self) -> array[int]:
-        """Return the offsets of each key's last record in key order; for sealed young segments."""
+    def order(self) -> array[int] | memoryview:
+        """Return the offsets of each key's last record in key order, for a sealed log that is not in it."""
+        if self.arrays.shape.order:
+            return self.arrays.order
         if self._order is None:
             offsets = (offset for _, offset in sorted(self.latest(self.end).items()))
             self._order = array("Q", offsets)
@@ -109,18 +133,29 @@ class Segment:
 
     def in_order(self, start: bytes) -> Iterator[Record]:
         """Yield each key's last record from key `start` on, in key order; for sealed segments."""
-        if self.entry is not None and self.entry.kind == "main":
+        if self.header.ordered:
             return self._walk_from(start)
         return self._follow(start, self.order())
 
-    def _follow(self, start: bytes, order: array[int]) -> Iterator[Record]:
+    def bounds(self) -> tuple[bytes, bytes] | None:
+        """Return the first and the last key in key order; None where that is not known yet."""
+        order = self.arrays.order
+        if not len(order):
+            return None
+        last = self.sound(order[-1]).key
+        if self.header.ordered:
+            *_, final = self._walk_from(last)
+            last = final.key
+        return self.sound(order[0]).key, last
+
+    def _follow(self, start: bytes, order: array[int] | memoryview) -> Iterator[Record]:
         for place in range(self._bisect(start, order), len(order)):
             yield self.sound(order[place])
 
     def _walk_from(self, start: bytes) -> Iterator[Record]:
         """Walk a log in key order, from the last key of the sparse order that is not beyond `start`."""
         order = self.arrays.order
-        offset = order[max(0, self._bisect(start, order) - 1)]
+        offset = order[max(0, self._bisect(start, order) - 1)] if len(order) else self.start
         while (found := self.sound(offset)).kind != record.END:
             if found.key >= start:
                 yield found
@@ -148,8 +183,8 @@ class Segment:
 # -- making and opening --------------------------------------------------------------------------------
 
 
-def create_log(directory: Directory, header: LogHeader) -> int:
-    """Make a new log that holds only its header; return its descriptor."""
+def create_log(directory: Directory, header: LogHeader, ranges: bytes = b"") -> int:
+    """Make a new log of its header and its range tombstones, durable if it has any; return its descriptor."""
     path = directory.log_path(header.number)
     try:
         directory.files.unlink(path)  # what a process left behind that died while making it
@@ -157,17 +192,24 @@ def create_log(directory: Directory, header: LogHeader) -> int:
     except OSError as cause:
         raise storage_error(path, cause) from cause
     try:
-        directory.files.write_all(fd, header.pack(), 0)
+        directory.files.write_all(fd, header.pack() + ranges, 0)
+        if ranges:
+            directory.files.fdatasync(fd)
     except OSError as cause:
         directory.files.close(fd)
         raise storage_error(path, cause) from cause
     return fd
 
 
-def create_active(directory: Directory, header: LogHeader, capacity: int, keys: int) -> Segment:
-    """Make the log and the index of a new active segment for `capacity` bytes and `keys` keys."""
+def create_active(
+    directory: Directory, header: LogHeader, capacity: int, keys: int, ranges: bytes = b""
+) -> Segment:
+    """Make the log and the index of a new active segment for `capacity` bytes and `keys` keys.
+
+    ranges: the records of the range tombstones that `header` says it begins with.
+    """
     files = directory.files
-    fd = create_log(directory, header)
+    fd = create_log(directory, header, ranges)
     path = directory.index_path(header.number)
     try:
         files.truncate(fd, capacity)
@@ -175,6 +217,7 @@ def create_active(directory: Directory, header: LogHeader, capacity: int, keys: 
         files.close(fd)
         raise storage_error(directory.log_path(header.number), cause) from cause
     segment = Segment(directory, fd, header, capacity, None)
+    segment.read_ranges()
     try:
         shape = index.Shape.young(keys)
         files.unlink(path)

@@ -14,19 +14,27 @@ from stratakv.control import (
     W_USED,
     Counter,
 )
+from stratakv.files import now_ms
 from stratakv.segment import Segment
 from stratakv.store import Store
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentStats:
-    """One segment: `kind` is "active", "young" or "main"; sizes in bytes, `keys` as its index has them."""
+    """One segment: `kind` is "active", "young" or "main"; sizes in bytes, `keys` as its index has them.
+
+    dead_bytes: of its log, what newer records hide and tombstones, as far as maintenance has counted them;
+    what has expired is not among them. live_bytes: the rest. age: seconds since its first record at most.
+    """
 
     number: int
     kind: str
     keys: int
     log_bytes: int
     index_bytes: int
+    live_bytes: int
+    dead_bytes: int
+    age: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +42,13 @@ class Stats:
     """The state of a store.
 
     keys: keys summed over the segments: at least as many as are live, since older versions and
-    tombstones count as well. disk_bytes: blocks taken, as `du` counts. log_bytes: records and headers.
+    tombstones count as well. disk_bytes: blocks taken, as `du` counts. max_bytes: the budget, 0 for none.
+    log_bytes: records and headers; live_bytes and dead_bytes add up to them, see `SegmentStats`.
     unsynced_bytes: of the active log, not yet known to be on disk. hits, misses, records_written,
-    bytes_written, damaged_reads: summed over all processes since the machine started.
+    bytes_written, rewritten_bytes (logs that maintenance wrote), evicted_keys, damaged_reads: summed over
+    all processes since the machine started. write_amplification: bytes of log and index that were written
+    for each byte of log that writers wrote; None before the first. age: seconds since the oldest entry was
+    written, at most.
     """
 
     path: str
@@ -44,51 +56,78 @@ class Stats:
     generation: int
     keys: int
     disk_bytes: int
+    max_bytes: int
     log_bytes: int
+    live_bytes: int
+    dead_bytes: int
     unsynced_bytes: int
     hits: int
     misses: int
     hit_ratio: float | None
     records_written: int
     bytes_written: int
+    rewritten_bytes: int
+    write_amplification: float | None
+    evicted_keys: int
     damaged_reads: int
+    age: float
     segments: tuple[SegmentStats, ...]
 
 
 def collect(store: Store) -> Stats:
-    control, directory = store.control, store.directory
+    control = store.control
     store.publish()
     view = store.structure.current()
     words = control.words
     tip, synced = words[W_TIP], words[W_SYNCED]
-    active = _active(view.active, words[W_USED], tip & OFFSET_MASK)
-    segments = (active, *map(_sealed, view.sealed))
-    names = directory.files.names(directory.path)
+    now = now_ms()
+    active = _active(view.active, words[W_USED], tip & OFFSET_MASK, now)
+    segments = (active, *(_sealed(segment, now) for segment in view.sealed))
     same = synced >> POSITION_BITS == tip >> POSITION_BITS
     hits, misses = control.total(Counter.HITS), control.total(Counter.MISSES)
+    written, rewritten = words[W_LOGGED] + (tip & OFFSET_MASK), control.total(Counter.REWRITTEN)
+    indexes = sum(segment.index_bytes for segment in segments)
     return Stats(
-        path=str(directory.path),
+        path=str(store.directory.path),
         durability=str(store.options.durability),
         generation=words[W_GENERATION],
         keys=sum(segment.keys for segment in segments),
-        disk_bytes=sum(directory.files.allocated(directory.path / name) for name in names),
+        disk_bytes=store.directory.used(),
+        max_bytes=view.manifest.max_bytes,
         log_bytes=sum(segment.log_bytes for segment in segments),
+        live_bytes=sum(segment.live_bytes for segment in segments),
+        dead_bytes=sum(segment.dead_bytes for segment in segments),
         unsynced_bytes=max(0, tip - synced) if same else tip & OFFSET_MASK,
         hits=hits,
         misses=misses,
         hit_ratio=hits / (hits + misses) if hits + misses else None,
         records_written=control.total(Counter.WRITES),
-        bytes_written=words[W_LOGGED] + (tip & OFFSET_MASK),
+        bytes_written=written,
+        rewritten_bytes=rewritten,
+        write_amplification=(written + rewritten + indexes) / written if written else None,
+        evicted_keys=control.total(Counter.EVICTED),
         damaged_reads=control.total(Counter.DAMAGE),
+        age=max(segment.age for segment in segments),
         segments=segments,
     )
 
 
-def _active(segment: Segment, keys: int, tip: int) -> SegmentStats:
-    return SegmentStats(segment.number, "active", keys, tip, segment.arrays.shape.size)
+def _active(segment: Segment, keys: int, tip: int, now: int) -> SegmentStats:
+    age = (now - segment.header.began) / 1000
+    return SegmentStats(segment.number, "active", keys, tip, segment.arrays.shape.size, tip, 0, age)
 
 
-def _sealed(segment: Segment) -> SegmentStats:
-    assert segment.entry is not None
-    size = segment.arrays.shape.size
-    return SegmentStats(segment.number, segment.entry.kind, segment.entry.keys, segment.end, size)
+def _sealed(segment: Segment, now: int) -> SegmentStats:
+    entry = segment.entry
+    assert entry is not None
+    dead = min(entry.size, entry.dead + entry.tombstones)
+    return SegmentStats(
+        number=segment.number,
+        kind=entry.kind,
+        keys=entry.keys,
+        log_bytes=entry.size,
+        index_bytes=segment.arrays.shape.size,
+        live_bytes=entry.size - dead,
+        dead_bytes=dead,
+        age=(now - entry.began) / 1000,
+    )

@@ -18,7 +18,10 @@ from stratakv.directory import Directory
 from stratakv.errors import OptionError, StrataKVError
 from stratakv.files import Files
 from stratakv.locks import FileLock
-from stratakv.options import Durability, Options
+from stratakv.maintenance.keeper import Keeper
+from stratakv.maintenance.work import Maintenance
+from stratakv.manifest import Edit
+from stratakv.options import Durability, Options, Upkeep
 from stratakv.reader import Reader
 from stratakv.structure import Structure
 from stratakv.sync import Syncer
@@ -31,7 +34,7 @@ log = logging.getLogger("stratakv")
 class Store:
     """The parts of one open store.
 
-    users: how many handles share it. maintenance_turn: lets one thread of the process compact at a time.
+    users: how many handles share it. keeper: None where nobody is to watch over the maintenance.
     """
 
     def __init__(self, directory: Directory, options: Options) -> None:
@@ -40,7 +43,6 @@ class Store:
         self.users = 0
         self.identity: tuple[int, int, bool] = (0, 0, options.read_only)
         self.write = directory.writable()
-        self.maintenance_turn = threading.Lock()
         self._attach_lock = attach(directory, options)
         try:
             self._wire()
@@ -70,8 +72,25 @@ class Store:
             self.structure, self.reader, self.exclusive, options.max_value_bytes, self._committed()
         )
 
-        if self.write and options.durability is Durability.INTERVAL and self.syncer.is_behind():
+        self.maintenance = Maintenance(self.structure, self.exclusive)
+        self.keeper: Keeper | None = None
+        if not self.write or options.read_only:
+            return
+        self._set_budget()
+        if options.durability is Durability.INTERVAL and self.syncer.is_behind():
             self.syncer.keep_going(0)  # those who wrote it may be dead
+        if options.maintenance is Upkeep.AUTO:
+            self.keeper = Keeper(self.maintenance, directory.path, _child_options(options))
+            self.structure.rotated = self.keeper.wake
+            if self.maintenance.is_due():
+                self.keeper.wake()
+
+    def _set_budget(self) -> None:
+        """Make the budget that was asked for that of the store."""
+        wanted = self.options.max_bytes
+        if wanted is not None and wanted != self.structure.view.manifest.max_bytes:
+            with self.exclusive as held:
+                self.structure.install(held, Edit(max_bytes=wanted))
 
     def _committed(self) -> Callable[[int], None]:
         """Return what is to be done about durability after each commit."""
@@ -94,7 +113,9 @@ class Store:
         self._attach_lock.close()
         self._writer_lock.close()
         self._sync_lock.close()
-        self.maintenance_turn = threading.Lock()
+        self.maintenance.forked()
+        if self.keeper:
+            self.keeper.forked()
         self.structure.forked()
         self.exclusive.forked()
         self.syncer.reset()
@@ -117,6 +138,8 @@ class Store:
                 self.syncer.reach_tip()
         finally:
             self.syncer.stop()
+            if self.keeper:
+                self.keeper.stop()
             if self.write:
                 self.publish()
                 self.control.leave_row()
@@ -125,6 +148,17 @@ class Store:
             self._attach_lock.release()
             for lock in (self._attach_lock, self._writer_lock, self._sync_lock):
                 lock.close()
+
+
+def _child_options(options: Options) -> dict[str, object]:
+    """Return what a maintenance process opens the same store with."""
+    return {
+        "durability": str(Durability.OS),
+        "maintenance": str(Upkeep.MANUAL),
+        "mode": options.mode,
+        "segment_bytes": options.segment_bytes,
+        "create": False,
+    }
 
 
 # -- one store per process and directory ---------------------------------------------------------------

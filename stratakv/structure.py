@@ -7,12 +7,14 @@ Files leave the disk only after a manifest without them is durable.
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from weakref import WeakMethod
 
-from stratakv import index, manifest
+from stratakv import ghosts, index, manifest, record
+from stratakv.budget import HARD_PERCENT, LARGEST_SHARE, segment_capacity
 from stratakv.build import build_index
 from stratakv.control import (
     OFFSET_MASK,
@@ -24,16 +26,22 @@ from stratakv.control import (
     W_TIP,
     W_USED,
     Control,
+    Counter,
     bytes_below,
 )
-from stratakv.directory import Directory
-from stratakv.errors import CorruptionError, StorageError, storage_error
-from stratakv.log import HEADER_BYTES, LogHeader
+from stratakv.directory import GHOSTS_NAME, Directory
+from stratakv.errors import CorruptionError, InvalidValueError, StorageError, storage_error
+from stratakv.files import now_ms
+from stratakv.ghosts import Ghosts
+from stratakv.log import HEADER_BYTES, LogHeader, rank_of
 from stratakv.manifest import Edit, Entry, Manifest
 from stratakv.segment import Segment, create_active, map_index, open_log
 from stratakv.view import FORKED, View
 
+log = logging.getLogger("stratakv")
+
 _TRIES = 100
+_LEAST_KEYS = 64  # of an active index
 
 
 @dataclass(slots=True)
@@ -62,6 +70,8 @@ class Structure:
         self._write = write
         self._reattach = reattach
         self._refreshing = threading.Lock()
+        self._ghosts: tuple[int, Ghosts] | None = None  # inode, table
+        self.rotated: Callable[[], None] = lambda: None  # told when a segment was sealed here
         self.view = self._load(None)
 
     # -- views -------------------------------------------------------------------------------------------
@@ -113,29 +123,44 @@ class Structure:
         sealed = []
         for entry in found.segments:
             segment = known.get(entry.number)
-            if segment is None or segment.entry is None:
+            if segment is None or segment.entry is None or segment.entry.finished != entry.finished:
                 segment = open_sealed(self.directory, entry, write=self._write, verify=not self._write)
+                segment.read_ranges()
             segment.entry = entry  # what is known of a log on disk may be more by now
             sealed.append(segment)
-        return View.of(found, active, tuple(sealed))
+        marks = bool(found.max_bytes) and self._write
+        return View.of(found, active, tuple(sealed), self._open_ghosts() if marks else None, marks)
 
     def _open_active(self, number: int) -> Segment:
         segment = open_log(self.directory, number, None, write=self._write)
         if not map_index(self.directory, segment, write=self._write):
             path = self.directory.index_path(number)
             raise CorruptionError(path, 0, "the index of the segment being written is missing or damaged")
+        segment.read_ranges()
         return segment
+
+    def _open_ghosts(self) -> Ghosts | None:
+        """Map the ghosts there are now; they are made anew when the store has outgrown them."""
+        path = self.directory.path / GHOSTS_NAME
+        try:
+            inode = self.files.stat(path).st_ino
+            if self._ghosts is None or self._ghosts[0] != inode:
+                found = map_ghosts(self.directory)
+                self._ghosts = (inode, found) if found else None
+        except FileNotFoundError:
+            self._ghosts = None
+        return self._ghosts[1] if self._ghosts else None
 
     # -- changes, under the writer lock ------------------------------------------------------------------
 
-    def install(self, held: Held, edit: Edit, first_link: int = 0) -> None:
+    def install(self, held: Held, edit: Edit, begun: Segment | None = None) -> None:
         """Make an edited manifest the truth, for this process and all others.
 
-        first_link: of the log that becomes active, where the edit names one.
+        begun: the segment that becomes active, where the edit names one.
         """
         following = manifest.apply(manifest.load(self.directory), edit, self.control.words[W_NEXT])
         manifest.install(self.directory, following)
-        self._publish(following, first_link)
+        self._publish(following, begun)
         held.view = self.current()
 
     def take_number(self) -> int:
@@ -146,22 +171,79 @@ class Structure:
         return number
 
     def rotate(self, held: Held, size: int = 0, keys: int = 0) -> None:
-        """Seal the active segment and start one with room for `size` bytes and `keys` keys."""
+        """Seal the active segment and start one with room for `size` bytes and `keys` keys.
+
+        Raises InvalidValueError for more than a quarter of the budget.
+        """
+        most = held.view.manifest.max_bytes // LARGEST_SHARE
+        if most and size > most:
+            raise InvalidValueError(
+                f"{size:,} bytes in one value or batch are more than a quarter of max_bytes, {4 * most:,}; "
+                "raise the budget, or store less at once"
+            )
+        sealed = self._seal(held)
+        room = self._room(sealed, size, keys)
+        doomed = self._over_budget(held, sealed, room)
+        edit = Edit(
+            drop={entry.number for entry in doomed},
+            add=(sealed,) if sealed not in doomed else (),
+            floor=doomed[-1].newest + 1 if doomed else 0,
+        )
+        self._start_segment(held, edit, room)
+        if doomed:
+            self._drop_files(doomed)
+        if sealed not in doomed:
+            self._end_log(held.view.sealed[0])
+        self.rotated()
+
+    def _seal(self, held: Held) -> Entry:
+        """Return the entry of the active segment as it is now, its index made checkable."""
         words, old = self.control.words, held.view.active
         tip = words[W_TIP] & OFFSET_MASK
         entry = Entry(
             number=old.number,
             kind="young",
-            oldest=old.number,
-            newest=old.number,
+            oldest=old.header.oldest,
+            newest=old.header.newest,
             size=tip,
             keys=words[W_USED],
             synced=bytes_below(words[W_SYNCED], old.number, tip),
+            began=old.header.began,
         )
         # Before the manifest calls it sealed; should this end before that, the next rotation does it again.
         index.seal(old.arrays, entry.keys, tip)
-        self._start_segment(held, (entry,), (), None, size, keys)
-        self._end_log(held.view.sealed[0])
+        return entry
+
+    def _room(self, sealed: Entry, size: int, keys: int) -> tuple[int, int]:
+        """Return for how many bytes and keys the segment after `sealed` is made."""
+        capacity = max(self.capacity(), HEADER_BYTES + size)
+        return capacity, max(keys, young_keys(capacity, sealed))
+
+    def capacity(self) -> int:
+        """Return the size at which a log is sealed."""
+        return segment_capacity(self._segment_bytes, self.view.manifest.max_bytes)
+
+    def _over_budget(self, held: Held, sealed: Entry, room: tuple[int, int]) -> list[Entry]:
+        """Return the segments that must go to make `room`, oldest first."""
+        found = held.view.manifest
+        if not found.max_bytes:
+            return []
+        capacity, keys = room
+        needed = capacity + index.Shape.young(keys).size
+        excess = self.directory.used() + needed - found.max_bytes * HARD_PERCENT // 100
+        doomed = []
+        for entry in (*reversed(found.segments), sealed):
+            if excess <= 0:
+                break
+            doomed.append(entry)
+            excess -= self.directory.used_by(entry.number)
+        return doomed
+
+    def _drop_files(self, doomed: Iterable[Entry]) -> None:
+        for entry in doomed:
+            self.control.row[Counter.EVICTED] += entry.keys
+            self.directory.remove(entry.number)
+            log.info("segment %d dropped: the store is over its budget", entry.number)
 
     def _end_log(self, segment: Segment) -> None:
         """Give a sealed log the size it was sealed at: it was made longer than that."""
@@ -174,35 +256,44 @@ class Structure:
     def clear(self, held: Held) -> None:
         """Drop every segment, at once, and take their files off the disk."""
         dropped = held.view.manifest.numbers()
-        floor = self.control.words[W_NEXT]
-        sealed = [entry.number for entry in held.view.manifest.segments]
-        self._start_segment(held, (), sealed, floor, 0, 0)
+        sealed = {entry.number for entry in held.view.manifest.segments}
+        edit = Edit(drop=sealed, floor=rank_of(self.control.words[W_NEXT]))
+        self._start_segment(held, edit, self._room(self._seal(held), 0, 0))
         for number in dropped:
             self.directory.remove(number)
 
+    def delete_prefix(self, held: Held, prefix: bytes) -> None:
+        """Begin a segment with a range tombstone: whatever is older and begins with `prefix` is deleted."""
+        old, sealed = held.view.active, self._seal(held)
+        # A segment of nothing but range tombstones leaves them to the next one, else such would pile up.
+        kept = () if sealed.keys else tuple(each for each in old.ranges if not each.startswith(prefix))
+        edit = Edit(add=(sealed,)) if sealed.keys else Edit()
+        self._start_segment(held, edit, self._room(sealed, 0, 0), (*kept, prefix))
+        if sealed.keys:
+            self._end_log(held.view.sealed[0])
+        else:
+            self.directory.remove(old.number)
+        self.rotated()
+
     def _start_segment(
-        self,
-        held: Held,
-        add: tuple[Entry, ...],
-        drop: Collection[int],
-        floor: int | None,
-        size: int,
-        keys: int,
+        self, held: Held, edit: Edit, room: tuple[int, int], prefixes: tuple[bytes, ...] = ()
     ) -> None:
-        """Create the next active segment and install the manifest in which it is the active one."""
+        """Create the next active segment and install the edited manifest in which it is the active one."""
         number = self.take_number()
-        manifest_floor = held.view.manifest.floor if floor is None else floor
-        header = LogHeader(number, number, number, manifest_floor, self.files.random_u32())
-        capacity = max(self._segment_bytes, HEADER_BYTES + size)
+        rank = rank_of(number)
+        floor = max(held.view.manifest.floor, edit.floor)
+        first_link = self.files.random_u32()
+        header = LogHeader(number, rank, rank, floor, first_link, now_ms(), ranges=len(prefixes))
+        ranges, _ = record.range_tombstones(prefixes, first_link)
+        capacity, keys = room
         reached = self.control.words[W_SYNCED]
         synced = {e.number: bytes_below(reached, e.number, e.size) for e in held.view.manifest.segments}
-        edit = Edit(drop=drop, add=add, active=number, floor=floor, synced=synced)
         try:
-            create_active(self.directory, header, capacity, max(young_keys(capacity), keys))
+            begun = create_active(self.directory, header, capacity + len(ranges), keys, ranges)
             # IMPORTANT: before the manifest, else a power cut leaves a name without a file
             self.directory.sync()
             written = self.control.words[W_TIP] & OFFSET_MASK
-            self.install(held, edit, header.first_link)
+            self.install(held, replace(edit, active=number, synced=synced), begun)
             self.control.words[W_LOGGED] += written
         except StorageError:
             if manifest.load(self.directory).active != number:
@@ -212,17 +303,16 @@ class Structure:
     def finish(self) -> None:
         """Finish the change of structure that a process left half done when it died, if it did."""
         found = manifest.load(self.directory)
-        active = open_log(self.directory, found.active, None, write=False)
-        self._publish(found, active.header.first_link)
+        self._publish(found, self._open_active(found.active))
         for newest in self.current().sealed[:1]:
             self._end_log(newest)
 
-    def _publish(self, found: Manifest, first_link: int) -> None:
+    def _publish(self, found: Manifest, begun: Segment | None) -> None:
         words = self.control.words
         # The generation first: whoever sees the new tip must have reason to look for its segment.
         words[W_GENERATION] = found.generation
-        if words[W_TIP] >> POSITION_BITS != found.active:
-            self.control.set_active(found.active, HEADER_BYTES, first_link, 0)
+        if begun is not None and words[W_TIP] >> POSITION_BITS != found.active:
+            self.control.set_active(found.active, begun.start, begun.chain, 0)
 
 
 def open_sealed(directory: Directory, entry: Entry, *, write: bool, verify: bool) -> Segment:
@@ -230,8 +320,7 @@ def open_sealed(directory: Directory, entry: Entry, *, write: bool, verify: bool
     segment = open_log(directory, entry.number, entry, write=write)
     mapped = map_index(directory, segment, write=write)
     if not mapped or (verify and not index.is_sound(segment.arrays, entry.size)):
-        keys = None if entry.kind == "main" else list(segment.latest(entry.size).items())
-        build_index(directory, segment, keys, write=write)
+        build_index(directory, segment, ordered=entry.finished, write=write)
     return segment
 
 
@@ -245,6 +334,26 @@ def check_indexes(directory: Directory, found: Manifest, *, write: bool) -> None
             raise CorruptionError(path, 0, "the manifest names the file, and it is missing") from None
 
 
-def young_keys(capacity: int) -> int:
-    """How many keys the index of an active segment of `capacity` bytes is made for."""
-    return min(index.YOUNG_KEYS, capacity // 32 + 1)
+def map_ghosts(directory: Directory) -> Ghosts | None:
+    """Map the table of ghosts; None where the file holds none. Raises FileNotFoundError."""
+    files = directory.files
+    fd = directory.open(directory.path / GHOSTS_NAME, write=True)
+    try:
+        size = files.size(fd)
+        if size <= ghosts.size_of(0) or size % 8:
+            return None
+        found = Ghosts(files.map(fd, size, write=True))
+    finally:
+        files.close(fd)
+    return found if found.is_sound() else None
+
+
+def young_keys(capacity: int, last: Entry | None = None) -> int:
+    """Return how many keys the index of an active segment of `capacity` bytes is made for.
+
+    That is half as many again as `last`, the segment before it, would have had at that size.
+    """
+    most = min(index.YOUNG_KEYS, capacity // 32 + 1)
+    if last is None or last.size < capacity // 4:
+        return most
+    return min(most, max(_LEAST_KEYS, capacity * last.keys * 3 // (last.size * 2)))

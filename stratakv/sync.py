@@ -110,10 +110,10 @@ class Syncer:
 
     @staticmethod
     def _unsynced(view: View, first: int) -> Iterator[Segment]:
-        """Yield the young segments from number `first` on, oldest first, but for poisoned ones."""
+        """Yield what writers wrote from segment `first` on, oldest first, but for poisoned logs."""
         for segment in reversed(tuple(view.segments())):
-            entry = segment.entry
-            if segment.number >= first and (entry is None or (entry.kind == "young" and not entry.poisoned)):
+            poisoned = segment.entry is not None and segment.entry.poisoned
+            if segment.number >= first and segment.header.is_original and not poisoned:
                 yield segment
 
     def _poison(self, segment: Segment) -> None:

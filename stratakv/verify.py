@@ -11,7 +11,7 @@ from stratakv.errors import CorruptionError, StrataKVError
 from stratakv.index import hash_key
 from stratakv.progress import Progress
 from stratakv.reader import lookup
-from stratakv.record import END
+from stratakv.record import TOMBSTONE
 from stratakv.segment import Segment
 from stratakv.structure import Structure
 
@@ -74,20 +74,24 @@ def _damage(problem: StrataKVError) -> Damage:
 
 def _check_index(segment: Segment) -> Iterator[Damage]:
     if segment.entry is not None and not index.is_sound(segment.arrays, segment.entry.size):
-        path = str(segment.path.with_suffix(".idx"))
-        yield Damage(path, 0, "the checksum of the index does not hold; reopening the store rebuilds it")
+        yield _index_damage(
+            segment, "the checksum of the index does not hold; reopening the store rebuilds it"
+        )
+
+
+def _index_damage(segment: Segment, reason: str) -> Damage:
+    return Damage(str(segment.path.with_suffix(".idx")), 0, reason)
 
 
 def _check_log(segment: Segment, end: int, damage: list[Damage]) -> Iterator[int]:
     """Yield the offset of each record of the log, and compare the index with the last one of each key."""
     latest: dict[bytes, int] = {}
     last_key = b""
-    main = segment.entry is not None and segment.entry.kind == "main"
     for found in segment.records(end):
-        if found.kind == END:
+        if found.kind > TOMBSTONE:
             continue
         yield found.offset
-        if not main:
+        if not segment.header.ordered:
             latest[found.key] = found.offset
             continue
         if found.key <= last_key:
@@ -96,6 +100,9 @@ def _check_log(segment: Segment, end: int, damage: list[Damage]) -> Iterator[int
         damage += _check_slot(segment, found.key, found.offset)
     for key, offset in latest.items():
         damage += _check_slot(segment, key, offset)
+    order = segment.arrays.order
+    if latest and len(order) and [latest[key] for key in sorted(latest)] != list(order):
+        damage.append(_index_damage(segment, "its key order is not that of the log"))
 
 
 def _check_slot(segment: Segment, key: bytes, offset: int) -> Iterator[Damage]:
@@ -110,6 +117,4 @@ def _check_slot(segment: Segment, key: bytes, offset: int) -> Iterator[Damage]:
         or found.offset < offset
         or (segment.entry is not None and found.offset != offset)
     ):
-        yield Damage(
-            str(segment.path.with_suffix(".idx")), 0, f"the record at byte {offset} is not found by it"
-        )
+        yield _index_damage(segment, f"the record at byte {offset} is not found by it")

@@ -10,11 +10,12 @@ from typing import TypeVar
 
 from stratakv import record
 from stratakv.commit import Exclusive, Write
-from stratakv.control import OFFSET_MASK, W_TIP
+from stratakv.control import W_TIP
 from stratakv.errors import InvalidTTLError, InvalidValueError, KeyNotFoundError, TransactionError
+from stratakv.files import now_ms
 from stratakv.index import hash_key
 from stratakv.options import MAX_KEY_BYTES
-from stratakv.reader import Found, Reader, check_bounds, check_key, now_ms
+from stratakv.reader import Found, Reader, check_bounds, check_key
 from stratakv.record import COMMIT, PUT, TOMBSTONE, TOMBSTONE_EXPIRY, checksum_of
 from stratakv.structure import Held, Structure
 
@@ -141,16 +142,14 @@ class Writer:
 
     def delete_prefix(self, prefix: bytes) -> None:
         check_bounds(prefix=prefix)
+        if not prefix:
+            self.clear()
+            return
+        check_key(prefix)
         with self._exclusive as held:
-            tip = self._structure.control.words[W_TIP] & OFFSET_MASK
-            ends = {held.view.active: tip}
-            if all(s.all_begin_with(prefix, ends.get(s, s.end)) for s in held.view.segments()):
-                self._structure.clear(held)
-                return
-            writes = self._writes(dict.fromkeys(self._reader.keys(prefix)))
-            end = self._exclusive.commit(held, writes) if writes else None
-        if end is not None:
-            self._committed(end)
+            self._structure.delete_prefix(held, prefix)
+            end = self._structure.control.words[W_TIP]
+        self._committed(end)
 
     def clear(self) -> None:
         with self._exclusive as held:

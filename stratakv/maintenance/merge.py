@@ -1,129 +1,217 @@
-"""Merging segments into one, off the writer lock: everybody reads and writes on meanwhile."""
+"""Merging segments that are neighbours in age into one; everybody reads and writes on meanwhile.
+
+What is left of each key is its newest record. A tombstone, an expired record and what a range tombstone has
+deleted go too, but only where no segment older than those merged still has the key: there a tombstone must
+go on hiding it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from stratakv import manifest
-from stratakv.build import build_index
 from stratakv.commit import Exclusive
-from stratakv.control import OFFSET_MASK, W_TIP
-from stratakv.log import HEADER_BYTES, LogHeader
-from stratakv.manifest import Edit, Entry
-from stratakv.orphans import remove_orphans
-from stratakv.progress import Progress
-from stratakv.reader import now_ms
-from stratakv.record import Record
-from stratakv.rewrite import LogWriter
-from stratakv.segment import Segment, open_log
+from stratakv.control import Counter
+from stratakv.errors import CorruptionError
+from stratakv.files import now_ms
+from stratakv.index import hash_key, place_of
+from stratakv.log import LogHeader
+from stratakv.maintenance.blocks import Block, Item, in_key_order, merged, range_prefixes, without
+from stratakv.maintenance.output import Output
+from stratakv.manifest import Edit, Entry, Generation
+from stratakv.reader import lookup
+from stratakv.record import COMMIT, PREFIX_BYTES, TOMBSTONE, TOMBSTONE_EXPIRY, checksum_of, encode
+from stratakv.segment import Segment
 from stratakv.structure import Structure
-from stratakv.versions import Source, live
+from stratakv.view import View
 
-_STEP_BYTES = 2**20
+# Told the bytes of each block that a merge has read; what it raises ends the merge.
+Pace = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class CompactionReport:
-    """What a compaction did. Sizes are of logs, in bytes; `records` counts what is left."""
+class Job:
+    """What a merge makes of what.
 
-    segments_before: int
-    segments_after: int
-    bytes_before: int
-    bytes_after: int
-    records: int
+    inputs: newest first. older: segments that may hold what tombstones of the output hide, newest first.
+    ranges: the prefixes of the output's range tombstones. oldest, newest: its ranks. floor: where not 0, all
+    below that rank is dropped with this. swept: nothing that newer segments hide is among what is moved.
+    """
 
-
-def compact(structure: Structure, exclusive: Exclusive, progress: Progress | None) -> CompactionReport:
-    """Merge all segments into one that holds each live key once; the caller holds maintenance.lock."""
-    with exclusive as held:
-        if structure.control.words[W_TIP] & OFFSET_MASK > HEADER_BYTES:
-            structure.rotate(held)
-        inputs = held.view.sealed
-        # Nobody makes a segment now, so what the manifest does not name was left by somebody who died.
-        remove_orphans(structure.directory, held.view.manifest)
-        number = structure.take_number()
-    before = sum(segment.end for segment in inputs)
-    if not inputs or (len(inputs) == 1 and _is_clean(inputs[0])):
-        return CompactionReport(len(inputs), len(inputs), before, before, _keys(inputs))
-    try:
-        entry = _merge(structure, inputs, number, progress)
-        drop = {segment.number for segment in inputs}
-        with exclusive as held:
-            if not drop <= held.view.manifest.numbers():  # cleared meanwhile
-                structure.directory.remove(number)
-                return CompactionReport(len(inputs), len(held.view.sealed), before, 0, 0)
-            structure.install(held, Edit(drop=drop, add=(entry,) if entry.keys else ()))
-    except BaseException:
-        _discard(structure, number)
-        raise
-    for dropped in drop if entry.keys else drop | {number}:
-        structure.directory.remove(dropped)
-    kept = 1 if entry.keys else 0
-    return CompactionReport(len(inputs), kept, before, entry.size if kept else 0, entry.keys)
+    inputs: Sequence[Segment]
+    older: Sequence[Segment]
+    ranges: tuple[bytes, ...]
+    kind: Generation
+    oldest: int
+    newest: int
+    floor: int = 0
+    swept: bool = False
 
 
-def _discard(structure: Structure, number: int) -> None:
-    """Remove an unfinished output, unless the manifest on disk has it already."""
-    if number not in manifest.load(structure.directory).numbers():
-        structure.directory.remove(number)
+def job(view: View, inputs: Sequence[Segment], kind: Generation) -> Job:
+    """Return the merge of `inputs`, which follow one another in `view`, in their own place."""
+    older = view.sealed[view.sealed.index(inputs[-1]) + 1 :]
+    ranges = range_prefixes(inputs) if older else ()
+    return Job(inputs, older, ranges, kind, inputs[-1].header.oldest, inputs[0].header.newest)
 
 
-def _is_clean(segment: Segment) -> bool:
-    """Whether a merge of this segment alone would change nothing: compacted, and nothing has expired."""
-    if segment.entry is None or segment.entry.kind != "main":
+class Merger:
+    """Runs merges of one store; the caller holds maintenance.lock."""
+
+    def __init__(self, structure: Structure, exclusive: Exclusive, pace: Pace) -> None:
+        self._structure = structure
+        self._exclusive = exclusive
+        self._pace = pace
+
+    def run(self, view: View, task: Job, blocks: Sequence[Iterator[Block]] | None = None) -> Entry | None:
+        """Do one merge and install it; return the entry of the output, None where nothing is left.
+
+        blocks: of each input, where not all of it counts. Raises SupersededError where the inputs have gone
+        meanwhile: the store was cleared, or a writer had to drop them.
+        """
+        number = self._take_number()
+        try:
+            made = self._write(view, task, number, blocks or [self.whole(view, s) for s in task.inputs])
+            self._install(task, made)
+        except BaseException:
+            self._discard(number)
+            raise
+        for segment in task.inputs:
+            self._structure.directory.remove(segment.number)
+        if made is None:
+            self._structure.directory.remove(number)
+        return made
+
+    def whole(self, view: View, segment: Segment) -> Iterator[Block]:
+        """Yield all of a segment for a merge, with the heat of its keys where that matters."""
+        blocks = in_key_order(segment)
+        if view.marks:
+            blocks = with_heat(blocks)
+        prefixes = view.hidden.get(segment.number, ())
+        return without(blocks, prefixes) if prefixes else blocks
+
+    def _take_number(self) -> int:
+        with self._exclusive:
+            return self._structure.take_number()
+
+    def _write(self, view: View, task: Job, number: int, blocks: Sequence[Iterator[Block]]) -> Entry | None:
+        directory, inputs = self._structure.directory, task.inputs
+        header = LogHeader(
+            number=number,
+            oldest=task.oldest,
+            newest=task.newest,
+            floor=max(task.floor, view.manifest.floor),
+            first_link=self._structure.files.random_u32(),
+            began=min(segment.header.began for segment in inputs),
+            ordered=True,
+            main=task.kind == "main",
+            ranges=len(task.ranges),
+        )
+        most = sum(_entry(segment).keys for segment in inputs)
+        output = Output(directory, header, most, task.ranges)
+        try:
+            for block in living(merged(blocks), now_ms(), _Older(view, task.older).has):
+                output.write(block)
+                self._pace(sum([item[3] - item[2] for item in block]))
+            if not output.keys and not task.ranges:
+                return None
+            made = output.finish()
+        finally:
+            output.close()
+        directory.sync()
+        self._structure.control.row[Counter.REWRITTEN] += made.size
+        if task.swept:
+            return made
+        before = [_entry(segment) for segment in inputs]
+        # What of the inputs was dead and has not been dropped is dead still: newer segments hide it.
+        hidden = sum(entry.dead for entry in before) - (sum(entry.size for entry in before) - made.size)
+        return replace(made, dead=max(0, hidden))
+
+    def _install(self, task: Job, made: Entry | None) -> None:
+        drop = {segment.number for segment in task.inputs}
+        with self._exclusive as held:
+            if not drop <= held.view.manifest.numbers():
+                raise SupersededError
+            edit = Edit(drop=drop, add=(made,) if made else (), floor=task.floor)
+            self._structure.install(held, edit)
+
+    def _discard(self, number: int) -> None:
+        """Remove an unfinished output, unless the manifest on disk has it already."""
+        if number not in manifest.load(self._structure.directory).numbers():
+            self._structure.directory.remove(number)
+
+
+class SupersededError(Exception):
+    """What a task was about has left the store meanwhile; nothing was changed, and nothing is wrong."""
+
+
+def _entry(segment: Segment) -> Entry:
+    assert segment.entry is not None  # only sealed segments are merged
+    return segment.entry
+
+
+class _Older:
+    """The segments that are older than those merged."""
+
+    def __init__(self, view: View, segments: Sequence[Segment]) -> None:
+        self._view = view
+        self._segments = segments
+
+    def has(self, key: bytes) -> bool:
+        """Whether one of them has a record of `key` that would show if nothing hid it."""
+        first, second = hash_key(key)
+        for segment in self._segments:
+            if segment.may_have(first, second):
+                try:
+                    found = lookup(segment, key, first)
+                except CorruptionError:
+                    return True  # it may be this key's
+                if found:
+                    return not self._view.hides(segment, key)
         return False
-    now = now_ms()
-    return all(not found.expiry or found.expiry > now for found in segment.records())
 
 
-def _keys(segments: tuple[Segment, ...]) -> int:
-    return sum(segment.entry.keys for segment in segments if segment.entry)
+class _Made:
+    """A record that is in no log yet, in the shape in which an output takes them."""
+
+    def __init__(self, body: bytes) -> None:
+        self.log = bytes(PREFIX_BYTES) + body
 
 
-def _merge(
-    structure: Structure, inputs: tuple[Segment, ...], number: int, progress: Progress | None
-) -> Entry:
-    """Write the merged log and its index, durably, and return the manifest's entry for them."""
-    directory = structure.directory
-    header = LogHeader(
-        number=number,
-        oldest=min(segment.header.oldest for segment in inputs),
-        newest=max(segment.header.newest for segment in inputs),
-        floor=max(segment.header.floor for segment in inputs),
-        first_link=structure.files.random_u32(),
-        ordered=True,
-    )
-    output = LogWriter(directory, header)
-    try:
-        # Tombstones and expired records may go only because the oldest segment is merged, too: otherwise
-        # an older version of their key would come back.
-        for segment, found in live(_told(inputs, progress), now_ms()):
-            output.move(segment, found)
-        output.end()
-        output.finish()
-        entry = Entry(number, "main", header.oldest, header.newest, output.size, output.keys, output.size)
-    finally:
-        output.close()
-    if entry.keys:
-        build_index(directory, open_log(directory, number, entry, write=True), None, write=True)
-    directory.sync()
-    return entry
+def living(blocks: Iterable[Block], now: int, is_older: Callable[[bytes], bool]) -> Iterator[Block]:
+    """Yield the newest record of each key: if live, or as a tombstone where an older one must be hidden.
+
+    now: milliseconds since the epoch.
+    """
+    last = b""
+    for block in blocks:
+        kept = []
+        for item in block:
+            key, expiry = item[0], item[5]
+            if key == last:
+                continue
+            last = key
+            if not expiry or expiry > now:
+                kept.append(item)
+            elif is_older(key):
+                kept.append(_tombstone(key))
+        yield kept
 
 
-def _told(inputs: tuple[Segment, ...], progress: Progress | None) -> Iterator[Source]:
-    """Yield the segments as sources of a merge that tell `progress` how much of them has been read."""
-    total = sum(segment.end for segment in inputs)
-    done = told = 0
+def _tombstone(key: bytes) -> Item:
+    body = encode(TOMBSTONE | COMMIT, key, b"", TOMBSTONE_EXPIRY)
+    made = _Made(body)
+    return key, made, 0, len(made.log), checksum_of(body), TOMBSTONE_EXPIRY, 0  # type: ignore[return-value]
 
-    def reading(segment: Segment) -> Iterator[Record]:
-        nonlocal done, told
-        for found in segment.in_order(b""):
-            yield found
-            done += found.end - found.offset
-            if progress and done - told >= _STEP_BYTES:
-                told = done
-                progress(done, total)
 
-    for segment in inputs:
-        yield segment, reading(segment)
+def with_heat(blocks: Iterator[Block]) -> Iterator[Block]:
+    """Give the items of blocks the heat that their keys have in the index of their segment."""
+    for block in blocks:
+        yield [(*item[:6], heat_of(item)) for item in block]
+
+
+def heat_of(item: Item) -> int:
+    """Return how often the key of an item was read in its segment, up to `HOTTEST`."""
+    key, segment, offset = item[:3]
+    return segment.arrays.hot[place_of(segment.arrays, key, offset)]

@@ -11,6 +11,7 @@ import pytest
 
 import stratakv
 from stratakv import store as stores
+from stratakv.maintenance.keeper import Keeper
 from tests.engine.machine import Machine, MachineFiles, abandon
 
 Open = Callable[..., stratakv.DB]
@@ -27,6 +28,12 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     yield machine
     for identity in set(stores._stores) - before:
         abandon(stores._stores[identity])
+
+
+@pytest.fixture(autouse=True)
+def _nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maintenance is done where a test asks for it, and nowhere else."""
+    monkeypatch.setattr(Keeper, "wake", lambda self: None)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 
 import stratakv
 from stratakv import DB
+from stratakv.maintenance.output import Output
 from tests.engine.machine import Death, Machine
 
 Open = Callable[..., DB]
@@ -223,37 +224,31 @@ def test_the_manifest_is_durable_before_files_go(db: DB, machine: Machine) -> No
 
 
 def test_a_clear_meanwhile_wins(db: DB, monkeypatch: Any, path: Path) -> None:
-    from stratakv.maintenance import merge
-
     fill(db)
-    real = merge._merge
+    real = Output.finish
 
-    def slow(*arguments: Any) -> Any:
-        entry = real(*arguments)
+    def slow(output: Output) -> Any:
         db.clear()
         db.put(b"after", b"v")
-        return entry
+        return real(output)
 
-    monkeypatch.setattr(merge, "_merge", slow)
+    monkeypatch.setattr(Output, "finish", slow)
     db.compact()
     assert dict(db.scan()) == {b"after": b"v"}
     assert logs(path) == 1
 
 
 def test_writes_meanwhile_are_newer(db: DB, monkeypatch: Any) -> None:
-    from stratakv.maintenance import merge
-
     model = fill(db)
-    real = merge._merge
+    real = Output.finish
 
-    def slow(*arguments: Any) -> Any:
-        entry = real(*arguments)
+    def slow(output: Output) -> Any:
         for number in range(300):
             db.put(b"%d" % number, b"newer")
         db.delete(b"1")
-        return entry
+        return real(output)
 
-    monkeypatch.setattr(merge, "_merge", slow)
+    monkeypatch.setattr(Output, "finish", slow)
     db.compact()
     expected = model | {b"%d" % number: b"newer" for number in range(300)}
     del expected[b"1"]

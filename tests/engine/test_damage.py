@@ -14,7 +14,7 @@ from stratakv import DB, CorruptionError
 from tests.engine.machine import Machine, flip
 
 Open = Callable[..., DB]
-HEADER, LOG_HEADER = 28, 64
+HEADER, LOG_HEADER = 28, 72
 
 
 def put_twice(db: DB, kind: str) -> tuple[str, int]:
@@ -79,8 +79,9 @@ class TestCollisions:
     @pytest.fixture(autouse=True)
     def _same(self, monkeypatch: Any) -> None:
         from stratakv import commit, index, reader, verify, writer
+        from stratakv.maintenance import evict, finish, merge, output
 
-        for module in (commit, index, reader, verify, writer):
+        for module in (commit, index, reader, verify, writer, evict, finish, merge, output):
             monkeypatch.setattr(module, "hash_key", lambda key: (12345, 67890))
 
     def test_each_key_has_its_own_value(self, db: DB, open_: Open) -> None:
@@ -200,7 +201,7 @@ class TestManifest:
         number = next(segment.number for segment in db.stats().segments if segment.kind == kind)
         db.close()
         with (path / f"{number:06d}.log").open("r+b") as file:
-            file.truncate(70)
+            file.truncate(80)
         with pytest.raises(CorruptionError, match="cut short"):
             open_()
 

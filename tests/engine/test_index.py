@@ -14,8 +14,8 @@ from stratakv.index import Arrays, Shape
 MAGIC = b"STRATAIX"
 
 
-def build(keys: dict[bytes, int], *, ordered: bool = False, number: int = 7) -> tuple[bytearray, Arrays]:
-    shape = Shape.exact(len(keys), ordered=ordered)
+def build(keys: dict[bytes, int], *, stride: int = 0, number: int = 7) -> tuple[bytearray, Arrays]:
+    shape = Shape.exact(len(keys), stride)
     buffer = bytearray(shape.size)
     arrays = index.arrays(buffer, shape)
     index.write_header(arrays, number)
@@ -46,7 +46,7 @@ def test_hash_is_frozen() -> None:
 
 
 def test_header_is_frozen() -> None:
-    buffer, arrays = build({b"key": 64}, ordered=True)
+    buffer, arrays = build({b"key": 64}, stride=16)
     words = struct.unpack_from("<10Q", buffer)
     assert buffer[:8] == MAGIC
     assert words[1:] == (1, 7, arrays.shape.slots, arrays.shape.words, 1, 16, 1, 4096, 1)
@@ -54,7 +54,7 @@ def test_header_is_frozen() -> None:
 
 def test_places_of_the_arrays_are_frozen() -> None:
     shape = Shape(slots=100, words=10, order=3)
-    assert (shape.bloom_offset, shape.order_offset, shape.hot_offset, shape.size) == (4896, 4976, 8192, 8292)
+    assert (shape.bloom_offset, shape.hot_offset, shape.order_offset, shape.size) == (4896, 4976, 5080, 5104)
 
 
 def test_a_slot_is_fingerprint_and_offset() -> None:
@@ -85,15 +85,15 @@ def test_few_absent_keys_pass_the_filter() -> None:
 def test_table_is_never_full() -> None:
     """A probe ends at an empty slot; without one it would go round for ever."""
     for keys in (0, 1, 2, 3, 1000):
-        assert Shape.exact(keys, ordered=False).slots > keys
+        assert Shape.exact(keys, 0).slots > keys
         assert Shape.young(max(1, keys)).slots > keys
 
 
 def test_every_flipped_bit_of_a_sealed_index_is_noticed() -> None:
-    buffer, arrays = build({b"a": 64, b"b": 100}, ordered=True)
+    buffer, arrays = build({b"a": 64, b"b": 100}, stride=16)
     assert index.is_sound(arrays, 4096)
     shape = arrays.shape
-    checked = [*range(8 * 11), *range(index.PAGE, shape.order_offset + 8 * shape.order)]
+    checked = [*range(8 * 11), *range(index.PAGE, shape.hot_offset), *range(shape.order_offset, shape.size)]
     for place in checked:
         for bit in range(8):
             buffer[place] ^= 1 << bit
@@ -114,13 +114,13 @@ def test_an_index_of_another_length_of_log_is_not_sound() -> None:
 
 
 def test_shape_is_read_back() -> None:
-    buffer, arrays = build({b"a": 64, b"b": 99}, ordered=True)
+    buffer, arrays = build({b"a": 64, b"b": 99}, stride=16)
     assert index.read_shape(buffer, len(buffer), 7) == arrays.shape
 
 
 @pytest.mark.parametrize("word", range(6))
 def test_a_header_that_does_not_fit_is_refused(word: int) -> None:
-    buffer, _ = build({b"a": 64}, ordered=True)
+    buffer, _ = build({b"a": 64}, stride=16)
     header = memoryview(buffer)[:4096].cast("Q")
     for value in (2**63, 2**64 - 1):
         kept, header[word] = header[word], value
@@ -132,3 +132,22 @@ def test_an_index_of_another_segment_is_refused() -> None:
     buffer, _ = build({b"a": 64})
     assert index.read_shape(buffer, len(buffer), 8) is None
     assert index.read_shape(buffer, len(buffer) - 1, 7) is None
+
+
+def test_hot_bytes_move_with_their_keys() -> None:
+    keys = {b"%d" % number: 64 + number for number in range(500)}
+    _, source = build(keys)
+    _, target = build(keys, stride=1)
+    target_before = bytes(target.slots)
+    for number, (key, offset) in enumerate(keys.items()):
+        source.hot[index.place_of(source, key, offset)] = number % 4
+    index.copy_hot(source, target, keys.items())
+    for number, (key, offset) in enumerate(keys.items()):
+        assert target.hot[index.place_of(target, key, offset)] == number % 4
+    assert bytes(target.slots) == target_before
+
+
+def test_a_key_without_a_slot_has_no_place() -> None:
+    _, arrays = build({b"a": 64})
+    with pytest.raises(LookupError):
+        index.place_of(arrays, b"b", 64)

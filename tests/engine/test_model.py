@@ -153,6 +153,10 @@ class StoreModel(RuleBasedStateMachine):
         self.db.compact()
         self.durable = [dict(self.model)]  # what was merged is on disk
 
+    @rule()
+    def maintain(self) -> None:
+        self.db.maintain()
+
     @rule(seconds=st.sampled_from([1, 4, 60]))
     def wait(self, seconds: int) -> None:
         self.now += seconds
@@ -207,6 +211,14 @@ class StoreModel(RuleBasedStateMachine):
         self.machine.bury(self.db)
         self.open()
 
+    @rule(steps=st.integers(0, 60))
+    def die_in_maintenance(self, steps: int) -> None:
+        self.machine.die_after(steps)
+        with suppress(Death):
+            self.db.maintain()
+        self.machine.bury(self.db)
+        self.open()
+
     @rule()
     def reboot(self) -> None:
         self.machine.bury(self.db)
@@ -220,7 +232,7 @@ class StoreModel(RuleBasedStateMachine):
         self.machine.bury(self.db)
         self.machine.reboot()
         synced = self.synced if self.synced >> 40 == number else 0
-        offset = max(64, synced & (1 << 40) - 1, reached - torn)
+        offset = max(72, synced & (1 << 40) - 1, reached - torn)
         with (self.directory / "store" / f"{number:06d}.log").open("r+b") as log:
             log.truncate(offset)
             log.seek(offset)

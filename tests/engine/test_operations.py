@@ -215,7 +215,34 @@ class TestMany:
         db.put(b"a/1", b"w")
         db.delete_prefix(b"a/")
         assert list(db.keys()) == []
+        db.maintain()
         assert len(list(path.glob("*.log"))) == 1
+
+    def test_a_prefix_is_deleted_by_one_record_whatever_its_size(self, db: DB) -> None:
+        for number in range(1000):
+            db.put(b"a/%d" % number, b"v" * 100)
+        before = db.stats()
+        db.delete_prefix(b"a/")
+        after = db.stats()
+        assert after.segments[0].log_bytes == 72 + 28 + 2
+        sizes = [[(each.number, each.log_bytes) for each in stats.segments] for stats in (before, after)]
+        assert sizes[1][1:] == sizes[0], "nothing but a record in a log of its own"
+
+    def test_deleting_a_prefix_again_and_again_leaves_one_segment(
+        self, db: DB, open_: Callable[..., DB]
+    ) -> None:
+        db.put(b"a", b"v")
+        for _ in range(20):
+            db.delete_prefix(b"a")
+            db.delete_prefix(b"ab")
+            db.delete_prefix(b"b")
+        assert len(db.stats().segments) == 2
+        db.close()
+        db = open_()
+        assert list(db.keys()) == []
+        db.put(b"a", b"new")
+        db.put(b"b", b"new")
+        assert dict(db.scan()) == {b"a": b"new", b"b": b"new"}
 
     def test_nothing_to_write_writes_nothing(self, db: DB) -> None:
         before = db.stats().bytes_written
@@ -315,7 +342,7 @@ class TestStats:
         stats = db.stats()
         assert (stats.hits, stats.misses, stats.hit_ratio) == (2, 1, pytest.approx(2 / 3))
         assert (stats.keys, stats.records_written, stats.damaged_reads) == (1, 1, 0)
-        assert stats.log_bytes == 64 + 28 + 1 + 100
+        assert stats.log_bytes == 72 + 28 + 1 + 100
         assert stats.path == str(path)
         assert stats.segments[0].kind == "active"
         assert json.loads(json.dumps(asdict(stats)))["keys"] == 1

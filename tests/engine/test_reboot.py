@@ -218,19 +218,19 @@ def test_damage_before_a_synced_position_is_logged(
     db.sync()
     machine.bury(db)
     machine.reboot()
-    flip(path / "000001.log", 64 + 12)
+    flip(path / "000001.log", 72 + 12)
     open_()
-    assert "000001.log: byte 64: the chain of sound records breaks" in caplog.text
+    assert "000001.log: byte 72: the chain of sound records breaks" in caplog.text
 
 
 def test_old_bytes_behind_the_end_are_not_replayed(db: DB, machine: Machine, open_: Open, path: Path) -> None:
     """A log file's blocks may hold what another log held: its records are sound, but not linked to these."""
     db.put(b"a", b"v")
     donor = open_().path / "000001.log"
-    tail = donor.read_bytes()[64 : 64 + 30]
+    tail = donor.read_bytes()[72 : 72 + 30]
     machine.bury(db)
     machine.reboot()
-    cut(path, 1, 94, tail + tail)
+    cut(path, 1, 102, tail + tail)
     check(open_(), {b"a": b"v"})
 
 

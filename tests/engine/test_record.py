@@ -53,7 +53,7 @@ def test_golden_record_is_read() -> None:
 
 
 def test_kinds_are_frozen() -> None:
-    assert {kind.name: int(kind) for kind in Kind} == {"PUT": 1, "TOMBSTONE": 2, "END": 3}
+    assert {kind.name: int(kind) for kind in Kind} == {"PUT": 1, "TOMBSTONE": 2, "END": 3, "RANGE": 4}
     assert (COMMIT, END) == (0x80, 3)
 
 

@@ -12,7 +12,7 @@ from stratakv import DB, CorruptionError, DirectoryError, StoreBusyError, recove
 from tests.engine.machine import Machine, content, flip
 
 Open = Callable[..., DB]
-LOG_HEADER = 64
+LOG_HEADER = 72
 
 
 class Layout:

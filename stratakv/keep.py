@@ -1,0 +1,30 @@
+"""The maintenance process: `python -m stratakv.keep DIRECTORY OPTIONS`, started by a process that writes.
+
+OPTIONS are those of `stratakv.open`, as JSON. It ends when there has been no work for a while; a failure is
+its exit status, and whoever started it says so in their log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+
+import stratakv
+
+LINGER = 2.0  # seconds: starting a process for each segment would cost more than waiting for the next
+_LOWEST_PRIORITY = 19  # of the disk, too: the kernel derives that from this
+
+
+def main() -> None:
+    """Do the maintenance of the store named on the command line until there is none."""
+    path, options = sys.argv[1], json.loads(sys.argv[2])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(_LOWEST_PRIORITY)
+    with stratakv.open(path, **options) as db:
+        db.maintain(linger=LINGER)
+
+
+if __name__ == "__main__":
+    main()

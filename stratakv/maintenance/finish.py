@@ -1,0 +1,108 @@
+"""Giving a young segment its final index: as large as its keys need, with their order, and durable.
+
+The same reading counts what a choice of work depends on: when the records expire, and how much of the older
+segments these records hide.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from stratakv import index
+from stratakv.build import build_index
+from stratakv.commit import Exclusive
+from stratakv.errors import CorruptionError, storage_error
+from stratakv.index import hash_key
+from stratakv.maintenance.blocks import in_key_order
+from stratakv.maintenance.merge import Pace, SupersededError
+from stratakv.manifest import Edit, Entry
+from stratakv.reader import lookup
+from stratakv.record import TOMBSTONE_EXPIRY
+from stratakv.segment import Segment, open_log
+from stratakv.structure import Structure
+from stratakv.view import View
+
+
+@dataclass(slots=True)
+class _Counts:
+    """What one segment was found to hold; `hides` has the bytes for each older segment's number."""
+
+    keys: int = 0
+    newest_bytes: int = 0
+    tombstones: int = 0
+    expiring: int = 0
+    soonest: int = 0
+    latest: int = 0
+    hides: Counter[int] = field(default_factory=Counter)
+
+
+def finish(structure: Structure, exclusive: Exclusive, view: View, segment: Segment, pace: Pace) -> None:
+    """Finish the index of a sealed segment and tell the manifest; the caller holds maintenance.lock."""
+    directory = structure.directory
+    fresh = open_log(directory, segment.number, segment.entry, write=True)
+    try:
+        directory.files.fdatasync(fresh.fd)
+    except OSError as cause:
+        raise storage_error(fresh.path, cause) from cause
+    build_index(directory, fresh, ordered=True, write=True, elected=True)
+    if view.marks:
+        index.copy_hot(segment.arrays, fresh.arrays, segment.latest(segment.end).items())
+    older = view.sealed[view.sealed.index(segment) + 1 :]
+    counts = _count(fresh, older, pace)
+    with exclusive as held:
+        now = {entry.number: entry for entry in held.view.manifest.segments}
+        if segment.number not in now:
+            raise SupersededError
+        changed = [_finished(now[segment.number], counts, segment.start)]
+        for number, hidden in counts.hides.items():
+            if number in now:
+                changed.append(replace(now[number], dead=now[number].dead + hidden))
+        structure.install(held, Edit(drop={entry.number for entry in changed}, add=tuple(changed)))
+
+
+def _count(segment: Segment, older: Sequence[Segment], pace: Pace) -> _Counts:
+    counts = _Counts()
+    for block in in_key_order(segment):
+        for key, _, offset, end, _, expiry, _ in block:
+            size = end - offset
+            counts.keys += 1
+            counts.newest_bytes += size
+            if expiry == TOMBSTONE_EXPIRY:
+                counts.tombstones += size
+                counts.expiring += 1
+            elif expiry:
+                counts.expiring += 1
+                counts.soonest = min(counts.soonest or expiry, expiry)
+                counts.latest = max(counts.latest, expiry)
+            _count_hidden(counts, key, older)
+        pace(sum([item[3] - item[2] for item in block]))
+    return counts
+
+
+def _count_hidden(counts: _Counts, key: bytes, older: Sequence[Segment]) -> None:
+    """Add the next older record of `key` to what its segment has that is hidden."""
+    first, second = hash_key(key)
+    for segment in older:
+        if segment.may_have(first, second):
+            try:
+                found = lookup(segment, key, first)
+            except CorruptionError:
+                return
+            if found:
+                counts.hides[segment.number] += found.end - found.offset
+                return
+
+
+def _finished(entry: Entry, counts: _Counts, start: int) -> Entry:
+    return replace(
+        entry,
+        finished=True,
+        synced=entry.synced if entry.poisoned else entry.size,
+        keys=counts.keys,
+        dead=entry.dead + entry.size - start - counts.newest_bytes,
+        tombstones=counts.tombstones,
+        soonest=counts.soonest,
+        latest=counts.latest if counts.expiring == counts.keys else 0,
+    )

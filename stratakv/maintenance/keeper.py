@@ -1,0 +1,135 @@
+"""Seeing to it that somebody does the maintenance: a thread that starts a child when there is work.
+
+The child is a program of its own (`stratakv.keep`), so that its work takes nothing from the threads that
+read and write here. Each process that writes watches; the child of any of them will do, and when it is
+killed, whoever next finds work starts another. It ends when there is no work, and with the process that
+started it. Where no child can be started, the thread does the work itself.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from stratakv.maintenance.work import Maintenance
+
+log = logging.getLogger("stratakv")
+
+# Seconds between seeing work that another process may have begun already and doing something about it.
+_PATIENCE = 0.5
+_LONGEST_WAIT = 3600.0
+_PACKAGE = Path(__file__).parents[2]
+
+
+class StoppedError(Exception):
+    """The store is being closed: the work in hand is given up."""
+
+
+class Keeper:
+    """The watch of one process over one store. options: what the child opens the store with."""
+
+    def __init__(self, maintenance: Maintenance, path: Path, options: Mapping[str, object]) -> None:
+        self._maintenance = maintenance
+        self._path = path
+        self._options = options
+        self.forked()
+
+    def forked(self) -> None:
+        """Start with neither thread nor child, as a new process does."""
+        self._starting = threading.Lock()
+        self._news = threading.Event()
+        self._ending = False
+        self._thread: threading.Thread | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def wake(self) -> None:
+        """Say that there may be work; returns at once."""
+        self._news.set()
+        if self._thread is None:
+            with self._starting:
+                if self._thread is None and not self._ending:
+                    self._thread = threading.Thread(target=self._watch, name="stratakv-keeper", daemon=True)
+                    self._thread.start()
+
+    def stop(self) -> None:
+        """End the child and the thread; what they were doing is done by somebody else later."""
+        with self._starting:
+            self._ending = True
+        self._news.set()
+        if self._child is not None:
+            self._child.terminate()
+        if self._thread is not None:
+            self._thread.join()
+        self.forked()
+
+    def _watch(self) -> None:
+        while not self._ending:
+            try:
+                left = self._maintenance.seconds_left()
+                self._news.wait(_LONGEST_WAIT if left is None else min(left + 0.001, _LONGEST_WAIT))
+                self._news.clear()
+                self._see_to_it()
+            except StoppedError:
+                return
+            except Exception:  # whatever it was, the next segment must be looked after
+                log.exception("%s: maintenance failed", self._path)
+
+    def _see_to_it(self) -> None:
+        """Return once there is nothing to do; start a child while nobody else does it."""
+        while not self._ending and self._maintenance.next_task() is not None:
+            self._news.wait(_PATIENCE)  # a stop must not have to wait
+            self._news.clear()
+            if self._ending or self._maintenance.next_task() is None or not self._maintenance.is_free():
+                continue
+            if not self._ran_in_child():
+                self._maintenance.run(0.0, self._yield)
+
+    def _ran_in_child(self) -> bool:
+        """Run a child until it ends; return whether it could do the work."""
+        python = _interpreter()
+        if python is None:
+            return False
+        command = [python, "-P", "-m", "stratakv.keep", str(self._path), json.dumps(self._options)]
+        search = os.pathsep.join(filter(None, (str(_PACKAGE), os.environ.get("PYTHONPATH"))))
+        try:
+            with self._starting:
+                if self._ending:
+                    raise StoppedError
+                self._child = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env={**os.environ, "PYTHONPATH": search},
+                    start_new_session=True,  # Ctrl-C and the end of a terminal are not for it
+                )
+        except OSError:
+            log.warning(
+                "%s: no maintenance process could be started; a thread does it", self._path, exc_info=True
+            )
+            return False
+        status = self._child.wait()
+        self._child = None
+        if status > 0 and not self._ending:
+            log.warning("%s: the maintenance process failed with status %d", self._path, status)
+        return status <= 0  # one that was killed may be started again
+
+    def _yield(self, _read: int) -> None:
+        """Leave the interpreter to the threads that serve, as a child would."""
+        if self._ending:
+            raise StoppedError
+        self._news.wait(0.002)
+
+
+def _interpreter() -> str | None:
+    """Return the path of this Python; a program that embeds it names itself as the executable."""
+    for path in (sys.executable, f"{sys.prefix}/bin/python3"):
+        if path and Path(path).name.startswith(("python", "pypy")) and os.access(path, os.X_OK):
+            return path
+    return None

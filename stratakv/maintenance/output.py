@@ -1,0 +1,169 @@
+"""What a merge writes: a log in key order and its index, made in one pass."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from stratakv import index
+from stratakv.bloom import PATTERN_MASK, PATTERNS
+from stratakv.build import build_index, entries
+from stratakv.directory import Directory
+from stratakv.errors import CorruptionError, storage_error
+from stratakv.index import FINGERPRINT, ORDER_STRIDE, Shape, hash_key
+from stratakv.log import LogHeader
+from stratakv.maintenance.blocks import Block
+from stratakv.manifest import Entry
+from stratakv.reader import lookup
+from stratakv.record import LINK_MASK, PREFIX_BYTES, TOMBSTONE_EXPIRY, pack_prefix
+from stratakv.rewrite import LogWriter
+from stratakv.segment import map_index, open_log
+
+_FLUSH_BYTES = 2**20
+_ROOMY = 5 / 4  # an index for so many times the keys that came is made again
+
+
+class Output:
+    """A segment in the making. Nothing names it until the manifest does.
+
+    most: at least as many keys as will come; the index is made for so many.
+    """
+
+    def __init__(self, directory: Directory, header: LogHeader, most: int, ranges: Iterable[bytes]) -> None:
+        self._directory = directory
+        self._header = header
+        self._most = most
+        self._shape = Shape.exact(most, ORDER_STRIDE)
+        self._order = array("Q")
+        self._warm = False
+        self._soonest = self._latest = self._expiring = self._tombstone_bytes = 0
+        self.keys = 0
+        self._log = LogWriter(directory, header)
+        try:
+            self._log.delete_ranges(ranges)
+            self._index = self._make_index()
+        except BaseException:
+            self._log.close()
+            raise
+
+    def _make_index(self) -> Any:
+        files, path = self._directory.files, self._directory.index_path(self._header.number)
+        try:
+            files.unlink(path)
+            self._index_fd = self._directory.open(path, write=True, create=True)
+            files.allocate(self._index_fd, self._shape.size)
+            buffer = files.map(self._index_fd, self._shape.size, write=True)
+        except OSError as cause:
+            raise storage_error(path, cause) from cause
+        self._arrays = index.arrays(buffer, self._shape)
+        return buffer
+
+    def write(self, block: Block) -> None:
+        """Append the records of a block, its keys in order and beyond those before, as they are.
+
+        Written out in one function, with its names local: it runs for each record that a merge moves, and
+        calls for each would take it a third longer.
+        """
+        frames: list[bytes] = []
+        add = frames.append
+        slots, words, hot = self._arrays.slots, self._arrays.bloom, self._arrays.hot
+        size, filter_size = len(slots), len(words)
+        at = begun = self._log.size
+        link, keys = self._log.link, self.keys
+        for key, segment, offset, end, checksum, expiry, heat in block:
+            if expiry:
+                self._note(expiry, end - offset)
+            add(pack_prefix(checksum, link))
+            add(segment.log[offset + PREFIX_BYTES : end])
+            link = checksum & LINK_MASK
+            first, second = hash_key(key)
+            place = first % size
+            while slots[place]:
+                place += 1
+                if place == size:
+                    place = 0
+            slots[place] = first & FINGERPRINT | at
+            words[first % filter_size] |= PATTERNS[second & PATTERN_MASK]
+            if heat:
+                hot[place] = heat
+                self._warm = True
+            if not keys % ORDER_STRIDE:
+                self._order.append(at)
+            keys += 1
+            at += end - offset
+            if at - begun >= _FLUSH_BYTES:
+                self._log.write(frames, at - begun, link)
+                frames.clear()
+                begun = at
+        self._log.write(frames, at - begun, link)
+        self.keys = keys
+
+    def _note(self, expiry: int, size: int) -> None:
+        self._expiring += 1
+        self._latest = max(self._latest, expiry)
+        if expiry == TOMBSTONE_EXPIRY:
+            self._tombstone_bytes += size
+        else:
+            self._soonest = min(self._soonest or expiry, expiry)
+
+    def finish(self) -> Entry:
+        """Make log and index durable, check what is on disk, and return the entry for the manifest."""
+        self._log.end()
+        self._log.finish()
+        header = self._header
+        entry = Entry(
+            number=header.number,
+            kind="main" if header.main else "young",
+            oldest=header.oldest,
+            newest=header.newest,
+            size=self._log.size,
+            keys=self.keys,
+            synced=self._log.size,
+            began=header.began,
+            ordered=True,
+            finished=True,
+            tombstones=self._tombstone_bytes,
+            soonest=self._soonest,
+            latest=self._latest if self._expiring == self.keys else 0,
+        )
+        self._finish_index(entry)
+        _check(self._directory, entry)
+        return entry
+
+    def _finish_index(self, entry: Entry) -> None:
+        if self.keys * _ROOMY < self._most:
+            segment = open_log(self._directory, entry.number, entry, write=True)
+            build_index(self._directory, segment, ordered=True, write=True, elected=True)
+            if self._warm:
+                index.copy_hot(self._arrays, segment.arrays, entries(segment))
+            return
+        shape = replace(self._shape, order=len(self._order))
+        arrays = index.arrays(self._index, shape)
+        arrays.order[:] = memoryview(self._order)
+        index.write_header(arrays, entry.number)
+        index.seal(arrays, self.keys, entry.size)
+        files = self._directory.files
+        try:
+            files.truncate(self._index_fd, shape.size)
+            files.fdatasync(self._index_fd)
+        except OSError as cause:
+            raise storage_error(self._directory.index_path(entry.number), cause) from cause
+
+    def close(self) -> None:
+        self._log.close()
+        self._directory.files.close(self._index_fd)
+
+
+def _check(directory: Directory, entry: Entry) -> None:
+    """Raise CorruptionError unless what was written is a log and an index that leads to its records."""
+    segment = open_log(directory, entry.number, entry, write=True)
+    path = directory.index_path(entry.number)
+    if not map_index(directory, segment, write=True) or not index.is_sound(segment.arrays, entry.size):
+        raise CorruptionError(path, 0, "the index that was just written is not sound")
+    for offset in segment.arrays.order:
+        key = segment.sound(offset).key
+        found = lookup(segment, key, hash_key(key)[0])
+        if found is None or found.offset != offset:
+            raise CorruptionError(path, 0, f"the index that was just written misses the record at {offset}")

@@ -1,0 +1,177 @@
+"""Choosing what maintenance does next: from manifest and limits to one task, without file, lock or clock.
+
+In this order: keep the budget; drop what is dead as a whole; finish the indexes of young segments; sweep
+what is mostly garbage; let young segments come of age; merge.
+
+Eviction is S3-FIFO by segments (Yang et al., "FIFO queues are all you need for cache eviction", 2023). The
+young are its small queue, the main segments its main queue. Over the budget, while the young take more than
+their share, the oldest of them is retired: what was read moves to the main segments, the rest goes.
+Otherwise the oldest main segment is retired in the same way. As long as there is room, a young segment beyond
+the share becomes a main one as it is, so that a store that fills for the first time forgets nothing.
+
+A store without a budget is merged by size tiers: eight neighbours of one tier become one of the next. In a
+store with one, merging must not blur how old things are, so it stays within a generation and below the size
+of one segment in 32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+
+from stratakv.budget import SEGMENTS, YOUNG_PERCENT
+from stratakv.manifest import Entry
+
+Kind = Literal["retire", "evict", "drop", "finish", "sweep", "adopt", "merge"]
+
+FAN_IN = 8
+_GARBAGE_PERCENT = 50  # of a segment: more is swept out
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a choice depends on besides the segments.
+
+    max_bytes: the budget, 0 for none. used_bytes: what the files will take once the active log is full.
+    segment_bytes: size at which a log is sealed. now: milliseconds since the epoch.
+    """
+
+    max_bytes: int
+    used_bytes: int
+    segment_bytes: int
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One thing to do, with the numbers of the segments it is about, newest first.
+
+    retire: the oldest young segment, joined by the newest main one where that is small. evict: the oldest
+    main segment, in the same way. drop: one that is dead as a whole. finish: one, whose index gets its final
+    form. sweep: one, of what newer ones hide. adopt: the oldest young one becomes the newest main one. merge:
+    neighbours.
+    """
+
+    kind: Kind
+    numbers: tuple[int, ...]
+
+
+def pick(segments: Sequence[Entry], hidden: Collection[int], limits: Limits) -> Task | None:
+    """Return the next task, or None where all is well.
+
+    segments: the sealed ones, newest first. hidden: the numbers of those that a range tombstone covers.
+    """
+    return (
+        _over_budget(segments, limits)
+        or _dead(segments, hidden, limits)
+        or _unfinished(segments)
+        or _garbage(segments)
+        or (_aging(segments, limits) if limits.max_bytes else _tiers(segments, limits))
+    )
+
+
+def due(segments: Sequence[Entry], now: int) -> int | None:
+    """Return when the next segment will have expired as a whole, in ms since the epoch; None for never."""
+    return min((e.latest for e in segments if e.soonest and e.latest > now), default=None)
+
+
+def _over_budget(segments: Sequence[Entry], limits: Limits) -> Task | None:
+    if not limits.max_bytes or limits.used_bytes <= limits.max_bytes:
+        return None
+    young = [entry for entry in segments if entry.kind == "young"]
+    main = [entry for entry in segments if entry.kind == "main"]
+    if young and (_beyond_share(young, limits) or not main):
+        return Task("retire", (young[-1].number, *_room_in(main, limits)))
+    if main:
+        joined = _room_in(main[:-1], limits)
+        return Task("evict", (*joined, main[-1].number))
+    return None
+
+
+def _beyond_share(young: Sequence[Entry], limits: Limits) -> bool:
+    return sum(entry.size for entry in young) > limits.max_bytes * YOUNG_PERCENT // 100
+
+
+def _room_in(main: Sequence[Entry], limits: Limits) -> tuple[int, ...]:
+    """Return the newest main segment if it is so small that what is moved should join it."""
+    small = main and main[0].size < limits.max_bytes // SEGMENTS // 2
+    return (main[0].number,) if small else ()
+
+
+def _dead(segments: Sequence[Entry], hidden: Collection[int], limits: Limits) -> Task | None:
+    for entry in segments:
+        if entry.number in hidden or (entry.soonest and 0 < entry.latest <= limits.now):
+            return Task("drop", (entry.number,))
+    oldest = segments[-1] if segments else None
+    if oldest and oldest.tombstones * 100 > oldest.size * _GARBAGE_PERCENT:
+        return Task("merge", (oldest.number,))  # nothing is left that its tombstones could hide
+    return None
+
+
+def _unfinished(segments: Sequence[Entry]) -> Task | None:
+    for entry in reversed(segments):
+        if not entry.finished:
+            return Task("finish", (entry.number,))
+    return None
+
+
+def _garbage(segments: Sequence[Entry]) -> Task | None:
+    for entry in segments:
+        if entry.dead * 100 > entry.size * _GARBAGE_PERCENT:
+            return Task("sweep", (entry.number,))
+    return None
+
+
+def _tiers(segments: Sequence[Entry], limits: Limits) -> Task | None:
+    tiers = [_tier(entry.size, limits.segment_bytes) for entry in segments]
+    for tier in range(max(tiers, default=-1) + 1):
+        for run in _runs([each <= tier for each in tiers]):
+            if sum(tiers[place] == tier for place in run) >= FAN_IN:
+                return Task("merge", tuple(segments[place].number for place in run))
+    return None
+
+
+def _tier(size: int, segment_bytes: int) -> int:
+    tier = 0
+    while size > segment_bytes * FAN_IN**tier:
+        tier += 1
+    return tier
+
+
+def _runs(marks: Sequence[bool]) -> Iterator[list[int]]:
+    """Yield the places of each unbroken row of True."""
+    for mark, places in groupby(range(len(marks)), key=marks.__getitem__):
+        if mark:
+            yield list(places)
+
+
+def _aging(segments: Sequence[Entry], limits: Limits) -> Task | None:
+    young = [entry for entry in segments if entry.kind == "young"]
+    if _beyond_share(young, limits):
+        return Task("adopt", (young[-1].number,))
+    return _crowded(segments, limits)
+
+
+def _crowded(segments: Sequence[Entry], limits: Limits) -> Task | None:
+    """Return the oldest neighbours of one generation that together make up one segment in 32."""
+    most = limits.max_bytes // SEGMENTS
+    run: list[Entry] = []
+    for entry in reversed(segments):
+        size = sum(each.size for each in run)
+        if run and (run[-1].kind != entry.kind or size + entry.size > most):
+            if _worth_merging(run, most):
+                break
+            run = []
+        run.insert(0, entry)
+    if _worth_merging(run, most):
+        return Task("merge", tuple(entry.number for entry in run))
+    return None
+
+
+def _worth_merging(run: Sequence[Entry], most: int) -> bool:
+    """Whether so much comes together that none of it is rewritten for little."""
+    sizes = [entry.size for entry in run]
+    balanced = 2 * max(sizes, default=0) <= sum(sizes)
+    return len(run) > 1 and balanced and (len(run) >= FAN_IN or 2 * sum(sizes) >= most)

@@ -1,0 +1,325 @@
+"""Doing what the plan says, one task after the other. Whoever does it holds maintenance.lock.
+
+Every task can be stopped anywhere without harm: nothing names what it writes until the manifest does, and
+the next one to be elected removes what is left of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from stratakv.commit import Exclusive
+from stratakv.control import OFFSET_MASK, W_GENERATION, W_TIP
+from stratakv.errors import CorruptionError
+from stratakv.files import now_ms
+from stratakv.locks import FileLock
+from stratakv.maintenance import plan
+from stratakv.maintenance.evict import Eviction, current, ghosts_for, retire_main
+from stratakv.maintenance.finish import finish
+from stratakv.maintenance.merge import Job, Merger, Pace, SupersededError, job
+from stratakv.maintenance.plan import Limits, Task
+from stratakv.manifest import Edit, Entry, Generation
+from stratakv.orphans import remove_orphans
+from stratakv.progress import Progress
+from stratakv.segment import Segment
+from stratakv.structure import Structure
+from stratakv.view import View
+
+log = logging.getLogger("stratakv")
+
+_LOOK = 0.1  # seconds between two looks for work
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceReport:
+    """How many segments were treated, and how.
+
+    finished: got their final index. merged: tasks that made one segment of several. swept: written again
+    without what was dead in them. dropped: dead as a whole. adopted: young ones that became main ones.
+    retired, evicted: young and main ones that were given up for the budget, but for what had been read.
+    """
+
+    finished: int
+    merged: int
+    swept: int
+    dropped: int
+    adopted: int
+    retired: int
+    evicted: int
+
+
+@dataclass(frozen=True, slots=True)
+class CompactionReport:
+    """What a compaction did. Sizes are of logs, in bytes; `records` counts what is left."""
+
+    segments_before: int
+    segments_after: int
+    bytes_before: int
+    bytes_after: int
+    records: int
+
+
+class Maintenance:
+    """The maintenance of one store as one process may do it; at most one does at a time."""
+
+    def __init__(self, structure: Structure, exclusive: Exclusive) -> None:
+        self._structure = structure
+        self._exclusive = exclusive
+        self.forked()
+
+    def forked(self) -> None:
+        """Start with no thread at work, as a new process does."""
+        self._turn = threading.Lock()
+
+    @contextmanager
+    def _elected(self) -> Iterator[None]:
+        """Be the only one at work, whoever else wants to be."""
+        with self._turn:
+            lock = FileLock(self._structure.directory, "maintenance.lock", write=True)
+            try:
+                lock.exclusive()
+                yield
+            finally:
+                lock.release()
+                lock.close()
+
+    def is_free(self) -> bool:
+        """Whether nobody is at work just now."""
+        lock = FileLock(self._structure.directory, "maintenance.lock", write=True)
+        try:
+            return lock.try_exclusive()
+        finally:
+            lock.release()
+            lock.close()
+
+    # -- what is due -------------------------------------------------------------------------------------
+
+    def next_task(self) -> Task | None:
+        """Return what is to be done now."""
+        view = self._structure.current()
+        hidden = [s.number for s in view.sealed if not s.ranges and _is_hidden(view, s)]
+        return plan.pick(view.manifest.segments, hidden, self._limits(view))
+
+    def is_due(self) -> bool:
+        """Whether there is something to do now, or at a time that is known."""
+        return self.next_task() is not None or self.seconds_left() is not None
+
+    def seconds_left(self) -> float | None:
+        """Return in how many seconds there will be something to do if nobody writes; None: not foreseen."""
+        now = now_ms()
+        due = plan.due(self._structure.current().manifest.segments, now)
+        return None if due is None else (due - now) / 1000
+
+    def _limits(self, view: View) -> Limits:
+        directory, active, max_bytes = self._structure.directory, view.active, view.manifest.max_bytes
+        used = 0
+        if max_bytes:
+            written = self._structure.files.allocated(active.path)
+            used = directory.used() + max(0, active.end - written)
+        return Limits(max_bytes, used, self._structure.capacity(), now_ms())
+
+    # -- doing it ----------------------------------------------------------------------------------------
+
+    def run(self, linger: float, pace: Pace) -> MaintenanceReport:
+        """Do whatever is due, and for `linger` seconds after that what becomes due."""
+        done: Counter[str] = Counter()
+        self._tidy()
+        idle_since = time.monotonic()
+        while True:
+            if self._step(done, pace):
+                idle_since = time.monotonic()
+            elif time.monotonic() - idle_since >= linger:
+                return _report(done)
+            else:
+                self._wait(min(_LOOK, linger))
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for a change of structure, for a segment to expire, or so long."""
+        words, before = self._structure.control.words, self._structure.view.generation
+        left = self.seconds_left()
+        time.sleep(seconds if left is None or words[W_GENERATION] != before else min(seconds, max(0.0, left)))
+
+    def _step(self, done: Counter[str], pace: Pace) -> bool:
+        """Do one task, if there is one; return whether there was."""
+        if self.next_task() is None:
+            return False
+        with self._elected():
+            task = self.next_task()  # another process may have been faster
+            if task is None:
+                return False
+            try:
+                self._do(task, pace)
+                done[task.kind] += 1
+                log.info("%s: segments %s done", task.kind, ", ".join(map(str, task.numbers)))
+            except SupersededError:
+                log.info("%s: segments %s have gone meanwhile", task.kind, ", ".join(map(str, task.numbers)))
+        return True
+
+    def _tidy(self) -> None:
+        """Remove what one who was elected before has left unfinished."""
+        with self._elected(), self._exclusive as held:
+            remove_orphans(self._structure.directory, held.view.manifest)
+
+    def _do(self, task: Task, pace: Pace) -> None:
+        view = self._structure.current()
+        by_number = {segment.number: segment for segment in view.sealed}
+        if not by_number.keys() >= set(task.numbers):
+            raise SupersededError
+        inputs = [by_number[number] for number in task.numbers]
+        merger = Merger(self._structure, self._exclusive, pace)
+        if task.kind == "finish":
+            finish(self._structure, self._exclusive, view, inputs[0], pace)
+        elif task.kind == "retire":
+            self._evict(merger, view, inputs, job(view, inputs, "main"))
+        elif task.kind == "evict":
+            self._evict(merger, view, inputs, retire_main(view, inputs))
+        elif task.kind == "sweep":
+            self._sweep(merger, view, inputs[0])
+        elif task.kind == "adopt":
+            self._adopt(inputs[0])
+        elif task.kind == "drop" and self._may_drop(view, inputs[0]):
+            self._drop(view, inputs[0])
+        else:
+            merger.run(view, job(view, inputs, _generation(view, inputs)))
+
+    def _adopt(self, segment: Segment) -> None:
+        with self._exclusive as held:
+            now = {entry.number: entry for entry in held.view.manifest.segments}
+            if segment.number not in now:
+                raise SupersededError
+            adopted = dataclasses.replace(now[segment.number], kind="main")
+            self._structure.install(held, Edit(drop={segment.number}, add=(adopted,)))
+
+    def _evict(self, merger: Merger, view: View, inputs: list[Segment], task: Job) -> None:
+        table = ghosts_for(view, self._structure.directory)
+        eviction = Eviction(view, table, self._structure.control, now_ms())
+        blocks = []
+        for segment in inputs:
+            if segment.entry and segment.entry.kind == "young":
+                blocks.append(eviction.of_young(segment))
+            elif segment is view.sealed[-1]:
+                blocks.append(eviction.of_main(segment))
+            else:
+                blocks.append(merger.whole(view, segment))
+        merger.run(view, task, blocks)
+
+    def _sweep(self, merger: Merger, view: View, segment: Segment) -> Entry | None:
+        task = dataclasses.replace(job(view, [segment], _generation(view, [segment])), swept=True)
+        return merger.run(view, task, [current(view, segment, merger.whole(view, segment))])
+
+    def _may_drop(self, view: View, segment: Segment) -> bool:
+        """Whether nothing older could come back; else a merge finds out what must be hidden on."""
+        return segment is view.sealed[-1] or (not segment.ranges and _is_hidden(view, segment))
+
+    def _drop(self, view: View, segment: Segment) -> None:
+        floor = segment.header.newest + 1 if segment is view.sealed[-1] else 0
+        with self._exclusive as held:
+            if segment.number not in held.view.manifest.numbers():
+                raise SupersededError
+            self._structure.install(held, Edit(drop={segment.number}, floor=floor))
+        self._structure.directory.remove(segment.number)
+
+    # -- all at once -------------------------------------------------------------------------------------
+
+    def compact(self, progress: Progress | None) -> CompactionReport:
+        """Leave each live key once: in one segment, or, in a store with a budget, each in its generation."""
+        with self._elected():
+            with self._exclusive as held:
+                if self._structure.control.words[W_TIP] & OFFSET_MASK > held.view.active.start:
+                    self._structure.rotate(held)
+                view = held.view
+                # Nobody makes a segment now, so what the manifest does not name was left by one who died.
+                remove_orphans(self._structure.directory, view.manifest)
+            before = sum(segment.end for segment in view.sealed)
+            merger = Merger(self._structure, self._exclusive, _pace(progress, before))
+            try:
+                for group in _groups(view):
+                    self._compact(merger, group)
+            except SupersededError:  # cleared meanwhile: there is nothing left to compact
+                pass
+            after = [s.entry for s in self._structure.current().sealed if s.entry]
+            return CompactionReport(
+                segments_before=len(view.sealed),
+                segments_after=len(after),
+                bytes_before=before,
+                bytes_after=sum(entry.size for entry in after),
+                records=sum(entry.keys for entry in after),
+            )
+
+    def _compact(self, merger: Merger, numbers: set[int]) -> None:
+        view = self._structure.current()
+        inputs = [segment for segment in view.sealed if segment.number in numbers]
+        if len(inputs) < len(numbers):
+            raise SupersededError
+        if view.manifest.max_bytes and len(inputs) == 1:
+            self._sweep(merger, view, inputs[0])
+        elif inputs and not (len(inputs) == 1 and _is_clean(inputs[0])):
+            merger.run(view, job(view, inputs, _generation(view, inputs)))
+
+
+def _groups(view: View) -> list[set[int]]:
+    """Return the numbers of the segments that a compaction makes one of, newest first."""
+    if not view.manifest.max_bytes:
+        return [{segment.number for segment in view.sealed}] if view.sealed else []
+    young = {entry.number for entry in view.manifest.segments if entry.kind == "young"}
+    main = [{entry.number} for entry in view.manifest.segments if entry.kind == "main"]
+    return [young, *main] if young else main
+
+
+def _generation(view: View, inputs: list[Segment]) -> Generation:
+    """Return what is made of `inputs`: in a store with a budget what is young stays so."""
+    if not view.manifest.max_bytes or any(s.entry and s.entry.kind == "main" for s in inputs):
+        return "main"
+    return "young"
+
+
+def _is_hidden(view: View, segment: Segment) -> bool:
+    """Whether a younger range tombstone covers all of a segment."""
+    prefixes = view.hidden.get(segment.number)
+    if not prefixes:
+        return False
+    try:
+        bounds = segment.bounds()
+    except CorruptionError:
+        return False
+    return bounds is not None and any(all(key.startswith(p) for key in bounds) for p in prefixes)
+
+
+def _is_clean(segment: Segment) -> bool:
+    """Whether a merge of this segment alone would change nothing: merged before, and nothing has expired."""
+    if not segment.header.ordered or segment.ranges:
+        return False
+    now = now_ms()
+    return all(not found.expiry or found.expiry > now for found in segment.records())
+
+
+def _pace(progress: Progress | None, total: int) -> Pace:
+    """Return what tells `progress` how much of `total` bytes has been read."""
+    done = 0
+
+    def read(step: int) -> None:
+        nonlocal done
+        done = min(total, done + step)
+        if progress:
+            progress(done, total)
+
+    return read
+
+
+def _report(done: Counter[str]) -> MaintenanceReport:
+    return MaintenanceReport(
+        finished=done["finish"],
+        merged=done["merge"],
+        swept=done["sweep"],
+        dropped=done["drop"],
+        adopted=done["adopt"],
+        retired=done["retire"],
+        evicted=done["evict"],
+    )

@@ -1,0 +1,460 @@
+"""Maintenance: what it leaves of a store, what the budget holds, and what a death inside it costs."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import stratakv
+from stratakv import DB
+from tests.engine.machine import Death, Machine, flip
+
+Open = Callable[..., DB]
+BUDGET = 2**20
+
+
+def fill(db: DB, keys: int = 300, size: int = 100) -> dict[bytes, bytes]:
+    model = {b"%04d" % number: os.urandom(size) for number in range(keys)}
+    for key, value in model.items():
+        db.put(key, value)
+    return model
+
+
+def used(path: Path) -> int:
+    return sum(file.stat().st_blocks * 512 for file in path.iterdir())
+
+
+def seal(db: DB) -> None:
+    with db._store.exclusive as held:
+        db._store.structure.rotate(held)
+
+
+def entries(db: DB) -> tuple[Any, ...]:
+    return db._store.structure.current().manifest.segments
+
+
+class TestFinishing:
+    def test_every_sealed_index_gets_its_final_form(self, db: DB, path: Path) -> None:
+        model = fill(db, keys=500, size=30)
+        sealed = len(db.stats().segments) - 1
+        before = sum(segment.index_bytes for segment in db.stats().segments[1:])
+        report = db.maintain()
+        assert report.finished == sealed
+        assert all(entry.finished for entry in entries(db))
+        assert sum(segment.index_bytes for segment in db.stats().segments[1:]) < before
+        assert {key: db.get(key) for key in model} == model
+        assert dict(db.scan()) == model
+        assert db.verify().ok
+        assert not list(path.glob("*.tmp"))
+
+    def test_the_order_is_on_disk_and_checked(self, db: DB, open_: Open, path: Path) -> None:
+        fill(db, keys=100)
+        seal(db)
+        while entries(db)[0].finished is False:
+            db.maintain()
+        segment = db._store.structure.current().sealed[0]
+        order = segment.arrays.order
+        assert len(order) == segment.entry.keys
+        assert [segment.sound(offset).key for offset in order] == sorted(
+            segment.sound(offset).key for offset in order
+        )
+        db.close()
+        flip(path / f"{segment.number:06d}.idx", segment.arrays.shape.order_offset)
+        db = open_()  # finds the checksum wrong, and builds it again
+        assert db.verify().ok
+        assert len(db._store.structure.current().sealed[0].arrays.order) == len(order)
+
+    def test_an_order_that_is_not_the_logs_is_damage(self, db: DB) -> None:
+        fill(db, keys=30)
+        seal(db)
+        db.maintain()
+        arrays = db._store.structure.current().sealed[0].arrays
+        arrays.order[0], arrays.order[1] = arrays.order[1], arrays.order[0]
+        reasons = [damage.reason for damage in db.verify().damage]
+        assert any("key order" in reason for reason in reasons)
+
+    def test_dead_bytes_are_counted_where_they_lie(self, db: DB) -> None:
+        db.put(b"a", b"x" * 100)
+        db.put(b"b", b"x" * 100)
+        db.put(b"most", b"x" * 1000)
+        seal(db)
+        db.put(b"a", b"y" * 10)
+        db.put(b"c", b"1" * 50)
+        db.put(b"c", b"2" * 50)
+        db.delete(b"b")
+        seal(db)
+        db.maintain()
+        newest, oldest = entries(db)
+        assert oldest.dead == 2 * (28 + 1 + 100)
+        assert newest.dead == 28 + 1 + 50
+        assert newest.tombstones == 28 + 1
+        live = sum(segment.live_bytes for segment in db.stats().segments)
+        dead = sum(segment.dead_bytes for segment in db.stats().segments)
+        assert (db.stats().live_bytes, db.stats().dead_bytes) == (live, dead)
+        assert live + dead == db.stats().log_bytes
+
+    def test_expiries_are_noted(self, db: DB, clock: Any) -> None:
+        db.put(b"a", b"v", ttl=10)
+        db.put(b"b", b"v", ttl=20)
+        seal(db)
+        db.put(b"c", b"v", ttl=30)
+        db.put(b"d", b"v")
+        seal(db)
+        db.maintain()
+        newest, oldest = entries(db)
+        now = int(clock.now * 1000)
+        assert (oldest.soonest, oldest.latest) == (now + 10_000, now + 20_000)
+        assert (newest.soonest, newest.latest) == (now + 30_000, 0)
+
+
+class TestExpiry:
+    def test_a_segment_goes_when_all_of_it_has_expired(self, db: DB, clock: Any, path: Path) -> None:
+        for number in range(200):
+            db.put(b"brief%d" % number, b"x" * 50, ttl=10)
+        seal(db)
+        db.put(b"k", b"v")
+        db.maintain()
+        before = used(path)
+        clock.wait(9)
+        assert db.maintain().dropped == 0
+        clock.wait(1)
+        report = db.maintain()
+        assert report.dropped + report.merged > 0
+        assert used(path) < before
+        assert [segment.kind for segment in db.stats().segments] == ["active"]
+        assert db.get(b"k") == b"v"
+
+    def test_the_time_is_foreseen(self, clock: Any, db: DB) -> None:
+        db.put(b"brief", b"v", ttl=10)
+        seal(db)
+        db.maintain()
+        assert db._store.maintenance.seconds_left() == pytest.approx(10)
+        clock.wait(10)
+        db.maintain()
+        assert db._store.maintenance.seconds_left() is None
+
+
+class TestTiers:
+    def test_neighbours_are_merged_as_they_come(self, open_: Open) -> None:
+        db = open_()
+        model = fill(db, keys=1500, size=50)
+        db.maintain()
+        assert len(db.stats().segments) < 1 + 2 * 8
+        assert dict(db.scan()) == model
+        assert {key: db.get(key) for key in model} == model
+        assert db.verify().ok
+
+    def test_garbage_is_swept(self, open_: Open) -> None:
+        db = open_()
+        fill(db, keys=100)
+        seal(db)
+        db.maintain()
+        model = fill(db, keys=90)
+        seal(db)
+        report = db.maintain()
+        assert report.swept + report.merged > 0
+        left = [segment.keys for segment in db.stats().segments[1:]]
+        assert sum(left) == 100
+        assert {key: db.get(key) for key in model} == model
+        assert db.verify().ok
+
+
+class TestBudget:
+    def test_it_is_kept_by_maintenance(self, open_: Open, path: Path) -> None:
+        db = open_(max_bytes=BUDGET, segment_bytes=64 * 2**20)
+        for number in range(6000):
+            db.put(b"%d" % number, os.urandom(random.Random(number).randrange(2000)))
+            if number % 20 == 0:
+                db.maintain()
+                assert used(path) <= BUDGET
+        assert used(path) > 0.8 * BUDGET, "a budget is for using"
+        assert db.stats().evicted_keys > 4000
+        assert db.verify().ok
+
+    def test_it_is_kept_without_maintenance(self, open_: Open, path: Path) -> None:
+        db = open_(max_bytes=BUDGET, segment_bytes=2**26)
+        for number in range(6000):
+            db.put(b"%d" % number, os.urandom(random.Random(number).randrange(2000)))
+            if number % 8 == 0:
+                assert used(path) <= 1.1 * BUDGET
+        assert used(path) > 0.8 * BUDGET
+        assert db.get(b"5999") is not None
+        assert db.get(b"0") is None
+        assert db.verify().ok
+
+    def test_a_batch_that_needs_the_room_of_many(self, open_: Open, path: Path) -> None:
+        db = open_(max_bytes=BUDGET, segment_bytes=2**26)
+        fill(db, keys=2000, size=400)
+        db.put(b"large", bytes(BUDGET // 4 - 100))
+        assert used(path) <= 1.1 * BUDGET
+        assert len(db.get(b"large") or b"") == BUDGET // 4 - 100
+
+    @pytest.mark.parametrize("how", ["put", "put_many", "add", "transaction"])
+    def test_what_is_larger_than_a_quarter_is_refused(self, open_: Open, how: str) -> None:
+        db = open_(max_bytes=BUDGET, segment_bytes=2**26)
+        model = fill(db, keys=50)
+        large = bytes(BUDGET // 4 + 1)
+
+        def in_transaction() -> None:
+            with db.transaction() as tx:
+                tx.put(b"a", large)
+
+        ways: dict[str, Callable[[], object]] = {
+            "put": lambda: db.put(b"a", large),
+            "put_many": lambda: db.put_many(dict.fromkeys((b"a", b"b"), large[: len(large) // 2])),
+            "add": lambda: db.add(b"a", large),
+            "transaction": in_transaction,
+        }
+        with pytest.raises(stratakv.InvalidValueError, match="max_bytes"):
+            ways[how]()
+        assert dict(db.scan()) == model
+        db.put(b"a", b"v")
+        assert db.get(b"a") == b"v"
+
+    def test_what_is_read_stays(self, open_: Open) -> None:
+        db = open_(max_bytes=BUDGET, segment_bytes=2**26)
+        wanted = [b"wanted%d" % number for number in range(50)]
+        for key in wanted:
+            db.put(key, bytes(500))
+        for number in range(10_000):
+            db.put(b"%d" % number, bytes(500))
+            if number % 20 == 0:
+                for key in wanted:
+                    assert db.get(key) is not None, (key, number)
+                db.maintain()
+        assert db.stats().evicted_keys > 7000
+
+    def test_a_key_that_returns_is_stored_hot(self, open_: Open) -> None:
+        db = open_(max_bytes=BUDGET, segment_bytes=2**26)
+        for number in range(3000):
+            db.put(b"%d" % number, bytes(500))
+            db.maintain()
+        gone = next(key for key in (b"%d" % n for n in range(2999, 0, -1)) if key not in db)
+        seal(db)
+        db.put(gone, b"v")
+        db.put(b"new", b"v")
+        assert sum(db._store.structure.current().active.hot) == 1
+
+    def test_the_budget_belongs_to_the_store(self, open_: Open) -> None:
+        db = open_(max_bytes=BUDGET, segment_bytes=2**26)
+        db.close()
+        db = open_()
+        assert db.stats().max_bytes == BUDGET
+        db.close()
+        db = open_(max_bytes=0)
+        assert db.stats().max_bytes == 0
+        db.close()
+        assert open_().stats().max_bytes == 0
+
+    def test_a_store_that_is_given_a_smaller_budget(self, open_: Open, path: Path) -> None:
+        db = open_(segment_bytes=2**15)
+        fill(db, keys=5000, size=500)
+        db.maintain()
+        db.close()
+        db = open_(max_bytes=BUDGET, segment_bytes=2**26)
+        db.maintain()
+        assert used(path) <= BUDGET
+        assert db.verify().ok
+
+    def test_reads_are_counted_only_with_a_budget(self, open_: Open) -> None:
+        db = open_()
+        db.put(b"k", b"v")
+        db.get(b"k")
+        assert not any(db._store.structure.current().active.hot)
+        db.close()
+        db = open_(max_bytes=BUDGET, segment_bytes=2**26)
+        for _ in range(5):
+            db.get(b"k")
+            assert b"k" in db
+        assert sum(db._store.structure.current().active.hot) == 3, "three, however often"
+
+    def test_compaction_keeps_the_generations(self, open_: Open) -> None:
+        db = open_(max_bytes=BUDGET, segment_bytes=2**26)
+        for number in range(3000):
+            db.put(b"%d" % (number % 1000), os.urandom(600))
+            db.maintain()
+        kinds = [segment.kind for segment in db.stats().segments]
+        assert kinds.count("main") > 3
+        found = dict(db.scan())
+        db.compact()
+        after = [segment.kind for segment in db.stats().segments]
+        assert after.count("young") == 1
+        assert after.count("main") >= kinds.count("main") - 1
+        assert sum(segment.keys for segment in db.stats().segments) == len(found)
+        assert dict(db.scan()) == found
+        assert db.verify().ok
+
+
+class TestAccounting:
+    def test_disk_bytes_are_those_of_du(self, open_: Open, path: Path) -> None:
+        db = open_(max_bytes=BUDGET)
+        fill(db, keys=3000, size=300)
+        db.maintain()
+        assert db.stats().disk_bytes == used(path)
+
+    def test_write_amplification(self, db: DB) -> None:
+        fill(db, keys=1000)
+        before = db.stats()
+        assert before.rewritten_bytes == 0
+        db.compact()
+        after = db.stats()
+        assert after.rewritten_bytes == pytest.approx(after.segments[1].log_bytes, rel=0.01)
+        assert after.write_amplification is not None
+        assert after.write_amplification >= 1 + after.rewritten_bytes / after.bytes_written
+
+    def test_the_age_of_the_oldest_entry(self, clock: Any, db: DB) -> None:
+        db.put(b"old", b"v")
+        clock.wait(100)
+        seal(db)
+        db.put(b"new", b"v")
+        clock.wait(10)
+        stats = db.stats()
+        assert stats.age == pytest.approx(110)
+        assert [segment.age for segment in stats.segments] == pytest.approx([10, 110])
+        db.compact()
+        assert db.stats().age == pytest.approx(110), "a merge makes nothing younger"
+
+
+class TestDeath:
+    """At any step of what maintenance does: what was acknowledged is there, and nothing is left over."""
+
+    def churn(self, db: DB) -> dict[bytes, bytes]:
+        model = fill(db, keys=250)
+        for number in range(0, 250, 3):
+            db.delete(b"%04d" % number)
+            del model[b"%04d" % number]
+        db.delete_prefix(b"001")
+        model = {key: value for key, value in model.items() if not key.startswith(b"001")}
+        model |= fill(db, keys=60)
+        return model
+
+    @pytest.mark.parametrize("then", ["fresh", "reboot", "no manifest"])
+    def test_while_merging(self, tmp_path: Path, machine: Machine, then: str) -> None:
+        reached = False
+        for step in range(0, 300, 11):
+            path = tmp_path / f"store{step}"
+            db = stratakv.open(path, durability="os", segment_bytes=4096)
+            model = self.churn(db)
+            db.sync()
+            machine.die_after(step)
+            with suppress(Death):
+                db.maintain()
+                reached = True
+            machine.bury(db)
+            if then == "reboot":
+                machine.reboot()
+            elif then == "no manifest":
+                (path / "MANIFEST").unlink()
+                stratakv.recover(path)
+            db = stratakv.open(path, durability="os", segment_bytes=4096)
+            assert dict(db.scan()) == model, f"step {step}"
+            assert {key: db.get(key) for key in model} == model, f"step {step}"
+            assert db.verify().damage == (), f"step {step}"
+            db.maintain()
+            assert dict(db.scan()) == model, f"step {step}"
+            self.nothing_is_left(db, path)
+            db.close()
+        assert reached, "the last of them was not interrupted"
+
+    @pytest.mark.parametrize("then", ["fresh", "reboot", "no manifest"])
+    def test_while_evicting(self, tmp_path: Path, machine: Machine, then: str) -> None:
+        """Some may be gone, none may be of an older version."""
+        for step in range(0, 240, 19):
+            path = tmp_path / f"store{step}"
+            db = stratakv.open(path, durability="os", max_bytes=2**18)
+            versions: dict[bytes, bytes] = {}
+            for number in range(700):
+                key = b"%d" % (number * 7 % 300)
+                versions[key] = b"%d" % number + bytes(400)
+                db.put(key, versions[key])
+                db.get(b"%d" % (number % 50))
+                if number == 400:
+                    db.maintain()
+            db.sync()
+            machine.die_after(step)
+            with suppress(Death):
+                db.maintain()
+            machine.bury(db)
+            if then == "reboot":
+                machine.reboot()
+            elif then == "no manifest":
+                (path / "MANIFEST").unlink()
+                stratakv.recover(path)
+            db = stratakv.open(path, durability="os", max_bytes=2**18)
+            for key, value in versions.items():
+                assert db.get(key) in (None, value), f"step {step}"
+            assert db.verify().damage == (), f"step {step}"
+            db.maintain()
+            for key, value in versions.items():
+                assert db.get(key) in (None, value), f"step {step}"
+            self.nothing_is_left(db, path)
+            db.close()
+
+    def nothing_is_left(self, db: DB, path: Path) -> None:
+        live = {f"{segment.number:06d}" for segment in db.stats().segments}
+        assert {file.stem for file in path.glob("*.log")} == live
+        assert {file.stem for file in path.glob("*.idx")} == live
+        assert not list(path.glob("*.tmp"))
+
+
+def test_a_clear_meanwhile_wins(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stratakv.maintenance.output import Output
+
+    fill(db, keys=1500)
+    real = Output.finish
+
+    def slow(output: Output) -> Any:
+        db.clear()
+        db.put(b"after", b"v")
+        return real(output)
+
+    monkeypatch.setattr(Output, "finish", slow)
+    db.maintain()
+    assert dict(db.scan()) == {b"after": b"v"}
+
+
+def test_damage_is_not_copied_on(db: DB, path: Path) -> None:
+    fill(db, keys=500)
+    damaged = db.stats().segments[-1].number
+    flip(path / f"{damaged:06d}.log", 72 + 40)
+    with pytest.raises(stratakv.CorruptionError):
+        db.compact()
+    assert any(segment.number == damaged for segment in db.stats().segments)
+
+
+def test_a_damaged_range_tombstone_is_not_overlooked(db: DB, open_: Open, path: Path) -> None:
+    db.put(b"a", b"v")
+    db.delete_prefix(b"a")
+    db.put(b"b", b"v")
+    number = db.stats().segments[0].number
+    db.close()
+    flip(path / f"{number:06d}.log", 72 + 28)
+    with pytest.raises(stratakv.CorruptionError):
+        open_()
+
+
+@pytest.mark.parametrize("without_manifest", [False, True])
+def test_range_tombstones_survive_recovery(db: DB, open_: Open, path: Path, without_manifest: bool) -> None:
+    db.put(b"a1", b"v")
+    db.put(b"b1", b"v")
+    db.delete_prefix(b"a")
+    db.put(b"a2", b"v")
+    db.delete_prefix(b"b")
+    expected = {b"a2": b"v"}
+    assert dict(db.scan()) == expected
+    db.close()
+    if without_manifest:
+        (path / "MANIFEST").unlink()
+    for file in [*path.glob("*.idx"), path / "CONTROL"]:
+        file.unlink()
+    stratakv.recover(path)
+    db = open_()
+    assert dict(db.scan()) == expected
+    db.compact()
+    assert dict(db.scan()) == expected

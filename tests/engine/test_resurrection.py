@@ -1,0 +1,185 @@
+"""What was overwritten, deleted or has expired never comes back, in whatever order segments are merged."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from stratakv import DB
+from stratakv.maintenance.merge import Merger, job
+
+Open = Callable[..., DB]
+
+ACTIONS: dict[str, Callable[[DB], object]] = {
+    "old": lambda db: db.put(b"k", b"old"),
+    "new": lambda db: db.put(b"k", b"new"),
+    "brief": lambda db: db.put(b"k", b"brief", ttl=5),
+    "delete": lambda db: db.delete(b"k"),
+    "delete prefix": lambda db: db.delete_prefix(b"k"),
+}
+# Which of three actions' segments are merged, one merge after the other; 0 is the oldest.
+ORDERS = [
+    [{0}],
+    [{1}],
+    [{2}],
+    [{0, 1}],
+    [{1, 2}],
+    [{0, 1, 2}],
+    [{0, 1}, {0, 1, 2}],
+    [{1, 2}, {0, 1, 2}],
+    [{2}, {1, 2}, {0, 1, 2}],
+    [{1}, {0, 1}, {0, 1, 2}],
+]
+
+
+class Layers:
+    """A store and the numbers of the segments that each action is in."""
+
+    def __init__(self, db: DB) -> None:
+        self.db = db
+        self.numbers: list[set[int]] = []
+
+    def act(self, name: str) -> None:
+        """Do one action, in segments of its own."""
+        known = self.sealed()
+        ACTIONS[name](self.db)
+        with self.db._store.exclusive as held:
+            self.db._store.structure.rotate(held)
+        self.numbers.append(self.sealed() - known)
+
+    def sealed(self) -> set[int]:
+        return {segment.number for segment in self.db.stats().segments[1:]}
+
+    def merge(self, places: set[int]) -> None:
+        store = self.db._store
+        wanted = set().union(*(self.numbers[place] for place in places))
+        view = store.structure.current()
+        inputs = [segment for segment in view.sealed if segment.number in wanted]
+        if not inputs:
+            return
+        merger = Merger(store.structure, store.exclusive, lambda read: None)
+        made = merger.run(view, job(view, inputs, "main"))
+        for place in places:
+            self.numbers[place] = {made.number} if made else set()
+
+
+def expect(db: DB, value: bytes | None, what: object) -> None:
+    assert db.get(b"k") == value, what
+    found = {} if value is None else {b"k": value}
+    assert db.get_many([b"k"]) == found, what
+    assert dict(db.scan(b"k")) == found, what
+    assert list(db.keys(b"k")) == list(found), what
+
+
+@pytest.mark.parametrize("expire_first", [False, True])
+@pytest.mark.parametrize("order", ORDERS, ids=str)
+def test_merged_in_any_order(open_: Open, clock: Any, order: list[set[int]], expire_first: bool) -> None:
+    db = open_()
+    for names in itertools.product(ACTIONS, repeat=3):
+        db.clear()
+        layers = Layers(db)
+        for name in names:
+            layers.act(name)
+        value = None if names[-1].startswith("delete") else names[-1].encode()
+        if expire_first:
+            clock.wait(5)
+            value = None if value == b"brief" else value
+        for places in order:
+            layers.merge(places)
+            expect(db, value, (names, places))
+        clock.wait(5)
+        value = None if value == b"brief" else value
+        expect(db, value, names)
+        db.compact()
+        clock.wait(-10)  # a merge that dropped the newest version alone would show now
+        expect(db, value, names)
+    assert db.verify().ok
+
+
+def test_overwritten_with_a_shorter_life(open_: Open, clock: Any) -> None:
+    db = open_()
+    layers = Layers(db)
+    db.put(b"k", b"long", ttl=100)
+    layers.act("brief")
+    clock.wait(5)
+    layers.merge({0})
+    expect(db, None, "merged")
+    assert db.maintain().dropped == 0, "its segment holds what hides the longer life"
+    expect(db, None, "maintained")
+
+
+def test_deleted_by_range_then_put_again(open_: Open) -> None:
+    db = open_()
+    layers = Layers(db)
+    layers.act("old")
+    layers.act("delete prefix")
+    layers.act("new")
+    for places in ({1, 2}, {0, 1, 2}):
+        layers.merge(places)
+        expect(db, b"new", places)
+    db.delete(b"k")
+    db.compact()
+    expect(db, None, "compacted")
+
+
+def test_expired_in_a_middle_generation(open_: Open, clock: Any) -> None:
+    """A segment that has expired as a whole lies between two others: it goes, what it hides does not show."""
+    db = open_()
+    layers = Layers(db)
+    layers.act("old")
+    db.put(b"unrelated", b"v", ttl=5)
+    layers.act("brief")
+    db.put(b"other", b"v")
+    with db._store.exclusive as held:
+        db._store.structure.rotate(held)
+    db.maintain()
+    (middle,) = layers.numbers[1]
+    clock.wait(5)
+    db.maintain()
+    assert middle not in layers.sealed(), "it was not looked at"
+    expect(db, None, "maintained")
+    assert sum(segment.keys for segment in db.stats().segments) == 3, "old, its tombstone, other"
+
+
+@pytest.mark.parametrize("hot", [False, True])
+@pytest.mark.parametrize("last", ["new", "delete", "brief", "delete prefix"])
+def test_evicted_young_versions_hide_older_main_ones(open_: Open, clock: Any, last: str, hot: bool) -> None:
+    """The newest version is in a young segment that is retired, an older one in a main segment that stays."""
+    db = open_(max_bytes=2**20)
+    db.put(b"k", b"old")
+    db.put(b"stays", b"v")
+    db.compact()
+    _age(db)
+    ACTIONS[last](db)
+    if hot:
+        db.get(b"k")
+    if last == "brief":
+        clock.wait(5)
+    with db._store.exclusive as held:
+        db._store.structure.rotate(held)
+    _retire(db)
+    expected = last.encode() if hot and last == "new" else None
+    expect(db, expected, "retired")
+    db.compact()
+    expect(db, expected, "compacted")
+    assert db.get(b"stays") == b"v"
+    assert db.verify().ok
+
+
+def _age(db: DB) -> None:
+    """Let every sealed segment come of age."""
+    work = db._store.maintenance
+    for segment in reversed(db._store.structure.current().sealed):
+        work._adopt(segment)
+
+
+def _retire(db: DB) -> None:
+    """Retire every young segment, the oldest first."""
+    from stratakv.maintenance.plan import Task
+
+    work, structure = db._store.maintenance, db._store.structure
+    while young := [e.number for e in structure.current().manifest.segments if e.kind == "young"]:
+        work._do(Task("retire", (young[-1],)), lambda read: None)
