@@ -6,16 +6,20 @@ in its place: one that counts, fails or crashes on purpose. Errors leave here as
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import mmap
 import os
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 Attributes = os.stat_result
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs"})
+_ROOT = Path(__file__).parents[1]  # where this package is found
 _COPY_BYTES = 8 * 2**20
 
 
@@ -153,6 +157,27 @@ class Files:
 
     def can_write(self, path: Path) -> bool:
         return os.access(path, os.W_OK | os.X_OK, effective_ids=True)
+
+    def start_python(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a module of this package as a process of its own, with this interpreter and no terminal.
+
+        Raises OSError where there is no interpreter to be found: a program that embeds Python names itself
+        as the executable.
+        """
+        for python in (sys.executable, f"{sys.prefix}/bin/python3"):
+            if python and Path(python).name.startswith(("python", "pypy")) and os.access(python, os.X_OK):
+                break
+        else:
+            raise FileNotFoundError(errno.ENOENT, "no Python interpreter", sys.executable)
+        search = filter(None, (str(_ROOT), os.environ.get("PYTHONPATH")))
+        return subprocess.Popen(
+            [python, "-P", "-m", module, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(search)},
+            start_new_session=True,  # Ctrl-C and the end of a terminal are not for it
+        )
 
     def user(self) -> int:
         """The effective user id."""

@@ -80,7 +80,7 @@ class Store:
         if options.durability is Durability.INTERVAL and self.syncer.is_behind():
             self.syncer.keep_going(0)  # those who wrote it may be dead
         if options.maintenance is Upkeep.AUTO:
-            self.keeper = Keeper(self.maintenance, directory.path, _child_options(options))
+            self.keeper = Keeper(self.maintenance, directory, _child_options(options))
             self.structure.rotated = self.keeper.wake
             if self.maintenance.is_due():
                 self.keeper.wake()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from weakref import WeakMethod
 
 from stratakv import ghosts, index, manifest, record
-from stratakv.budget import HARD_PERCENT, LARGEST_SHARE, segment_capacity
+from stratakv.budget import LARGEST_SHARE, hard_limit, segment_capacity
 from stratakv.build import build_index
 from stratakv.control import (
     OFFSET_MASK,
@@ -230,7 +230,8 @@ class Structure:
             return []
         capacity, keys = room
         needed = capacity + index.Shape.young(keys).size
-        excess = self.directory.used() + needed - found.max_bytes * HARD_PERCENT // 100
+        usual = min(needed, self.capacity() + index.Shape.young(keys).size)  # but for one large record
+        excess = self.directory.used() + needed - hard_limit(found.max_bytes, usual)
         doomed = []
         for entry in (*reversed(found.segments), sealed):
             if excess <= 0:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from stratakv import ghosts
-from stratakv.control import Control, Counter
 from stratakv.directory import GHOSTS_NAME, Directory
 from stratakv.errors import CorruptionError, storage_error
 from stratakv.ghosts import Ghosts
@@ -43,13 +42,13 @@ def retire_main(view: View, inputs: Sequence[Segment]) -> Job:
 
 
 class Eviction:
-    """One retirement. counts: keys that were evicted."""
+    """One retirement. keys: how many were not moved on."""
 
-    def __init__(self, view: View, table: Ghosts, control: Control, now: int) -> None:
+    def __init__(self, view: View, table: Ghosts, now: int) -> None:
         self._view = view
         self._ghosts = table
-        self._row = control.row
         self._now = now
+        self.keys = 0
 
     def of_young(self, segment: Segment) -> Iterator[Block]:
         """Yield what moves, and as tombstones what may have to hide an older version."""
@@ -59,7 +58,7 @@ class Eviction:
                 if heat_of(item) and self._is_wanted(segment, item[0], item[5]):
                     moved.append((*item[:6], 0))
                 else:
-                    self._row[Counter.EVICTED] += 1
+                    self.keys += 1
                     self._ghosts.add(hash_key(item[0])[0])
                     moved.append((*item[:5], TOMBSTONE_EXPIRY, 0))
             yield moved
@@ -73,7 +72,7 @@ class Eviction:
                 if heat and self._is_wanted(segment, item[0], item[5]):
                     moved.append((*item[:6], heat - 1))
                 else:
-                    self._row[Counter.EVICTED] += 1
+                    self.keys += 1
             if moved:
                 yield moved
 

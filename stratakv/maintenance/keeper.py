@@ -10,21 +10,22 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
 
+from stratakv.directory import Directory
 from stratakv.maintenance.work import Maintenance
+
+if TYPE_CHECKING:
+    from subprocess import Popen
 
 log = logging.getLogger("stratakv")
 
 # Seconds between seeing work that another process may have begun already and doing something about it.
 _PATIENCE = 0.5
 _LONGEST_WAIT = 3600.0
-_PACKAGE = Path(__file__).parents[2]
+_YIELD = 0.002  # seconds that a thread at work leaves to the others after each block
 
 
 class StoppedError(Exception):
@@ -34,9 +35,10 @@ class StoppedError(Exception):
 class Keeper:
     """The watch of one process over one store. options: what the child opens the store with."""
 
-    def __init__(self, maintenance: Maintenance, path: Path, options: Mapping[str, object]) -> None:
+    def __init__(self, maintenance: Maintenance, directory: Directory, options: Mapping[str, object]) -> None:
         self._maintenance = maintenance
-        self._path = path
+        self._directory = directory
+        self._path = directory.path
         self._options = options
         self.forked()
 
@@ -46,7 +48,7 @@ class Keeper:
         self._news = threading.Event()
         self._ending = False
         self._thread: threading.Thread | None = None
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: Popen[bytes] | None = None
 
     def wake(self) -> None:
         """Say that there may be work; returns at once."""
@@ -92,23 +94,12 @@ class Keeper:
 
     def _ran_in_child(self) -> bool:
         """Run a child until it ends; return whether it could do the work."""
-        python = _interpreter()
-        if python is None:
-            return False
-        command = [python, "-P", "-m", "stratakv.keep", str(self._path), json.dumps(self._options)]
-        search = os.pathsep.join(filter(None, (str(_PACKAGE), os.environ.get("PYTHONPATH"))))
         try:
             with self._starting:
                 if self._ending:
                     raise StoppedError
-                self._child = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    env={**os.environ, "PYTHONPATH": search},
-                    start_new_session=True,  # Ctrl-C and the end of a terminal are not for it
-                )
+                options = json.dumps(self._options)
+                self._child = self._directory.files.start_python("stratakv.keep", str(self._path), options)
         except OSError:
             log.warning(
                 "%s: no maintenance process could be started; a thread does it", self._path, exc_info=True
@@ -124,12 +115,4 @@ class Keeper:
         """Leave the interpreter to the threads that serve, as a child would."""
         if self._ending:
             raise StoppedError
-        self._news.wait(0.002)
-
-
-def _interpreter() -> str | None:
-    """Return the path of this Python; a program that embeds it names itself as the executable."""
-    for path in (sys.executable, f"{sys.prefix}/bin/python3"):
-        if path and Path(path).name.startswith(("python", "pypy")) and os.access(path, os.X_OK):
-            return path
-    return None
+        self._news.wait(_YIELD)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from stratakv import control
 from stratakv.commit import Exclusive
 from stratakv.control import OFFSET_MASK, W_GENERATION, W_TIP
 from stratakv.errors import CorruptionError
@@ -199,7 +200,7 @@ class Maintenance:
 
     def _evict(self, merger: Merger, view: View, inputs: list[Segment], task: Job) -> None:
         table = ghosts_for(view, self._structure.directory)
-        eviction = Eviction(view, table, self._structure.control, now_ms())
+        eviction = Eviction(view, table, now_ms())
         blocks = []
         for segment in inputs:
             if segment.entry and segment.entry.kind == "young":
@@ -209,6 +210,7 @@ class Maintenance:
             else:
                 blocks.append(merger.whole(view, segment))
         merger.run(view, task, blocks)
+        self._structure.control.row[control.Counter.EVICTED] += eviction.keys
 
     def _sweep(self, merger: Merger, view: View, segment: Segment) -> Entry | None:
         task = dataclasses.replace(job(view, [segment], _generation(view, [segment])), swept=True)

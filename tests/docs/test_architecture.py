@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "stratakv"
-OUTSIDE = {"", "__main__", "maintenance"}  # the public door, the program, and an empty room
+OUTSIDE = {"", "__main__"}  # the public door and the program
 
 
 def floors() -> dict[str, int]:

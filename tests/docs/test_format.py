@@ -16,7 +16,8 @@ import xxhash
 import stratakv
 
 PAGE = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
-PUT, TOMBSTONE, END, COMMIT = 1, 2, 3, 128
+PUT, TOMBSTONE, END, RANGE, COMMIT = 1, 2, 3, 4, 128
+RANKS = 65_536
 FAR = 10**10  # seconds: an expiry that can be told from "never"
 
 
@@ -33,16 +34,16 @@ class Record(NamedTuple):
 
 def read_log(data: bytes) -> tuple[dict[str, int], list[Record]]:
     """Return the header of a log and its records, each checked as the page says."""
-    names = ("format", "first_link", "number", "oldest", "newest", "floor", "order")
-    magic, *fields, checksum = struct.unpack_from("<8sIIQQQQQQ", data)
+    names = ("format", "first_link", "number", "oldest", "newest", "floor", "began", "flags", "ranges")
+    magic, *fields, checksum = struct.unpack_from("<8sIIQQQQQIIQ", data)
     assert magic == b"STRATALG"
-    assert checksum == xxhash.xxh3_64_intdigest(data[:56])
+    assert checksum == xxhash.xxh3_64_intdigest(data[:64])
     header = dict(zip(names, fields, strict=True))
     return header, list(_records(data, header["first_link"]))
 
 
 def _records(data: bytes, link: int) -> Iterator[Record]:
-    offset = 64
+    offset = 72
     while offset < len(data) and any(data[offset : offset + 28]):
         checksum, found_link, value_bytes, key_bytes, kind, flags, expiry = struct.unpack_from(
             "<QIIHBBQ", data, offset
@@ -69,8 +70,8 @@ class Index(NamedTuple):
     header: tuple[int, ...]
     slots: tuple[int, ...]
     bloom: tuple[int, ...]
-    order: tuple[int, ...]
     hot: bytes
+    order: tuple[int, ...]
     checksum: int
 
     def find(self, key: bytes) -> list[int]:
@@ -101,10 +102,11 @@ def read_index(data: bytes) -> Index:
     assert header[0] == int.from_bytes(b"STRATAIX", "little")
     slots_end = 4096 + 8 * header[3]
     bloom_end = slots_end + 8 * header[4]
-    order_end = bloom_end + 8 * header[5]
-    hot = -(-order_end // 4096) * 4096
-    assert len(data) == hot + header[3]
+    hot_end = bloom_end + header[3]
+    order = -(-hot_end // 8) * 8
+    assert len(data) == order + 8 * header[5]
     assert not any(data[88:4096])
+    assert not any(data[hot_end:order])
 
     def words(start: int, end: int) -> tuple[int, ...]:
         return struct.unpack_from(f"<{(end - start) // 8}Q", data, start)
@@ -113,16 +115,16 @@ def read_index(data: bytes) -> Index:
         header,
         words(4096, slots_end),
         words(slots_end, bloom_end),
-        words(bloom_end, order_end),
-        data[hot:],
-        xxhash.xxh3_64_intdigest(data[:80] + data[4096:order_end]),
+        data[bloom_end:hot_end],
+        words(order, len(data)),
+        xxhash.xxh3_64_intdigest(data[:80] + data[4096:bloom_end] + data[order:]),
     )
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """A store with every kind of record, in two young segments and the active one; closed."""
-    with stratakv.open(tmp_path / "store", segment_bytes=4096) as db:
+    with stratakv.open(tmp_path / "store", segment_bytes=4096, maintenance="manual") as db:
         db.put(b"plain", b"value")
         db.put(b"with-ttl", b"goes", ttl=FAR)
         db.put_many({b"batch-1": b"1", b"batch-2": b"2", b"batch-3": b"3"})
@@ -163,14 +165,14 @@ def test_the_files_are_those_of_the_page(store: Path) -> None:
 
 def test_manifest(store: Path) -> None:
     manifest = read_manifest(store)
-    assert set(manifest) == {"generation", "active", "next_number", "floor", "segments"}
+    assert set(manifest) == {"generation", "active", "next_number", "floor", "max_bytes", "segments"}
     assert [entry["number"] for entry in manifest["segments"]] == sorted(
         (entry["number"] for entry in manifest["segments"]), reverse=True
     )
     for entry in manifest["segments"]:
-        assert set(entry) == {"number", "kind", "oldest", "newest", "size", "keys", "synced", "poisoned"}
-        assert (entry["kind"], entry["poisoned"]) == ("young", False)
-        assert entry["number"] == entry["oldest"] == entry["newest"]
+        assert (entry["kind"], entry["poisoned"], entry["finished"]) == ("young", False, False)
+        assert entry["number"] * RANKS == entry["oldest"] == entry["newest"]
+        assert entry["began"] == log_of(store, entry["number"])[0]["began"]
         assert entry["size"] == entry["synced"] == (store / f"{entry['number']:06d}.log").stat().st_size
     assert manifest["next_number"] == manifest["active"] + 1
     assert read_manifest_names() == {*manifest, *manifest["segments"][0]}
@@ -185,8 +187,17 @@ def read_manifest_names() -> set[str]:
 
 def test_log_and_records(store: Path) -> None:
     header, records = log_of(store, 1)
-    first_link = header.pop("first_link")
-    assert header == {"format": 1, "number": 1, "oldest": 1, "newest": 1, "floor": 0, "order": 0}
+    first_link, began = header.pop("first_link"), header.pop("began")
+    assert header == {
+        "format": 1,
+        "number": 1,
+        "oldest": RANKS,
+        "newest": RANKS,
+        "floor": 0,
+        "flags": 0,
+        "ranges": 0,
+    }
+    assert 0 <= (store / "FORMAT").stat().st_mtime - began / 1000 < 60
     assert records[0].link == first_link
     assert {record.flags for record in records} == {0}
     begun = [(record.kind, record.key, record.value) for record in records[:7]]
@@ -228,25 +239,79 @@ def test_index_of_a_sealed_segment(store: Path, number: int) -> None:
 
 
 def test_sizes_of_an_active_index(store: Path) -> None:
-    index = index_of(store, read_manifest(store)["active"])
-    keys = 4096 // 32 + 1
+    first, keys = index_of(store, 1), 4096 // 32 + 1
+    assert (len(first.slots), len(first.bloom)) == (2 * keys, -(-16 * keys // 64))
+    manifest = read_manifest(store)
+    last = manifest["segments"][0]
+    keys = max(64, 4096 * last["keys"] * 3 // (last["size"] * 2))
+    index = index_of(store, manifest["active"])
     assert (len(index.slots), len(index.bloom)) == (2 * keys, -(-16 * keys // 64))
 
 
-def test_hot_bytes_are_reserved(store: Path) -> None:
+def test_the_index_of_a_young_segment_when_it_is_finished(store: Path) -> None:
+    with stratakv.open(store, segment_bytes=4096, maintenance="manual") as db:
+        db.maintain()
+    for entry in read_manifest(store)["segments"]:
+        index = index_of(store, entry["number"])
+        _, records = log_of(store, entry["number"])
+        latest = {record.key: record.offset for record in records}
+        assert entry["finished"]
+        assert index.order == tuple(latest[key] for key in sorted(latest))
+        assert index.header[5:8] == (len(latest), 1, len(latest))
+        assert index.header[10] == index.checksum
+        assert len(index.slots) == -(-8 * len(latest) // 5)
+
+
+def test_hot_bytes_count_reads_where_there_is_a_budget(store: Path) -> None:
+    with stratakv.open(store, segment_bytes=4096, maintenance="manual") as db:
+        assert db.get(b"filler-59") is not None
     assert not any(index_of(store, read_manifest(store)["active"]).hot)
+    with stratakv.open(store, segment_bytes=4096, maintenance="manual", max_bytes=2**20) as db:
+        for _ in range(5):
+            assert db.get(b"filler-59") is not None
+        assert db.get(b"filler-58") is not None
+    assert read_manifest(store)["max_bytes"] == 2**20
+    assert sorted(index_of(store, read_manifest(store)["active"]).hot)[-3:] == [0, 1, 3]
+
+
+def test_ghosts(tmp_path: Path) -> None:
+    with stratakv.open(tmp_path / "store", durability="os", maintenance="manual", max_bytes=2**18) as db:
+        for number in range(400):
+            db.put(b"%d" % number, bytes(1000))
+            db.maintain()
+        gone = [b"%d" % number for number in range(400) if b"%d" % number not in db]
+    words = struct.unpack("<520Q", (tmp_path / "store" / "GHOSTS").read_bytes())
+    assert words[:3] == (int.from_bytes(b"STRATAGH", "little"), 1, 512)
+    assert words[5:8] == (0, 0, 0)
+    entries = words[8:]
+    halves = {entries.index(word): word & 0xFFFF_FFFF for word in entries if word}
+    firsts = [mmh3.mmh3_x64_128_utupledigest(key)[0] for key in gone]
+    assert halves
+    assert halves.items() <= {(first % 512, first >> 32) for first in firsts}
+    assert max(word >> 32 for word in entries) == words[3]
+
+
+def test_a_range_tombstone(store: Path) -> None:
+    with stratakv.open(store, segment_bytes=4096, maintenance="manual") as db:
+        db.put(b"other", b"v")
+        db.delete_prefix(b"filler")
+        db.put(b"later", b"v")
+    header, records = log_of(store, read_manifest(store)["active"])
+    assert header["ranges"] == 1
+    assert (records[0].kind, records[0].key, records[0].expiry) == (RANGE | COMMIT, b"filler", 1)
+    assert records[1].key == b"later"
 
 
 def test_compacted_log_and_its_index(store: Path) -> None:
-    with stratakv.open(store, segment_bytes=4096) as db:
+    with stratakv.open(store, segment_bytes=4096, maintenance="manual") as db:
         db.compact()
         live = list(db.scan())
     (entry,) = read_manifest(store)["segments"]
     header, records = log_of(store, entry["number"])
     assert entry["kind"] == "main"
     assert (header["oldest"], header["newest"]) == (entry["oldest"], entry["newest"])
-    assert header["oldest"] == 1 < header["newest"] < header["number"]
-    assert header["order"] == 1
+    assert header["oldest"] == RANKS < header["newest"] < header["number"] * RANKS
+    assert header["flags"] == 1 + 2
     *kept, last = records
     assert (last.kind, last.key, last.value) == (END | COMMIT, b"", b"")
     assert [(record.key, record.value) for record in kept] == live
@@ -254,19 +319,19 @@ def test_compacted_log_and_its_index(store: Path) -> None:
     assert index.order == tuple(record.offset for record in kept[::16])
     assert index.header[5:8] == (len(index.order), 16, len(kept))
     assert index.header[9:11] == (1, index.checksum)
-    assert len(index.slots) == -(-8 * len(kept) // 5)
-    assert len(index.bloom) == -(-16 * len(kept) // 64)
+    assert 8 * len(kept) / 5 <= len(index.slots) <= 8 * len(kept) / 5 * 1.25 + 1
+    assert len(index.bloom) >= -(-16 * len(kept) // 64)
     assert all(index.find(record.key) == [record.offset] for record in kept)
 
 
 def test_a_clear_raises_the_floor(store: Path) -> None:
-    with stratakv.open(store, segment_bytes=4096) as db:
+    with stratakv.open(store, segment_bytes=4096, maintenance="manual") as db:
         before = read_manifest(store)["active"]
         db.clear()
     manifest = read_manifest(store)
     assert manifest["segments"] == []
-    assert manifest["floor"] == before + 1
-    assert log_of(store, manifest["active"])[0]["floor"] == before + 1
+    assert manifest["floor"] == (before + 1) * RANKS
+    assert log_of(store, manifest["active"])[0]["floor"] == manifest["floor"]
 
 
 def test_control(store: Path) -> None:

@@ -1,0 +1,256 @@
+"""The maintenance process: when it runs, when it ends, and what it costs to kill it, which is nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import stratakv
+from stratakv import DB
+from stratakv.files import Files
+from stratakv.maintenance import keeper
+from tests.support.children import run
+
+OPTIONS = {"durability": "os", "segment_bytes": 64 * 1024}
+KILLS = int(os.environ.get("STRATAKV_MAINTENANCE_KILLS", "200"))
+SECONDS = 30
+
+
+def eventually(holds: Callable[[], object]) -> None:
+    """Wait until something holds that another process brings about."""
+    end = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.02)
+
+
+def finished(db: DB) -> bool:
+    return all(entry.finished for entry in db._store.structure.current().manifest.segments)
+
+
+def segments(db: DB) -> int:
+    return len(db.stats().segments)
+
+
+def fill(db: DB, rounds: int = 20) -> None:
+    for number in range(rounds * 60):
+        db.put(b"%d" % number, bytes(1000))
+
+
+def child(db: DB) -> int | None:
+    """The process id of the child that this process has started, if there is one."""
+    assert db._store.keeper
+    started = db._store.keeper._child
+    return started.pid if started else None
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "_PATIENCE", 0.02)
+
+
+@pytest.fixture
+def db(path: Path) -> Iterator[DB]:
+    with stratakv.open(path, **OPTIONS) as db:
+        yield db
+
+
+def test_it_starts_when_there_is_work_and_ends_when_there_is_none(db: DB, path: Path) -> None:
+    assert child(db) is None
+    fill(db)
+    eventually(lambda: child(db) is not None)
+    eventually(lambda: finished(db) and segments(db) < 12)
+    eventually(lambda: child(db) is None)
+    assert not list(path.glob("*.tmp"))
+    assert db.verify().ok
+
+
+def test_it_works_for_writers_that_are_gone(path: Path) -> None:
+    with stratakv.open(path, **OPTIONS, maintenance="manual") as db:
+        fill(db)
+    with stratakv.open(path, **OPTIONS) as db:
+        eventually(lambda: finished(db))
+
+
+def test_it_ends_with_the_process_that_started_it(path: Path) -> None:
+    db = stratakv.open(path, **OPTIONS)
+    fill(db)
+    eventually(lambda: child(db) is not None)
+    pid = child(db)
+    db.close()
+    assert pid is not None
+    assert not is_running(pid)
+    stratakv.recover(path)  # nobody else has it open
+
+
+def test_another_process_starts_one_when_it_was_killed(db: DB, path: Path) -> None:
+    """The store is open in two processes; the child of one is killed, and that one is, too."""
+
+    def other() -> None:
+        with stratakv.open(path, **OPTIONS) as mine:
+            fill(mine)
+            eventually(lambda: child(mine) is not None)
+            pid = child(mine)
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+            os._exit(0)
+
+    assert run(other) == [0]
+    db.put(b"wakes", bytes(64 * 1024))
+    eventually(lambda: finished(db))
+
+
+def test_a_killed_one_is_started_again(db: DB) -> None:
+    for _ in range(3):
+        fill(db)
+        eventually(lambda: child(db) is not None)
+        pid = child(db)
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+    eventually(lambda: finished(db))
+
+
+def test_where_no_child_can_be_started_a_thread_does_it(
+    db: DB, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Files, "start_python", refuse)
+    fill(db)
+    eventually(lambda: finished(db) and segments(db) < 12)
+    assert "a thread does it" in caplog.text
+
+
+def test_closing_does_not_wait_for_the_thread(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Files, "start_python", refuse)
+    monkeypatch.setattr(keeper, "_YIELD", 3600.0)  # the thread would be at it for ever
+    fill(db)
+    eventually(lambda: not db._store.maintenance.is_free())
+    db.close()
+
+
+def test_a_child_that_fails_is_no_reason_to_stop(
+    db: DB, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that cannot open the store, for example, since its Python lacks a package."""
+    real = Files.start_python
+    monkeypatch.setattr(Files, "start_python", lambda files, *_: real(files, "stratakv.no_such_module"))
+    fill(db)
+    eventually(lambda: finished(db))
+    assert "failed with status 1" in caplog.text
+
+
+def test_nothing_runs_where_it_is_left_to_the_commands(path: Path) -> None:
+    with stratakv.open(path, **OPTIONS, maintenance="manual") as db:
+        fill(db)
+        assert db._store.keeper is None
+        before = segments(db)
+        time.sleep(0.2)
+        assert segments(db) == before
+        db.maintain()
+        assert finished(db)
+
+
+def test_a_forked_child_has_a_watch_of_its_own(db: DB) -> None:
+    fill(db, rounds=1)
+
+    def work() -> None:
+        fill(db)
+        eventually(lambda: finished(db) and segments(db) < 12)
+
+    assert run(work, work) == [0, 0]
+
+
+def test_what_expires_goes_by_itself(db: DB) -> None:
+    for number in range(120):
+        db.put(b"%d" % number, bytes(1000), ttl=1.5)
+    before = segments(db)
+    assert before > 1
+    eventually(lambda: segments(db) == 1)
+    assert db.stats().hits == db.stats().misses == 0, "nobody read anything"
+
+
+class Killed:
+    """A maintenance process, killed at a random moment, again and again, while this one goes on writing."""
+
+    def __init__(self, db: DB, path: Path, seed: int) -> None:
+        self.db = db
+        self.path = path
+        self.chance = random.Random(seed)
+        self.model: dict[bytes, bytes] = {}
+        self.version = 0
+
+    def churn(self) -> None:
+        for _ in range(200):
+            key = b"key-%d" % self.chance.randrange(800)
+            if self.chance.random() < 0.1:
+                self.db.delete(key)
+                self.model.pop(key, None)
+            else:
+                self.version += 1
+                self.model[key] = b"%d:" % self.version + self.chance.randbytes(self.chance.randrange(1500))
+                self.db.put(key, self.model[key])
+
+    def kill_one(self) -> bool:
+        """Let a maintenance process run for a moment; return whether it had begun."""
+        options = '{"durability": "os", "maintenance": "manual", "segment_bytes": 65536}'
+        before = self.db.stats().generation
+        started = Files().start_python("stratakv.keep", str(self.path), options)
+        time.sleep(self.chance.uniform(0.12, 0.45))
+        started.kill()
+        started.wait()
+        return self.db.stats().generation > before or not self.nothing_left_over()
+
+    def nothing_left_over(self) -> bool:
+        named = {f"{number:06d}" for number in self.db._store.structure.current().manifest.numbers()}
+        files = {file.stem for kind in ("log", "idx") for file in self.path.glob(f"*.{kind}")}
+        return files == named and not list(self.path.glob("*.tmp"))
+
+    def tidy(self) -> None:
+        self.db.maintain()
+        assert self.db.verify().damage == ()
+        assert self.nothing_left_over()
+
+
+@pytest.mark.parametrize("max_bytes", [None, 2**20])
+def test_killed_at_random_moments(path: Path, max_bytes: int | None) -> None:
+    """While merging and while evicting: the store stays clean, and what is live stays."""
+    with stratakv.open(path, **OPTIONS, maintenance="manual", max_bytes=max_bytes) as db:
+        killed = Killed(db, path, seed=5)
+        at_work = 0
+        for number in range(KILLS // 2):
+            killed.churn()
+            at_work += killed.kill_one()
+            if max_bytes is None:
+                assert dict(db.scan()) == killed.model
+            for key, value in killed.model.items():
+                found = db.get(key)
+                assert found == value or (max_bytes and found is None)
+            assert all(db.get(b"key-%d" % n) is None for n in range(800) if b"key-%d" % n not in killed.model)
+            if number % 10 == 9:
+                killed.tidy()
+        killed.tidy()
+        assert at_work > KILLS // 8, "too few of them were killed at work"
