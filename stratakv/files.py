@@ -109,6 +109,12 @@ class Files:
         """Map the first `size` bytes, shared."""
         return mmap.mmap(fd, size, prot=mmap.PROT_READ | (mmap.PROT_WRITE if write else 0))
 
+    def forget(self, mapped: mmap.mmap, start: int, end: int) -> None:
+        """Let go of the pages of a map within these offsets: they stay in the kernel's cache, not in ours."""
+        first, last = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE
+        if first < last:
+            mapped.madvise(mmap.MADV_DONTNEED, first, last - first)
+
     def size(self, fd: int) -> int:
         return os.fstat(fd).st_size
 

@@ -120,7 +120,26 @@ class Segment:
 
     def latest(self, end: int) -> dict[bytes, int]:
         """Return the offset of each key's last record among those below the offset `end`."""
-        return {found.key: found.offset for found in self.records(end) if found.kind <= record.TOMBSTONE}
+        log, view = self.log, self.view
+        offset, link = HEADER_BYTES, self.header.first_link
+        latest = {}
+        # Written out: decoding each to a Record takes twice as long, and this runs for all that is written.
+        while offset + record.HEADER_BYTES <= end:
+            checksum, found_link, value_bytes, key_bytes, kind, _, _ = record.unpack_header(view, offset)
+            start = offset + record.HEADER_BYTES
+            stop = start + key_bytes + value_bytes
+            if (
+                found_link != link
+                or stop > end
+                or record.checksum_of(view[offset + record.PREFIX_BYTES : stop]) != checksum
+            ):
+                break
+            if kind & ~record.COMMIT <= record.TOMBSTONE:
+                latest[log[start : start + key_bytes]] = offset
+            offset, link = stop, checksum & record.LINK_MASK
+        if offset != end:
+            raise CorruptionError(self.path, offset, "the chain of records breaks here")
+        return latest
 
     def order(self) -> array[int] | memoryview:
         """Return the offsets of each key's last record in key order, for a sealed log that is not in it."""

@@ -42,6 +42,7 @@ log = logging.getLogger("stratakv")
 
 _TRIES = 100
 _LEAST_KEYS = 64  # of an active index
+_SAMPLE_BYTES = 16_384  # of log, from which the next index is sized
 
 
 @dataclass(slots=True)
@@ -228,10 +229,9 @@ class Structure:
         found = held.view.manifest
         if not found.max_bytes:
             return []
-        capacity, keys = room
-        needed = capacity + index.Shape.young(keys).size
-        usual = min(needed, self.capacity() + index.Shape.young(keys).size)  # but for one large record
-        excess = self.directory.used() + needed - hard_limit(found.max_bytes, usual)
+        usual = self._room(sealed, 0, 0)
+        limit = hard_limit(found.max_bytes, _bytes_for(usual))
+        excess = self.directory.used() + _bytes_for(room) - limit
         doomed = []
         for entry in (*reversed(found.segments), sealed):
             if excess <= 0:
@@ -335,6 +335,12 @@ def check_indexes(directory: Directory, found: Manifest, *, write: bool) -> None
             raise CorruptionError(path, 0, "the manifest names the file, and it is missing") from None
 
 
+def _bytes_for(room: tuple[int, int]) -> int:
+    """Return the bytes of disk that a segment for so many bytes and keys may take."""
+    capacity, keys = room
+    return capacity + index.Shape.young(keys).size
+
+
 def map_ghosts(directory: Directory) -> Ghosts | None:
     """Map the table of ghosts; None where the file holds none. Raises FileNotFoundError."""
     files = directory.files
@@ -355,6 +361,6 @@ def young_keys(capacity: int, last: Entry | None = None) -> int:
     That is half as many again as `last`, the segment before it, would have had at that size.
     """
     most = min(index.YOUNG_KEYS, capacity // 32 + 1)
-    if last is None or last.size < capacity // 4:
+    if last is None or last.size < min(capacity // 4, _SAMPLE_BYTES):
         return most
     return min(most, max(_LEAST_KEYS, capacity * last.keys * 3 // (last.size * 2)))

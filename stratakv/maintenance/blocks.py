@@ -9,27 +9,21 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from mmap import mmap
 from operator import itemgetter
 
 from xxhash import xxh3_64_intdigest
 
 from stratakv.errors import CorruptionError
-from stratakv.record import (
-    HEADER_BYTES,
-    LINK_MASK,
-    PREFIX_BYTES,
-    TOMBSTONE_EXPIRY,
-    unpack_header,
-)
+from stratakv.record import HEADER_BYTES, PREFIX_BYTES, TOMBSTONE_EXPIRY, unpack_fields
 from stratakv.segment import Segment
 
-# Key, segment, offset, end, checksum, expiry, heat. A tombstone, like whatever is to be treated as one, has
-# the expiry of one. A NamedTuple would cost a merge a tenth.
-Item = tuple[bytes, Segment, int, int, int, int, int]
+# Key; log, offset and end of the record; checksum, expiry, heat. A tombstone, and whatever is to be treated
+# as one, has the expiry of one. A NamedTuple would cost a merge a tenth.
+Item = tuple[bytes, mmap | bytes, int, int, int, int, int]
 Block = list[Item]
 
-_BLOCK_RECORDS = 4096
-_BLOCK_BYTES = 8 * 2**20  # of log: bounds the memory that a block of long keys takes
+_BLOCK_BYTES = 2**19  # of log: bounds the memory that a merge takes
 _key = itemgetter(0)
 
 
@@ -41,41 +35,46 @@ def in_key_order(segment: Segment) -> Iterator[Block]:
 def _walk(segment: Segment) -> Iterator[Block]:
     """Read a log that is in key order from its start to its END record, which has no key."""
     log, view, limit = segment.log, segment.view, segment.end - HEADER_BYTES
-    offset, link = segment.start, segment.chain
+    offset = segment.start
     while offset < limit:
         block: Block = []
-        append = block.append
-        stop = min(limit, offset + _BLOCK_BYTES)
-        while offset < stop and len(block) < _BLOCK_RECORDS:
-            checksum, found_link, value_bytes, key_bytes, _, _, expiry = unpack_header(view, offset)
+        begun, stop = offset, min(limit, offset + _BLOCK_BYTES)
+        while offset < stop:
+            checksum, value_bytes, key_bytes, expiry = unpack_fields(view, offset)
             start = offset + HEADER_BYTES
             end = start + key_bytes + value_bytes
-            if (
-                end > limit
-                or found_link != link
-                or xxh3_64_intdigest(view[offset + PREFIX_BYTES : end]) != checksum
-            ):
-                raise CorruptionError(segment.path, offset, "the chain of records breaks here")
-            append((log[start : start + key_bytes], segment, offset, end, checksum, expiry, 0))
-            offset, link = end, checksum & LINK_MASK
+            if end > limit or xxh3_64_intdigest(view[offset + PREFIX_BYTES : end]) != checksum:
+                raise CorruptionError(segment.path, offset, "the record's checksum does not hold")
+            block.append((log[start : start + key_bytes], log, offset, end, checksum, expiry, 0))
+            offset = end
         yield block
+        segment.files.forget(log, begun, offset)
     if offset != limit:
         raise CorruptionError(segment.path, offset, "the log does not end as a whole one does")
 
 
 def _follow(segment: Segment) -> Iterator[Block]:
     """Read a log that is in the order of arrival, in key order."""
+    log, view, limit = segment.log, segment.view, segment.end
     order = segment.order()
     place = 0
     while place < len(order):
         block: Block = []
         taken = 0
-        while place < len(order) and len(block) < _BLOCK_RECORDS and taken < _BLOCK_BYTES:
-            found = segment.sound(order[place])
-            block.append((found.key, segment, found.offset, found.end, found.checksum, found.expiry, 0))
-            taken += found.end - found.offset
+        while taken < _BLOCK_BYTES and place < len(order):
+            offset = order[place]
+            start = offset + HEADER_BYTES
+            if start > limit:
+                raise CorruptionError(segment.path, offset, "the index leads beyond the end of the log")
+            checksum, value_bytes, key_bytes, expiry = unpack_fields(view, offset)
+            end = start + key_bytes + value_bytes
+            if end > limit or xxh3_64_intdigest(view[offset + PREFIX_BYTES : end]) != checksum:
+                raise CorruptionError(segment.path, offset, "the record's checksum does not hold")
+            block.append((log[start : start + key_bytes], log, offset, end, checksum, expiry, 0))
+            taken += end - offset
             place += 1
         yield block
+    segment.files.forget(log, 0, limit)
 
 
 def without(blocks: Iterable[Block], prefixes: tuple[bytes, ...]) -> Iterator[Block]:

@@ -55,7 +55,7 @@ class Eviction:
         for block in in_key_order(segment):
             moved = []
             for item in block:
-                if heat_of(item) and self._is_wanted(segment, item[0], item[5]):
+                if heat_of(segment, item) and self._is_wanted(segment, item[0], item[5]):
                     moved.append((*item[:6], 0))
                 else:
                     self.keys += 1
@@ -68,7 +68,7 @@ class Eviction:
         for block in in_key_order(segment):
             moved = []
             for item in block:
-                heat = heat_of(item)
+                heat = heat_of(segment, item)
                 if heat and self._is_wanted(segment, item[0], item[5]):
                     moved.append((*item[:6], heat - 1))
                 else:

@@ -26,7 +26,7 @@ from stratakv.segment import Segment
 from stratakv.structure import Structure
 from stratakv.view import View
 
-# Told the bytes of each block that a merge has read; what it raises ends the merge.
+# Told the bytes that each step of the work has moved; what it raises ends the merge.
 Pace = Callable[[int], None]
 
 
@@ -87,7 +87,7 @@ class Merger:
         """Yield all of a segment for a merge, with the heat of its keys where that matters."""
         blocks = in_key_order(segment)
         if view.marks:
-            blocks = with_heat(blocks)
+            blocks = with_heat(segment, blocks)
         prefixes = view.hidden.get(segment.number, ())
         return without(blocks, prefixes) if prefixes else blocks
 
@@ -112,8 +112,9 @@ class Merger:
         output = Output(directory, header, most, task.ranges)
         try:
             for block in living(merged(blocks), now_ms(), _Older(view, task.older).has):
+                before = output.size
                 output.write(block)
-                self._pace(sum([item[3] - item[2] for item in block]))
+                self._pace(output.size - before)
             if not output.keys and not task.ranges:
                 return None
             made = output.finish()
@@ -123,9 +124,9 @@ class Merger:
         self._structure.control.row[Counter.REWRITTEN] += made.size
         if task.swept:
             return made
-        before = [_entry(segment) for segment in inputs]
+        were = [_entry(segment) for segment in inputs]
         # What of the inputs was dead and has not been dropped is dead still: newer segments hide it.
-        hidden = sum(entry.dead for entry in before) - (sum(entry.size for entry in before) - made.size)
+        hidden = sum(entry.dead for entry in were) - (sum(entry.size for entry in were) - made.size)
         return replace(made, dead=max(0, hidden))
 
     def _install(self, task: Job, made: Entry | None) -> None:
@@ -172,13 +173,6 @@ class _Older:
         return False
 
 
-class _Made:
-    """A record that is in no log yet, in the shape in which an output takes them."""
-
-    def __init__(self, body: bytes) -> None:
-        self.log = bytes(PREFIX_BYTES) + body
-
-
 def living(blocks: Iterable[Block], now: int, is_older: Callable[[bytes], bool]) -> Iterator[Block]:
     """Yield the newest record of each key: if live, or as a tombstone where an older one must be hidden.
 
@@ -201,17 +195,16 @@ def living(blocks: Iterable[Block], now: int, is_older: Callable[[bytes], bool])
 
 def _tombstone(key: bytes) -> Item:
     body = encode(TOMBSTONE | COMMIT, key, b"", TOMBSTONE_EXPIRY)
-    made = _Made(body)
-    return key, made, 0, len(made.log), checksum_of(body), TOMBSTONE_EXPIRY, 0  # type: ignore[return-value]
+    framed = bytes(PREFIX_BYTES) + body  # as if in a log of its own
+    return key, framed, 0, len(framed), checksum_of(body), TOMBSTONE_EXPIRY, 0
 
 
-def with_heat(blocks: Iterator[Block]) -> Iterator[Block]:
-    """Give the items of blocks the heat that their keys have in the index of their segment."""
+def with_heat(segment: Segment, blocks: Iterator[Block]) -> Iterator[Block]:
+    """Give the items of a segment the heat that their keys have in its index."""
     for block in blocks:
-        yield [(*item[:6], heat_of(item)) for item in block]
+        yield [(*item[:6], heat_of(segment, item)) for item in block]
 
 
-def heat_of(item: Item) -> int:
+def heat_of(segment: Segment, item: Item) -> int:
     """Return how often the key of an item was read in its segment, up to `HOTTEST`."""
-    key, segment, offset = item[:3]
-    return segment.arrays.hot[place_of(segment.arrays, key, offset)]
+    return segment.hot[place_of(segment.arrays, item[0], item[2])]

@@ -21,7 +21,7 @@ from stratakv.record import LINK_MASK, PREFIX_BYTES, TOMBSTONE_EXPIRY, pack_pref
 from stratakv.rewrite import LogWriter
 from stratakv.segment import map_index, open_log
 
-_FLUSH_BYTES = 2**20
+_CHECKED = 16  # one in so many of the keys in the order is looked up before the index is used
 _ROOMY = 5 / 4  # an index for so many times the keys that came is made again
 
 
@@ -60,6 +60,11 @@ class Output:
         self._arrays = index.arrays(buffer, self._shape)
         return buffer
 
+    @property
+    def size(self) -> int:
+        """Bytes of log so far."""
+        return self._log.size
+
     def write(self, block: Block) -> None:
         """Append the records of a block, its keys in order and beyond those before, as they are.
 
@@ -67,16 +72,16 @@ class Output:
         calls for each would take it a third longer.
         """
         frames: list[bytes] = []
-        add = frames.append
+        places: list[int] = []
         slots, words, hot = self._arrays.slots, self._arrays.bloom, self._arrays.hot
         size, filter_size = len(slots), len(words)
         at = begun = self._log.size
-        link, keys = self._log.link, self.keys
-        for key, segment, offset, end, checksum, expiry, heat in block:
+        link = self._log.link
+        for key, log, offset, end, checksum, expiry, heat in block:
             if expiry:
                 self._note(expiry, end - offset)
-            add(pack_prefix(checksum, link))
-            add(segment.log[offset + PREFIX_BYTES : end])
+            frames.append(pack_prefix(checksum, link))
+            frames.append(log[offset + PREFIX_BYTES : end])
             link = checksum & LINK_MASK
             first, second = hash_key(key)
             place = first % size
@@ -89,16 +94,11 @@ class Output:
             if heat:
                 hot[place] = heat
                 self._warm = True
-            if not keys % ORDER_STRIDE:
-                self._order.append(at)
-            keys += 1
+            places.append(at)
             at += end - offset
-            if at - begun >= _FLUSH_BYTES:
-                self._log.write(frames, at - begun, link)
-                frames.clear()
-                begun = at
         self._log.write(frames, at - begun, link)
-        self.keys = keys
+        self._order.extend(places[-self.keys % ORDER_STRIDE :: ORDER_STRIDE])
+        self.keys += len(places)
 
     def _note(self, expiry: int, size: int) -> None:
         self._expiring += 1
@@ -162,7 +162,7 @@ def _check(directory: Directory, entry: Entry) -> None:
     path = directory.index_path(entry.number)
     if not map_index(directory, segment, write=True) or not index.is_sound(segment.arrays, entry.size):
         raise CorruptionError(path, 0, "the index that was just written is not sound")
-    for offset in segment.arrays.order:
+    for offset in segment.arrays.order[::_CHECKED]:
         key = segment.sound(offset).key
         found = lookup(segment, key, hash_key(key)[0])
         if found is None or found.offset != offset:
