@@ -39,7 +39,7 @@ CACHES = {
         "BACKEND": "stratakv_django.cache.StrataKVCache",
         "LOCATION": VAR / "cache",
         "TIMEOUT": None,  # a program's result never goes stale: what could change it is part of its key
-        "OPTIONS": {"durability": "interval"},
+        "OPTIONS": {"durability": "interval", "max_bytes": 512 * 1024 * 1024},
     }
 }
 

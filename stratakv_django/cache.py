@@ -37,6 +37,7 @@ class StrataKVCache(AsyncCalls):
         self._makes_plain_keys = not self._key_warnings and _makes_plain_keys(type(self))
         # Counting and culling walk over all keys, and "always" waits for the disk.
         self._limited = settings.max_entries != conf.UNLIMITED
+        self._has_budget = bool(settings.engine.max_bytes)
         self._writes_can_block = self._limited or settings.engine.durability == "always"
 
     # -- one key ---------------------------------------------------------------------------------------
@@ -158,22 +159,39 @@ class StrataKVCache(AsyncCalls):
     def set_many(
         self, data: dict[Any, Any], timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
     ) -> list[Any]:
-        """Write `data` as one atomic batch; return the keys that were not saved, which are none or all."""
+        """Write `data` as one atomic batch; return the keys that were not saved, which are none or all.
+
+        A batch that is too large for the budget is written in parts, each of them atomic.
+        """
         if self._limited:  # room is made entry by entry
             return super().set_many(data, timeout, version)
         names = {key: self._name(key, version) for key in data}
         batch = {names[key]: codec.encode(names[key], value) for key, value in data.items()}
         ttl = self._ttl(timeout)
-        try:
-            if ttl is not None and ttl <= 0:
+        if ttl is not None and ttl <= 0:
+            with self._tolerance.block("write"):
                 self._db.delete_many(batch)
-            else:
-                self._db.put_many(batch, ttl)
+                return []
+            return list(data)
+        unsaved = self._put_batch(batch, ttl)
+        return [key for key, name in names.items() if name in unsaved]
+
+    def _put_batch(self, batch: dict[bytes, bytes], ttl: float | None) -> frozenset[bytes]:
+        """Write a batch, halved until the budget takes it; return the names that were not saved."""
+        try:
+            self._db.put_many(batch, ttl)
         except STORAGE_ERRORS as error:
+            if isinstance(error, stratakv.InvalidValueError) and self._has_budget and len(batch) > 1:
+                items, half = list(batch.items()), len(batch) // 2
+                try:
+                    unsaved = self._put_batch(dict(items[:half]), ttl)
+                finally:  # also where a value of the first half is raised about
+                    rest = self._put_batch(dict(items[half:]), ttl)
+                return unsaved | rest
             if not self._survives_unsaved(batch, error):
                 raise
-            return list(data)
-        return []
+            return frozenset(batch)
+        return frozenset()
 
     def delete_many(self, keys: Iterable[Any], version: int | None = None) -> None:
         names = [self._name(key, version) for key in keys]
@@ -181,7 +199,10 @@ class StrataKVCache(AsyncCalls):
             self._release(self._db.delete_many(names))
 
     def clear(self) -> None:
-        """Remove every entry of this KEY_PREFIX, in all its versions, and nothing else from the store."""
+        """Remove every entry of this KEY_PREFIX, in all its versions, and nothing else from the store.
+
+        At once, whatever their number; maintenance gives the space back.
+        """
         with self._tolerance.block("write"):
             self._db.delete_prefix(self._namespace)
             self._store.census(self._namespace).forget()

@@ -3,8 +3,8 @@
     CACHES = {"default": {"BACKEND": ..., "LOCATION": directory, "OPTIONS": {...}, ...}}
 
 OPTIONS holds the engine's options in lower case (see `stratakv.open`), `strict` and `key_warnings`, and
-Django's own MAX_ENTRIES and CULL_FREQUENCY. TIMEOUT, KEY_PREFIX, VERSION and KEY_FUNCTION are read by
-Django's `BaseCache`.
+Django's own MAX_ENTRIES and CULL_FREQUENCY. Without `max_bytes` the store has no budget, even if it
+had one. TIMEOUT, KEY_PREFIX, VERSION and KEY_FUNCTION are read by Django's `BaseCache`.
 """
 
 from __future__ import annotations
@@ -58,6 +58,10 @@ def parse(location: object, params: Mapping[str, Any]) -> CacheSettings:
     options = dict(params.get("OPTIONS", {}))
     max_entries = params.get("max_entries", options.pop("MAX_ENTRIES", None))
     cull_frequency = params.get("cull_frequency", options.pop("CULL_FREQUENCY", DEFAULT_CULL_FREQUENCY))
+    if options.get("max_bytes") is None:
+        # The settings are the truth: who takes the budget out of them wants none. To the engine, None would
+        # leave the one that the store has from before.
+        options["max_bytes"] = 0
     return CacheSettings(
         path=_path(location),
         strict=_flag("strict", options.pop("strict", False)),

@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -45,6 +47,21 @@ class Store:
                 except stratakv.OptionError as error:
                     raise ImproperlyConfigured(f"CACHES: the store {self.path}: {error}") from error
             return self.handle
+
+    @contextmanager
+    def briefly(self) -> Iterator[stratakv.DB]:
+        """Open the store for a command: the handle that is open already, else one that ends with the block.
+
+        Raises StrataKVError or OSError.
+        """
+        if self.handle is not None:  # called by a process of the site, which can't open it in two ways
+            yield self.handle
+            return
+        # "manual": a command that is over in a moment should neither start a process for the maintenance nor
+        # end one that has just begun; and what stratakv_compact does, no other process need do.
+        options = {**dataclasses.asdict(self.options), "maintenance": "manual"}
+        with stratakv.open(self.path, **options) as handle:
+            yield handle
 
     def census(self, namespace: bytes) -> Census:
         """Return the count of the entries under `namespace`."""

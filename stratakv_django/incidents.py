@@ -8,6 +8,8 @@ import time
 from collections import Counter
 from typing import Literal
 
+import stratakv
+
 LOG_INTERVAL = 60.0  # seconds between two log records of one kind about one store
 
 Kind = Literal["read", "write", "value"]
@@ -29,9 +31,16 @@ class Incidents:
         self._counts: Counter[Kind] = Counter()
         self._logged_count: Counter[Kind] = Counter()
         self._next_log: dict[Kind, float] = {}
+        self._said_too_large = False
 
     def record(self, kind: Kind, error: BaseException) -> None:
-        """Count `error`; log it with its traceback, unless one of its kind was logged within LOG_INTERVAL."""
+        """Count `error`; log it with its traceback, unless one of its kind was logged within LOG_INTERVAL.
+
+        That a value is too large is no fault of the storage: it is a warning, and said once.
+        """
+        if isinstance(error, stratakv.InvalidValueError):
+            self._record_too_large(error)
+            return
         with self._lock:
             self._counts[kind] += 1
             now = time.monotonic()
@@ -42,6 +51,19 @@ class Incidents:
             self._logged_count[kind] = self._counts[kind]
         since = f" ({unlogged:,} more of this kind since the last report)" if unlogged else ""
         _logger.error("%s: %s: %s%s", self._path, _MEANING[kind], error, since, exc_info=error)
+
+    def _record_too_large(self, error: stratakv.InvalidValueError) -> None:
+        with self._lock:
+            self._counts["write"] += 1
+            self._logged_count["write"] += 1  # not for the next error to sum up
+            said, self._said_too_large = self._said_too_large, True
+        if not said:
+            _logger.warning(
+                "%s: a write was not saved: %s. Raise that limit in OPTIONS, or do not cache such values; "
+                "more of them are counted but not logged.",
+                self._path,
+                error,
+            )
 
     def counts(self) -> dict[Kind, int]:
         """Return how many incidents of each kind this process has seen."""

@@ -4,6 +4,7 @@ app         the command group; how errors become one line and an exit status
 arguments   what commands share: DIR, KEY, --hex, --format, opening the store
 data        get, put, delete, scan
 upkeep      stats, verify, compact, recover, backup
+maintain    maintain
 serve       serve
 encoding    bytes as a line of text or as JSON
 report      a report as text or as JSON

@@ -10,6 +10,7 @@ import click
 
 from stratakv import StrataKVError
 from stratakv.cli import data, streams, upkeep
+from stratakv.cli.maintain import maintain
 from stratakv.cli.serve import serve
 from stratakv.cli.status import FAILED, OK
 
@@ -88,6 +89,7 @@ for command in (
     upkeep.compact,
     upkeep.recover,
     upkeep.backup,
+    maintain,
     serve,
 ):
     stratakv.add_command(command)

@@ -11,6 +11,12 @@ from stratakv.options import MAX_KEY_BYTES
 directory_argument = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 key_argument = click.argument("key", metavar="KEY")
 hex_option = click.option("--hex", "hexadecimal", is_flag=True, help="Keys are written in hexadecimal.")
+max_bytes_option = click.option(
+    "--max-bytes",
+    type=int,
+    metavar="BYTES",
+    help="Budget of the store from now on, which it keeps by evicting; 0 lifts it.",
+)
 format_option = click.option(
     "--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
@@ -19,6 +25,13 @@ format_option = click.option(
 def open_for_reading(directory: Path) -> stratakv.DB:
     """An existing store, while others may be writing to it."""
     return stratakv.open(directory, create=False, read_only=True)
+
+
+def open_for_writing(directory: Path, *, create: bool = False, max_bytes: int | None = None) -> stratakv.DB:
+    """The store for one command; `max_bytes` is its budget from now on, None leaves it as it is."""
+    # "manual": a command that ends in a moment should neither start a process for the maintenance nor end
+    # one that has just begun. That is for the programs that stay, and for `maintain` and `compact`.
+    return stratakv.open(directory, create=create, max_bytes=max_bytes, maintenance="manual")
 
 
 def key_bytes(text: str, *, hexadecimal: bool) -> bytes:

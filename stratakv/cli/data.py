@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-import stratakv
 from stratakv.cli import streams
 from stratakv.cli.arguments import (
     bound_bytes,
@@ -17,6 +16,7 @@ from stratakv.cli.arguments import (
     key_argument,
     key_bytes,
     open_for_reading,
+    open_for_writing,
     text_bytes,
 )
 from stratakv.cli.encoding import as_field, as_line
@@ -61,7 +61,7 @@ def put(directory: Path, key: str, value: str, hexadecimal: bool, ttl: float | N
     """
     name = key_bytes(key, hexadecimal=hexadecimal)
     data = _value_from_stdin() if value == "-" else os.fsencode(value)
-    with stratakv.open(directory) as db:
+    with open_for_writing(directory, create=True) as db:
         db.put(name, data, ttl=ttl)
     return OK
 
@@ -80,7 +80,7 @@ def delete(directory: Path, key: str, hexadecimal: bool) -> int:
 
     Exits with status 1 when there is no such key.
     """
-    with stratakv.open(directory, create=False) as db:
+    with open_for_writing(directory) as db:
         found = db.delete(key_bytes(key, hexadecimal=hexadecimal))
     return OK if found else _no_such_key()
 

@@ -6,9 +6,11 @@ from typing import Any, TypeAlias
 
 import click
 
-from stratakv import BackupReport, CompactionReport, RecoveryReport, Stats, VerifyReport
+from stratakv import BackupReport, CompactionReport, MaintenanceReport, RecoveryReport, Stats, VerifyReport
 
-Report: TypeAlias = BackupReport | CompactionReport | RecoveryReport | Stats | VerifyReport
+Report: TypeAlias = (
+    BackupReport | CompactionReport | MaintenanceReport | RecoveryReport | Stats | VerifyReport
+)
 
 _BINARY_UNITS = ("KiB", "MiB", "GiB", "TiB")
 
@@ -30,7 +32,7 @@ def _lines(fields: dict[str, Any]) -> list[str]:
         if isinstance(value, tuple) and value:
             lines += [label.rstrip(), *_rows(value)]
         else:
-            lines.append(label + _text(value) + (_binary_size(value) if name.endswith("bytes") else ""))
+            lines.append(label + _field(name, value))
     return lines
 
 
@@ -40,13 +42,22 @@ def _rows(parts: tuple[dict[str, Any], ...]) -> list[str]:
 
 
 def _column(name: str, values: list[Any]) -> list[str]:
-    cells = [_label(name), *map(_text, values)]
+    cells = [_label(name), *(_duration(value) if name == "age" else _text(value) for value in values)]
     width = max(map(len, cells))
-    return [cell.rjust(width) if isinstance(values[0], int) else cell.ljust(width) for cell in cells]
+    return [cell.ljust(width) if isinstance(values[0], str) else cell.rjust(width) for cell in cells]
 
 
 def _label(name: str) -> str:
     return name.replace("_", " ")
+
+
+def _field(name: str, value: Any) -> str:
+    """A value with its unit, where its name tells that it has one."""
+    if name == "max_bytes" and not value:
+        return "no limit"
+    if name == "age":
+        return f"{value:,.0f} s ({_duration(value)})" if value >= 60 else _duration(value)
+    return _text(value) + (_binary_size(value) if name.endswith("bytes") else "")
 
 
 def _text(value: Any) -> str:
@@ -66,3 +77,15 @@ def _binary_size(size: float) -> str:
             break
         size, unit = size / 1024, larger
     return f" ({size:.1f} {unit})" if unit else ""
+
+
+def _duration(seconds: float) -> str:
+    """The two largest units of a duration: 45 s, 3 min 20 s, 5 h 12 min, 12 d 7 h."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days:,} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from stratakv.cli.arguments import directory_argument
+from stratakv.cli.arguments import directory_argument, max_bytes_option
 from stratakv.options import Durability
 
 
@@ -22,6 +22,7 @@ from stratakv.options import Durability
     default="always",
     show_default=True,
 )
+@max_bytes_option
 @click.option(
     "--token-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -31,7 +32,13 @@ from stratakv.options import Durability
     "--max-request-bytes", type=click.IntRange(min=1), default=16 * 2**20, show_default=True, metavar="BYTES"
 )
 def serve(
-    directory: Path, host: str, port: int, durability: str, token_file: Path | None, max_request_bytes: int
+    directory: Path,
+    host: str,
+    port: int,
+    durability: str,
+    max_bytes: int | None,
+    token_file: Path | None,
+    max_request_bytes: int,
 ) -> int:
     """Serve the store over HTTP.
 
@@ -46,6 +53,7 @@ def serve(
         host=host,
         port=port,
         durability=durability,
+        max_bytes=max_bytes,
         token=_token(token_file),
         max_request_bytes=max_request_bytes,
         announce=click.echo,

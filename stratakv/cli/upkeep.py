@@ -6,7 +6,7 @@ import click
 
 import stratakv
 from stratakv.cli import report
-from stratakv.cli.arguments import directory_argument, format_option, open_for_reading
+from stratakv.cli.arguments import directory_argument, format_option, open_for_reading, open_for_writing
 from stratakv.cli.progress import progress_bar
 from stratakv.cli.status import DAMAGED, OK
 
@@ -42,8 +42,9 @@ def compact(directory: Path, style: str) -> int:
     """Free the space of old values.
 
     Merges the sealed segments, without what was replaced, deleted or has expired, while others use them.
+    All at once; `maintain` does only what is worth it.
     """
-    with stratakv.open(directory, create=False) as db, progress_bar("compact") as progress:
+    with open_for_writing(directory) as db, progress_bar("compact") as progress:
         done = db.compact(progress=progress)
     report.show(done, style)
     return OK

@@ -23,12 +23,14 @@ def serve(
     host: str,
     port: int,
     durability: str,
+    max_bytes: int | None,
     token: str | None,
     max_request_bytes: int,
     announce: Callable[[str], Any],
 ) -> NoReturn:
     """Serve the store in `directory` until SIGTERM or SIGINT, then close it and raise SystemExit(0).
 
+    `max_bytes` becomes the budget of the store; None leaves it as it is.
     `announce` gets one line when connections are accepted. Raises OSError when `host` and `port`
     cannot be listened on, and OptionError for a `host` that others can reach without a `token`.
     """
@@ -36,7 +38,8 @@ def serve(
         signal.signal(number, _stop)
     with (
         listen(host, port, open_to_others=token is not None) as listener,
-        stratakv.open(directory, durability=durability) as db,
+        # maintenance="auto": a process that stays is the one to see to it
+        stratakv.open(directory, durability=durability, max_bytes=max_bytes, maintenance="auto") as db,
     ):
         announce(f"stratakv: serving {db.path} on {_url(listener)}")
         config = uvicorn.Config(

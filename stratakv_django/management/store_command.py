@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -59,9 +59,9 @@ class StoreCommand(BaseCommand):
         """Return in a sentence what in `report` makes the command exit with 1, or None."""
         return None
 
-    def open(self, cache: conf.CacheSettings) -> stratakv.DB:
-        """Open the store with the options the site gives it."""
-        return handles.store(cache.path, cache.engine).open()
+    def open(self, cache: conf.CacheSettings) -> AbstractContextManager[stratakv.DB]:
+        """Open the store, for a block, with the options the site gives it but no maintenance behind it."""
+        return handles.store(cache.path, cache.engine).briefly()
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Progress | None]:
@@ -97,8 +97,34 @@ def _json(report: dict[str, Any]) -> str:
 
 def _text(report: dict[str, Any]) -> str:
     width = max(map(len, report), default=0)
-    lines = (f"{name.replace('_', ' '):<{width}}  {_shown(value)}" for name, value in report.items())
+    lines = (f"{name.replace('_', ' '):<{width}}  {_field(name, value)}" for name, value in report.items())
     return "\n".join(lines)
+
+
+def _field(name: str, value: Any) -> str:
+    """A value with its unit beside it, where its name tells that it has one."""
+    if name == "max_bytes" and not value:
+        return "no limit"
+    if name.endswith("bytes") and value >= 1024:
+        return f"{value:,} ({_size(value)})"
+    return _duration(value) if name == "age" else _shown(value)
+
+
+def _size(count: float) -> str:
+    for unit in ("KiB", "MiB", "GiB"):
+        count /= 1024
+        if count < 1024:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1024:.1f} TiB"
+
+
+def _duration(seconds: float) -> str:
+    """Return days, hours, minutes and seconds, without those in front that are 0."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [f"{days:,} d", f"{hours} h", f"{minutes} min", f"{rest} s"]
+    return " ".join(parts[next((at for at, n in enumerate((days, hours, minutes)) if n), 3) :])
 
 
 def _shown(value: object) -> str:
@@ -109,7 +135,7 @@ def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.3f}"
     if isinstance(value, dict):
-        return ", ".join(f"{name.replace('_', ' ')} {_shown(each)}" for name, each in value.items())
+        return ", ".join(f"{name.replace('_', ' ')} {_field(name, each)}" for name, each in value.items())
     if isinstance(value, list | tuple):
         return "".join(f"\n  {_shown(each)}" for each in value) or "none"
     return "none" if value is None else str(value)

@@ -16,10 +16,12 @@ import pytest
         ["stats", "new"],
         ["verify", "new"],
         ["compact", "new"],
+        ["maintain", "new"],
+        ["maintain", "new", "--watch"],
         ["backup", "new", "copy"],
         ["recover", "new"],
     ],
-    ids=lambda arguments: arguments[0],
+    ids=" ".join,
 )
 def test_only_put_and_serve_make_a_store(refused, tmp_path, arguments):
     assert "new" in refused(*arguments)

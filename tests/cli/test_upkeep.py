@@ -1,5 +1,6 @@
 """stats, verify, compact, backup and recover, as a script and as a terminal see them."""
 
+import dataclasses
 import json
 import os
 import pty
@@ -10,16 +11,17 @@ import subprocess
 import pytest
 
 import stratakv as engine
+from stratakv.cli.report import _duration, show
 
 CONTENT = {b"apple": b"1", b"banana": b"2", b"bean": b"3", b"cherry": b"4", b"\xff\x00": b"\x80\n"}
 
 
 def content(directory):
-    with engine.open(directory, create=False) as db:
+    with engine.open(directory, read_only=True) as db:
         return dict(db.scan())
 
 
-@pytest.mark.parametrize("name", ["stats", "verify", "compact", "recover"])
+@pytest.mark.parametrize("name", ["stats", "verify", "compact", "maintain", "recover"])
 def test_a_report_is_text_or_json(stratakv, store, name):
     as_json = stratakv(name, store, "--format", "json")
     assert as_json.returncode == 0
@@ -37,6 +39,34 @@ def test_text_has_units_and_tables(stratakv, store):
     columns, row = (line.split() for line in lines[lines.index("segments") + 1 :])
     assert columns[:3] == ["number", "kind", "keys"]
     assert row[:3] == ["1", "active", "5"]
+
+
+def test_text_says_what_sizes_and_ages_are(capsys):
+    aged = engine.SegmentStats(7, "main", 1, 2**21, 2**12, 2**20, 2**20, age=5 * 3600 + 12 * 60 + 9)
+    figures = {field.name: 0 for field in dataclasses.fields(engine.Stats)}
+    show(engine.Stats(**{**figures, "max_bytes": 2**30, "age": aged.age, "segments": (aged,)}), "text")
+    lines = capsys.readouterr().out.splitlines()
+    assert "max bytes            1,073,741,824 (1.0 GiB)" in lines
+    assert "age                  18,729 s (5 h 12 min)" in lines
+    assert lines[-1].split("  ")[-1] == "5 h 12 min"
+    show(engine.Stats(**{**figures, "age": 3.2, "segments": ()}), "text")
+    lines = capsys.readouterr().out.splitlines()
+    assert "max bytes            no limit" in lines
+    assert "age                  3 s" in lines
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (3599.9, "1 h 0 min"),
+        (12 * 86400 + 7 * 3600, "12 d 7 h"),
+    ],
+)
+def test_a_duration_is_in_its_two_largest_units(seconds, text):
+    assert _duration(seconds) == text
 
 
 def test_compact_keeps_what_is_there(stratakv, store):
@@ -140,7 +170,7 @@ def test_a_bar_is_drawn_on_a_terminal_only(command, stratakv, store, name):
 
 
 def test_ctrl_c_ends_a_compaction_and_loses_nothing(command, stratakv, store):
-    with engine.open(store, segment_bytes=2**22) as db:
+    with engine.open(store, segment_bytes=2**22, maintenance="manual") as db:
         for start in range(0, 60_000, 1000):
             db.put_many({b"%06d" % number: b"x" * 1000 for number in range(start, start + 1000)})
     before = content(store)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,9 @@ from stratakv_django.cache import StrataKVCache
 ROOT = Path(__file__).parents[2]
 PROCESS_SECONDS = 60
 
+# Where nothing is said about maintenance, a test is not about it and should not wait for its processes.
+OPTIONS = {"strict": True, "maintenance": "manual"}
+
 # What a process runs before the code of a test: `cache` is the strict cache of the `cache` fixture.
 PREAMBLE = """
 import os, sys
@@ -24,7 +28,7 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
 import django
 django.setup()
 from stratakv_django.cache import StrataKVCache
-cache = StrataKVCache(sys.argv[1], {"OPTIONS": {"strict": True}})
+cache = StrataKVCache(sys.argv[1], {"OPTIONS": {"strict": True, "maintenance": "manual"}})
 """
 
 
@@ -32,6 +36,15 @@ class MakeCache(Protocol):
     def __call__(
         self, backend: type[StrataKVCache] = ..., /, *, location: str = ..., **params: Any
     ) -> StrataKVCache: ...
+
+
+def keepers(path: Path) -> list[str]:
+    """The command lines of the processes that do the maintenance of a store below `path`."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended
+            found.append(each.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return [line for line in found if "stratakv.keep" in line and str(path) in line]
 
 
 @pytest.fixture
@@ -42,16 +55,17 @@ def store(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make_cache(tmp_path: Path) -> Iterator[MakeCache]:
-    """Makes a backend as Django does, from the settings of an alias; strict unless OPTIONS say otherwise."""
+    """Makes a backend as Django does, from the settings of an alias; OPTIONS, unless it says otherwise."""
 
     def make(
         backend: type[StrataKVCache] = StrataKVCache, /, *, location: str = "store", **params: Any
     ) -> StrataKVCache:
-        params["OPTIONS"] = {"strict": True, **params.get("OPTIONS", {})}
+        params["OPTIONS"] = {**OPTIONS, **params.get("OPTIONS", {})}
         return backend(str(tmp_path / location), params)
 
     yield make
     handles.close_all()
+    assert keepers(tmp_path) == []
 
 
 @pytest.fixture

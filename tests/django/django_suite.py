@@ -130,7 +130,12 @@ def _every_alias(tests: ModuleType, store: Path, backend: type[BaseCache], durab
     base = {"BACKEND": f"{backend.__module__}.{backend.__qualname__}", "LOCATION": str(store)}
     aliases = tests.caches_setting_for_tests(base)
     for params in aliases.values():
-        params["OPTIONS"] = {"durability": durability, "key_warnings": True, **params.get("OPTIONS", {})}
+        params["OPTIONS"] = {
+            "durability": durability,
+            "key_warnings": True,
+            "maintenance": "manual",  # each test clears the cache, which would start a process for it
+            **params.get("OPTIONS", {}),
+        }
     return override_settings(CACHES=aliases)(type("Contract", (tests.BaseCacheTests, TestCase), {}))
 
 
@@ -144,7 +149,7 @@ def _replacing(case: type[Any], work: Path) -> Any:
             **params,
             "BACKEND": "stratakv_django.cache.StrataKVCache",
             "LOCATION": str(work / case.__name__ / (params.get("LOCATION") or "unnamed")),
-            "OPTIONS": {"key_warnings": True},
+            "OPTIONS": {"key_warnings": True, "maintenance": "manual"},
         }
         for alias, params in case._overridden_settings["CACHES"].items()
     }

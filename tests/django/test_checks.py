@@ -40,7 +40,9 @@ def ids(**aliases: dict[str, Any]) -> list[str | None]:
 
 def test_a_good_setting_is_silent_and_makes_nothing(store: Path) -> None:
     options = {"durability": "always", "strict": True, "key_warnings": False, "MAX_ENTRIES": 5}
-    assert found(default={"LOCATION": str(store), "OPTIONS": options}) == []
+    budget = {"max_bytes": 2**20, "maintenance": "manual"}
+    assert found(default={"LOCATION": str(store), "OPTIONS": options | budget}) == []
+    assert found(default={"LOCATION": str(store), "OPTIONS": {"max_bytes": None}}) == []
     assert found(default={"LOCATION": store / "deep" / "er"}) == []
     assert not store.exists()
 
@@ -78,6 +80,14 @@ def test_e001_no_location(params: dict[str, Any]) -> None:
         ({"xyzzy": True}, "the options are strict, "),
         ({"durability": "sometimes"}, "'always', 'interval', 'os'"),
         ({"sync_interval": -1}, "sync_interval must be"),
+        ({"max_bytes": 5}, "max_bytes must be a number of bytes from "),
+        ({"max_bytes": -1}, "max_bytes must be a number of bytes from "),
+        ({"max_bytes": "1G"}, "max_bytes must be a number of bytes from "),
+        ({"max_bytes": True}, "max_bytes must be a number of bytes"),
+        ({"max_bytes": False}, "max_bytes must be a number of bytes"),
+        ({"max_byte": 2**20}, "did you mean 'max_bytes'?"),
+        ({"maintenance": "never"}, "maintenance must be one of 'auto', 'manual'"),
+        ({"maintenance": True}, "maintenance must be one of 'auto', 'manual'"),
         ({"strict": "yes"}, "strict must be True or False"),
         ({"key_warnings": 1}, "key_warnings must be True or False"),
         ({"MAX_ENTRIES": "many"}, "MAX_ENTRIES must be a whole number"),
@@ -144,6 +154,29 @@ def test_e005_one_store_with_two_sets_of_options(tmp_path: Path) -> None:
     assert message.id == "stratakv.E005"
     assert "'default'" in message.msg
     assert "durability, max_value_bytes" in message.msg
+
+
+@pytest.mark.parametrize(
+    ("options", "differing"),
+    [
+        ({"max_bytes": 2**20}, "max_bytes"),
+        ({"maintenance": "manual"}, "maintenance"),
+        ({"max_bytes": 2**20, "maintenance": "manual"}, "max_bytes, maintenance"),
+    ],
+)
+def test_e005_budget_and_maintenance_are_the_store_s(
+    store: Path, options: dict[str, Any], differing: str
+) -> None:
+    first = {"LOCATION": str(store)}
+    [message] = found(default=first, second={"LOCATION": str(store), "OPTIONS": options})
+    assert message.id == "stratakv.E005"
+    assert f"not the options {differing}." in message.msg
+
+
+def test_e005_no_budget_can_be_said_in_three_ways(store: Path) -> None:
+    ways: list[dict[str, Any]] = [{}, {"max_bytes": 0}, {"max_bytes": None}]
+    aliases = {f"way{n}": {"LOCATION": str(store), "OPTIONS": way} for n, way in enumerate(ways)}
+    assert found(**aliases) == []
 
 
 def test_e005_options_of_the_backend_may_differ(store: Path) -> None:

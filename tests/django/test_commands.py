@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from django.core.management import CommandError, call_command
 from django.test import override_settings
 
 import stratakv
-from stratakv_django import handles
+from stratakv_django import conf, handles
 from stratakv_django.management import store_command
 from tests.django.conftest import ROOT, MakeCache
 
@@ -27,7 +30,9 @@ SETTINGS = """
 SECRET_KEY = "tests only"
 INSTALLED_APPS = ["stratakv_django"]
 CACHES = {{
-    "default": {{"BACKEND": "stratakv_django.cache.StrataKVCache", "LOCATION": {location!r}}},
+    "default": {{
+        "BACKEND": "stratakv_django.cache.StrataKVCache", "LOCATION": {location!r}, "OPTIONS": {options!r}
+    }},
     "memory": {{"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}},
     "wrong": {{
         "BACKEND": "stratakv_django.cache.StrataKVCache", "LOCATION": "x", "OPTIONS": {{"durable": 1}}
@@ -70,19 +75,29 @@ def damage(store: Path) -> None:
 
 def manage(tmp_path: Path, store: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command as `manage.py` would, in a process of its own."""
-    (tmp_path / "site_settings.py").write_text(SETTINGS.format(location=str(store)))
+    with start(tmp_path, store, *arguments) as process:
+        output, errors = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
+
+
+def start(
+    tmp_path: Path, store: Path, *arguments: str, options: dict[str, Any] | None = None
+) -> subprocess.Popen[str]:
+    """Start a command as `manage.py` would; `options` are the OPTIONS of the default cache."""
+    text = SETTINGS.format(location=str(store), options=options or {})
+    (tmp_path / "site_settings.py").write_text(text)
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "site_settings",
         "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]),
     }
-    return subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-m", "django", *arguments],
         env=environment,
         cwd=tmp_path,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=60,
     )
 
 
@@ -114,11 +129,49 @@ class TestOnASoundStore:
         assert fields["path"] == str(store)
         assert fields["keys"] >= 50
 
+    def test_sizes_and_ages_are_for_people_in_text_only(self) -> None:
+        text = called("stratakv_stats")
+        assert re.search(r"^log bytes +[\d,]+ \([\d.]+ KiB\)$", text, re.MULTILINE)
+        assert re.search(r"^max bytes +no limit$", text, re.MULTILINE)
+        assert re.search(r"^age +\d+ s$", text, re.MULTILINE)
+        assert re.search(
+            r"^  number 1, kind active, .*log bytes [\d,]+ \([\d.]+ KiB\),.* age \d+ s$", text, re.M
+        )
+        fields = report("stratakv_stats")
+        assert fields["max_bytes"] == 0
+        assert 0 <= fields["age"] < 3600
+
+    def test_a_command_uses_the_store_as_the_site_has_it_open(self, make_cache: MakeCache) -> None:
+        cache = make_cache(OPTIONS={"strict": False, "maintenance": "auto"})
+        cache.set("key", 1)
+        assert report("stratakv_stats")["keys"] >= 50
+        assert report("stratakv_compact")["records"] == 51
+        assert cache._store.handle is not None
+        assert cache.get("key") == 1
+
+    def test_a_command_leaves_nothing_open(self, store: Path) -> None:
+        called("stratakv_stats")
+        assert report("stratakv_recover")["ok"] is True  # which wants the store alone
+        assert handles.store(str(store), conf.parse(store, {}).engine).handle is None
+
+    def test_a_command_starts_no_maintenance(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        opened = []
+        real_open = stratakv.open
+
+        def watched_open(path: str, **options: Any) -> stratakv.DB:
+            opened.append(options["maintenance"])
+            return real_open(path, **options)
+
+        monkeypatch.setattr(stratakv, "open", watched_open)
+        for command in ("stratakv_stats", "stratakv_verify", "stratakv_compact"):
+            called(command)
+        assert opened == ["manual"] * 3
+
     def test_compact_frees_what_was_replaced_and_loses_nothing(self, store: Path) -> None:
         before = report("stratakv_stats")["log_bytes"]
         called("stratakv_compact")
         assert report("stratakv_stats")["log_bytes"] < before
-        with stratakv.open(store, durability="interval") as db:
+        with stratakv.open(store, read_only=True) as db:
             assert len(list(db.keys())) == 50
 
     def test_recover_refuses_a_store_in_use(self, make_cache: MakeCache) -> None:
@@ -148,6 +201,82 @@ class TestOnASoundStore:
         call_command("stratakv_verify", stdout=io.StringIO(), stderr=Terminal())
         assert told[0] is None
         assert callable(told[1])
+
+
+@pytest.fixture
+def watching(tmp_path: Path, store: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts `stratakv_compact --watch` and returns it when it is at work."""
+    running = []
+
+    def begin(**options: Any) -> subprocess.Popen[str]:
+        process = start(tmp_path, store, "stratakv_compact", "--watch", options=options)
+        running.append(process)
+        assert process.stderr
+        assert process.stderr.readline() == f"watching {store}\n"
+        return process
+
+    yield begin
+    for process in running:
+        with process:
+            process.kill()
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_watch_does_the_maintenance_until_it_is_stopped(
+    make_cache: MakeCache, store: Path, watching: Callable[..., subprocess.Popen[str]], number: int
+) -> None:
+    cache = make_cache(OPTIONS={"segment_bytes": 2**16})
+    cache.set("key", 1)
+    process = watching(maintenance="manual")
+    for entry in range(700):
+        cache.set(f"key {entry}", "v" * 1000)
+    wait_until(lambda: [segment.kind for segment in cache.stats().segments] == ["active", "main"])
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (0, "")
+    lines = errors.splitlines()
+    assert any(line.startswith("finish: segments ") for line in lines)
+    assert any(line.startswith("merge: segments ") for line in lines)
+    assert "Traceback" not in errors
+    assert cache.get_many(["key", "key 0", "key 699"]) == {
+        "key": 1,
+        "key 0": "v" * 1000,
+        "key 699": "v" * 1000,
+    }
+    assert cache._db.verify().ok
+
+
+def test_a_watch_keeps_the_budget_in_the_settings(
+    make_cache: MakeCache, store: Path, watching: Callable[..., subprocess.Popen[str]]
+) -> None:
+    cache = make_cache(OPTIONS={"max_bytes": 2**20})
+    cache.set("key", 1)
+    process = watching(max_bytes=2**20, maintenance="manual")
+    for part in range(5):
+        for entry in range(1000):
+            cache.set(f"key {part} {entry}", "v" * 1000)
+        assert cache.stats().disk_bytes <= 2**20 * 1.1
+    wait_until(lambda: "main" in [segment.kind for segment in cache.stats().segments])
+    wait_until(lambda: cache.stats().disk_bytes <= 2**20)
+    assert cache.get("key 4 999") == "v" * 1000
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (59.6, "1 min 0 s"), (3600, "1 h 0 min 0 s"), (1e6, "11 d 13 h 46 min 40 s")],
+)
+def test_a_duration_is_in_words(seconds: float, text: str) -> None:
+    assert store_command._duration(seconds) == text
 
 
 @pytest.mark.usefixtures("site")

@@ -60,7 +60,9 @@ def test_the_page_counts(browser: Client) -> None:
 
 
 def test_the_page_shows_the_engine(browser: Client) -> None:
-    assert re.search(r"<dt>segments</dt><dd>\d", browser.get("/").content.decode())
+    page = browser.get("/").content.decode()
+    assert re.search(r"<dt>segments</dt><dd>\d", page)
+    assert "<dt>budget</dt><dd>512 MiB</dd>" in page
 
 
 def test_without_its_token_a_form_runs_nothing(browser: Client) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -88,7 +89,7 @@ def test_a_stopped_server_answers_what_it_has_begun(server, store):
 
 
 def test_a_stopped_server_gives_up_its_compaction(start, store):
-    with stratakv.open(store, segment_bytes=2**22) as db:
+    with stratakv.open(store) as db:  # all in one segment, so that nothing but a compaction rewrites it
         for first in range(0, 60_000, 1000):
             db.put_many({b"%06d" % number: b"x" * 1000 for number in range(first, first + 1000)})
     server = start()
@@ -97,8 +98,42 @@ def test_a_stopped_server_gives_up_its_compaction(start, store):
     assert server.process.wait(30) == 0
     assert server.process.stderr.read() == b""
     with stratakv.open(store) as db:
-        assert "main" not in [segment.kind for segment in db.stats().segments]
+        assert "main" not in kinds(store)
         assert db.verify().ok
+
+
+def test_a_server_has_the_maintenance_done(start, store):
+    shutil.rmtree(store)
+    with stratakv.open(store, segment_bytes=2**16, maintenance="manual") as db:
+        for number in range(700):
+            db.put(b"%04d" % number, b"x" * 1000)
+        assert "main" not in kinds(store)
+        server = start()
+        wait_until(lambda: kinds(store) == ["active", "main"])
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(30) == 0
+    assert server.process.stderr.read() == b""
+
+
+def test_a_server_keeps_the_budget_it_was_given(start, store):
+    shutil.rmtree(store)
+    server = start("--max-bytes", str(2**20), "--durability", "os")
+    for number in range(25):
+        assert put(server, f"large-{number}", "x" * 100_000) == 200
+    refusal = server.curl("PUT", "/put", body=json.dumps({"key": "k", "value": "x" * 300_000}))
+    assert (refusal.status, "max_bytes" in refusal.text) == (400, True)
+    with stratakv.open(store, read_only=True) as db:
+        wait_until(lambda: db.stats().disk_bytes <= 2**20)
+        assert db.stats().max_bytes == 2**20
+    assert get(server, "large-24") == "x" * 100_000
+    start()  # without the option the budget is left as it is
+    with stratakv.open(store, read_only=True) as db:
+        assert db.stats().max_bytes == 2**20
+
+
+def kinds(store):
+    with stratakv.open(store, read_only=True) as db:
+        return [segment.kind for segment in db.stats().segments]
 
 
 def accepts_connections(server):

@@ -11,4 +11,5 @@ class Command(StoreCommand):
     help = "Print the statistics of the store that a cache is kept in."
 
     def work(self, cache: conf.CacheSettings, options: dict[str, Any]) -> stratakv.Stats:
-        return self.open(cache).stats()
+        with self.open(cache) as db:
+            return db.stats()

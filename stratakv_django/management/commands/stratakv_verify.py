@@ -11,8 +11,8 @@ class Command(StoreCommand):
     help = "Read the whole store of a cache and check it; exits with 1 if anything is damaged."
 
     def work(self, cache: conf.CacheSettings, options: dict[str, Any]) -> stratakv.VerifyReport:
-        with self.progress("Verifying") as progress:
-            return self.open(cache).verify(progress)
+        with self.open(cache) as db, self.progress("Verifying") as progress:
+            return db.verify(progress)
 
     def problem(self, report: stratakv.VerifyReport) -> str | None:
         if report.ok:
