@@ -133,6 +133,9 @@ class Exclusive:
         start = words[W_TIP] & OFFSET_MASK
         data = _linked(writes, words[W_CHAIN])
         if start + len(data) > active.end or words[W_USED] + len(writes) > active.slot_count // 2:
+            # Deletes are never too many: they would be missed where a put is only not stored.
+            stored = sum([len(body) for _, _, _, body, _ in writes if record.kind_of(body) == record.PUT])
+            self._structure.check_fits(held, stored)
             self._structure.rotate(held, len(data), len(writes))
             active = held.view.active
             start = words[W_TIP] & OFFSET_MASK

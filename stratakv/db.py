@@ -178,8 +178,8 @@ class DB:
         self._writer.clear()
 
     def compact(self, progress: Progress | None = None) -> CompactionReport:
-        """Merge segments until each live key is there once: all into one or, in a store with a budget, the
-        young into one and each older one by itself, so that eviction still knows what is old.
+        """Merge segments until each live key is there once: all into one or, in a store with a budget, into
+        some of the size and the age by which it evicts.
 
         Runs in this thread; everybody else reads and writes on. A second compaction waits for the first.
         progress: is told bytes done and bytes in all. Raises CorruptionError where a log is damaged.

@@ -29,6 +29,7 @@ from typing import NamedTuple
 from xxhash import xxh3_64_intdigest
 
 HEADER_BYTES = 28
+_KIND_OFFSET = 18
 PREFIX_BYTES = 12  # checksum and link, which stand outside the checksum
 LINK_MASK = 0xFFFF_FFFF
 COMMIT = 0x80
@@ -78,6 +79,11 @@ def encode(kind: int, key: bytes, value: bytes | bytearray | memoryview, expiry:
 checksum_of = xxh3_64_intdigest
 
 
+def kind_of(body: bytes) -> int:
+    """Return the kind of an encoded record, without the commit bit."""
+    return body[_KIND_OFFSET - PREFIX_BYTES] & ~COMMIT
+
+
 def frame(body: bytes, checksum: int, link: int) -> bytes:
     """Return the whole record that follows the one whose checksum ended in `link`."""
     return pack_prefix(checksum, link) + body
@@ -112,7 +118,6 @@ def decode(log: mmap, view: memoryview, offset: int, end: int) -> Record | None:
 
 # What stands at bytes 18 and 19 of any record: a kind, and flags of 0.
 _KIND_AND_FLAGS = re.compile(rb"[\x01-\x04\x81-\x84]\x00")
-_KIND_OFFSET = 18
 
 
 def search(log: mmap, view: memoryview, offset: int, end: int) -> Iterator[Record]:

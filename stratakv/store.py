@@ -20,7 +20,6 @@ from stratakv.files import Files
 from stratakv.locks import FileLock
 from stratakv.maintenance.keeper import Keeper
 from stratakv.maintenance.work import Maintenance
-from stratakv.manifest import Edit
 from stratakv.options import Durability, Options, Upkeep
 from stratakv.reader import Reader
 from stratakv.structure import Structure
@@ -90,7 +89,7 @@ class Store:
         wanted = self.options.max_bytes
         if wanted is not None and wanted != self.structure.view.manifest.max_bytes:
             with self.exclusive as held:
-                self.structure.install(held, Edit(max_bytes=wanted))
+                self.structure.set_budget(held, wanted)
 
     def _committed(self) -> Callable[[int], None]:
         """Return what is to be done about durability after each commit."""

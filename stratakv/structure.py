@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from weakref import WeakMethod
 
@@ -172,30 +172,45 @@ class Structure:
         return number
 
     def rotate(self, held: Held, size: int = 0, keys: int = 0) -> None:
-        """Seal the active segment and start one with room for `size` bytes and `keys` keys.
-
-        Raises InvalidValueError for more than a quarter of the budget.
-        """
-        most = held.view.manifest.max_bytes // LARGEST_SHARE
-        if most and size > most:
-            raise InvalidValueError(
-                f"{size:,} bytes in one value or batch are more than a quarter of max_bytes, {4 * most:,}; "
-                "raise the budget, or store less at once"
-            )
-        sealed = self._seal(held)
+        """Seal the active segment and start one with room for `size` bytes and `keys` keys."""
+        old, sealed = held.view.active, self._seal(held)
         room = self._room(sealed, size, keys)
         doomed = self._over_budget(held, sealed, room)
+        kept = sealed not in doomed and bool(sealed.keys or old.ranges)
         edit = Edit(
             drop={entry.number for entry in doomed},
-            add=(sealed,) if sealed not in doomed else (),
+            add=(sealed,) if kept else (),
             floor=doomed[-1].newest + 1 if doomed else 0,
         )
         self._start_segment(held, edit, room)
-        if doomed:
-            self._drop_files(doomed)
-        if sealed not in doomed:
+        for entry in doomed:
+            self.control.row[Counter.EVICTED] += entry.keys
+            self.directory.remove(entry.number)
+            log.info("segment %d dropped: the store is over its budget", entry.number)
+        self._put_away(held, old, kept=kept)
+
+    def _put_away(self, held: Held, old: Segment, *, kept: bool) -> None:
+        """End the log that was active until now, or remove it where nothing in it counts."""
+        if kept:
             self._end_log(held.view.sealed[0])
+        else:
+            self.directory.remove(old.number)
         self.rotated()
+
+    def check_fits(self, held: Held, size: int) -> None:
+        """Raise InvalidValueError for more bytes in one commit than a quarter of the budget."""
+        max_bytes = held.view.manifest.max_bytes
+        if max_bytes and size > max_bytes // LARGEST_SHARE:
+            raise InvalidValueError(
+                f"{size:,} bytes in one value or batch are more than a quarter of max_bytes, {max_bytes:,}; "
+                "raise the budget, or store less at once"
+            )
+
+    def set_budget(self, held: Held, max_bytes: int) -> None:
+        """Make `max_bytes` the budget, 0 for none; begin a segment where the active one is too long for it."""
+        self.install(held, Edit(max_bytes=max_bytes))
+        if held.view.active.end > self.capacity():
+            self.rotate(held)
 
     def _seal(self, held: Held) -> Entry:
         """Return the entry of the active segment as it is now, its index made checkable."""
@@ -240,12 +255,6 @@ class Structure:
             excess -= self.directory.used_by(entry.number)
         return doomed
 
-    def _drop_files(self, doomed: Iterable[Entry]) -> None:
-        for entry in doomed:
-            self.control.row[Counter.EVICTED] += entry.keys
-            self.directory.remove(entry.number)
-            log.info("segment %d dropped: the store is over its budget", entry.number)
-
     def _end_log(self, segment: Segment) -> None:
         """Give a sealed log the size it was sealed at: it was made longer than that."""
         try:
@@ -270,11 +279,7 @@ class Structure:
         kept = () if sealed.keys else tuple(each for each in old.ranges if not each.startswith(prefix))
         edit = Edit(add=(sealed,)) if sealed.keys else Edit()
         self._start_segment(held, edit, self._room(sealed, 0, 0), (*kept, prefix))
-        if sealed.keys:
-            self._end_log(held.view.sealed[0])
-        else:
-            self.directory.remove(old.number)
-        self.rotated()
+        self._put_away(held, old, kept=bool(sealed.keys))
 
     def _start_segment(
         self, held: Held, edit: Edit, room: tuple[int, int], prefixes: tuple[bytes, ...] = ()

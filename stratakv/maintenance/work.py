@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from stratakv import control
+from stratakv.budget import SEGMENTS
 from stratakv.commit import Exclusive
 from stratakv.control import OFFSET_MASK, W_GENERATION, W_TIP
 from stratakv.errors import CorruptionError
@@ -26,7 +27,7 @@ from stratakv.maintenance.evict import Eviction, current, ghosts_for, retire_mai
 from stratakv.maintenance.finish import finish
 from stratakv.maintenance.merge import Job, Merger, Pace, SupersededError, job
 from stratakv.maintenance.plan import Limits, Task
-from stratakv.manifest import Edit, Entry, Generation
+from stratakv.manifest import Edit, Generation
 from stratakv.orphans import remove_orphans
 from stratakv.progress import Progress
 from stratakv.segment import Segment
@@ -182,7 +183,7 @@ class Maintenance:
         elif task.kind == "evict":
             self._evict(merger, view, inputs, retire_main(view, inputs))
         elif task.kind == "sweep":
-            self._sweep(merger, view, inputs[0])
+            self._sweep(merger, view, inputs)
         elif task.kind == "adopt":
             self._adopt(inputs[0])
         elif task.kind == "drop" and self._may_drop(view, inputs[0]):
@@ -212,9 +213,10 @@ class Maintenance:
         merger.run(view, task, blocks)
         self._structure.control.row[control.Counter.EVICTED] += eviction.keys
 
-    def _sweep(self, merger: Merger, view: View, segment: Segment) -> Entry | None:
-        task = dataclasses.replace(job(view, [segment], _generation(view, [segment])), swept=True)
-        return merger.run(view, task, [current(view, segment, merger.whole(view, segment))])
+    def _sweep(self, merger: Merger, view: View, inputs: list[Segment]) -> None:
+        """Make one segment of neighbours, without what newer segments hide."""
+        task = dataclasses.replace(job(view, inputs, _generation(view, inputs)), swept=True)
+        merger.run(view, task, [current(view, each, merger.whole(view, each)) for each in inputs])
 
     def _may_drop(self, view: View, segment: Segment) -> bool:
         """Whether nothing older could come back; else a merge finds out what must be hidden on."""
@@ -231,7 +233,7 @@ class Maintenance:
     # -- all at once -------------------------------------------------------------------------------------
 
     def compact(self, progress: Progress | None) -> CompactionReport:
-        """Leave each live key once: in one segment, or, in a store with a budget, each in its generation."""
+        """Leave each live key once: in one segment or, with a budget, in segments fit to be evicted."""
         with self._elected():
             with self._exclusive as held:
                 if self._structure.control.words[W_TIP] & OFFSET_MASK > held.view.active.start:
@@ -260,19 +262,29 @@ class Maintenance:
         inputs = [segment for segment in view.sealed if segment.number in numbers]
         if len(inputs) < len(numbers):
             raise SupersededError
-        if view.manifest.max_bytes and len(inputs) == 1:
-            self._sweep(merger, view, inputs[0])
+        if view.manifest.max_bytes:
+            self._sweep(merger, view, inputs)
         elif inputs and not (len(inputs) == 1 and _is_clean(inputs[0])):
             merger.run(view, job(view, inputs, _generation(view, inputs)))
 
 
 def _groups(view: View) -> list[set[int]]:
-    """Return the numbers of the segments that a compaction makes one of, newest first."""
-    if not view.manifest.max_bytes:
-        return [{segment.number for segment in view.sealed}] if view.sealed else []
-    young = {entry.number for entry in view.manifest.segments if entry.kind == "young"}
-    main = [{entry.number} for entry in view.manifest.segments if entry.kind == "main"]
-    return [young, *main] if young else main
+    """Return the numbers of the segments that a compaction makes one of, newest first.
+
+    In a store with a budget those are as large as eviction takes them.
+    """
+    entries, max_bytes = view.manifest.segments, view.manifest.max_bytes
+    if not max_bytes:
+        return [{entry.number for entry in entries}] if entries else []
+    groups: list[set[int]] = []
+    kind, size = "", 0
+    for entry in entries:
+        if entry.kind != kind or size + entry.size > max_bytes // SEGMENTS:
+            groups.append(set())
+            kind, size = entry.kind, 0
+        groups[-1].add(entry.number)
+        size += entry.size
+    return groups
 
 
 def _generation(view: View, inputs: list[Segment]) -> Generation:
