@@ -207,7 +207,7 @@ class Structure:
             )
 
     def set_budget(self, held: Held, max_bytes: int) -> None:
-        """Make `max_bytes` the budget, 0 for none; begin a segment where the active one is too long for it."""
+        """Make `max_bytes` the budget, 0 for none; begin a segment where the active one is too long."""
         self.install(held, Edit(max_bytes=max_bytes))
         if held.view.active.end > self.capacity():
             self.rotate(held)

@@ -58,18 +58,33 @@ class Task:
     numbers: tuple[int, ...]
 
 
-def pick(segments: Sequence[Entry], hidden: Collection[int], limits: Limits) -> Task | None:
+def pick(
+    segments: Sequence[Entry], hidden: Collection[int], damaged: Collection[int], limits: Limits
+) -> Task | None:
     """Return the next task, or None where all is well.
 
     segments: the sealed ones, newest first. hidden: the numbers of those that a range tombstone covers.
+    damaged: of those that could not be read to their end, which are left alone but for the budget.
     """
+    sound = [entry for entry in segments if entry.number not in damaged]
     return (
-        _over_budget(segments, limits)
-        or _dead(segments, hidden, limits)
-        or _unfinished(segments)
-        or _garbage(segments)
-        or (_aging(segments, limits) if limits.max_bytes else _tiers(segments, limits))
+        _over_budget(segments, damaged, limits)
+        or _dead(sound, segments, hidden, limits)
+        or _unfinished(sound)
+        or _garbage(sound)
+        or _merges(segments, damaged, limits)
     )
+
+
+def _merges(segments: Sequence[Entry], damaged: Collection[int], limits: Limits) -> Task | None:
+    """Look for neighbours to merge on either side of what is damaged, and never across it."""
+    for sound, run in groupby(segments, key=lambda entry: entry.number not in damaged):
+        neighbours = list(run)
+        if sound:
+            task = _aging(neighbours, limits) if limits.max_bytes else _tiers(neighbours, limits)
+            if task:
+                return task
+    return None
 
 
 def due(segments: Sequence[Entry], now: int) -> int | None:
@@ -77,16 +92,18 @@ def due(segments: Sequence[Entry], now: int) -> int | None:
     return min((e.latest for e in segments if e.soonest and e.latest > now), default=None)
 
 
-def _over_budget(segments: Sequence[Entry], limits: Limits) -> Task | None:
+def _over_budget(segments: Sequence[Entry], damaged: Collection[int], limits: Limits) -> Task | None:
     if not limits.max_bytes or limits.used_bytes <= limits.max_bytes:
         return None
     young = [entry for entry in segments if entry.kind == "young"]
     main = [entry for entry in segments if entry.kind == "main"]
-    if young and (_beyond_share(young, limits) or not main):
-        return Task("retire", (young[-1].number, *_room_in(main, limits)))
+    if main and main[-1].number in damaged:
+        return Task("drop", (main[-1].number,))
+    room = _room_in(main, damaged, limits)
+    if young and young[-1].number not in damaged and (_beyond_share(young, limits) or not main):
+        return Task("retire", (young[-1].number, *room))
     if main:
-        joined = _room_in(main[:-1], limits)
-        return Task("evict", (*joined, main[-1].number))
+        return Task("evict", (*(number for number in room if number != main[-1].number), main[-1].number))
     return None
 
 
@@ -94,18 +111,22 @@ def _beyond_share(young: Sequence[Entry], limits: Limits) -> bool:
     return sum(entry.size for entry in young) > limits.max_bytes * YOUNG_PERCENT // 100
 
 
-def _room_in(main: Sequence[Entry], limits: Limits) -> tuple[int, ...]:
+def _room_in(main: Sequence[Entry], damaged: Collection[int], limits: Limits) -> tuple[int, ...]:
     """Return the newest main segment if it is so small that what is moved should join it."""
-    small = main and main[0].size < limits.max_bytes // SEGMENTS // 2
-    return (main[0].number,) if small else ()
+    newest = main[0] if main else None
+    if newest and newest.number not in damaged and newest.size < limits.max_bytes // SEGMENTS // 2:
+        return (newest.number,)
+    return ()
 
 
-def _dead(segments: Sequence[Entry], hidden: Collection[int], limits: Limits) -> Task | None:
-    for entry in segments:
+def _dead(
+    sound: Sequence[Entry], segments: Sequence[Entry], hidden: Collection[int], limits: Limits
+) -> Task | None:
+    for entry in sound:
         if entry.number in hidden or (entry.soonest and 0 < entry.latest <= limits.now):
             return Task("drop", (entry.number,))
     oldest = segments[-1] if segments else None
-    if oldest and oldest.tombstones * 100 > oldest.size * _GARBAGE_PERCENT:
+    if oldest in sound and oldest and oldest.tombstones * 100 > oldest.size * _GARBAGE_PERCENT:
         return Task("merge", (oldest.number,))  # nothing is left that its tombstones could hide
     return None
 

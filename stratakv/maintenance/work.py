@@ -74,6 +74,7 @@ class Maintenance:
     def __init__(self, structure: Structure, exclusive: Exclusive) -> None:
         self._structure = structure
         self._exclusive = exclusive
+        self._damaged: set[int] = set()  # segments that could not be read to their end
         self.forked()
 
     def forked(self) -> None:
@@ -107,7 +108,7 @@ class Maintenance:
         """Return what is to be done now."""
         view = self._structure.current()
         hidden = [s.number for s in view.sealed if not s.ranges and _is_hidden(view, s)]
-        return plan.pick(view.manifest.segments, hidden, self._limits(view))
+        return plan.pick(view.manifest.segments, hidden, self._damaged, self._limits(view))
 
     def is_due(self) -> bool:
         """Whether there is something to do now, or at a time that is known."""
@@ -130,14 +131,20 @@ class Maintenance:
     # -- doing it ----------------------------------------------------------------------------------------
 
     def run(self, linger: float, pace: Pace) -> MaintenanceReport:
-        """Do whatever is due, and for `linger` seconds after that what becomes due."""
+        """Do whatever is due, and for `linger` seconds after that what becomes due.
+
+        Raises CorruptionError where a log was found to be damaged, after all the rest is done.
+        """
         done: Counter[str] = Counter()
+        damage: list[CorruptionError] = []
         self._tidy()
         idle_since = time.monotonic()
         while True:
-            if self._step(done, pace):
+            if self._step(done, damage, pace):
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since >= linger:
+                if damage:
+                    raise damage[0]
                 return _report(done)
             else:
                 self._wait(min(_LOOK, linger))
@@ -148,7 +155,7 @@ class Maintenance:
         left = self.seconds_left()
         time.sleep(seconds if left is None or words[W_GENERATION] != before else min(seconds, max(0.0, left)))
 
-    def _step(self, done: Counter[str], pace: Pace) -> bool:
+    def _step(self, done: Counter[str], damage: list[CorruptionError], pace: Pace) -> bool:
         """Do one task, if there is one; return whether there was."""
         if self.next_task() is None:
             return False
@@ -162,6 +169,10 @@ class Maintenance:
                 log.info("%s: segments %s done", task.kind, ", ".join(map(str, task.numbers)))
             except SupersededError:
                 log.info("%s: segments %s have gone meanwhile", task.kind, ", ".join(map(str, task.numbers)))
+            except CorruptionError as error:
+                log.error("%s; its segment is left as it is", error)
+                self._damaged.update(task.numbers)
+                damage.append(error)
         return True
 
     def _tidy(self) -> None:

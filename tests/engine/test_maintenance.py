@@ -446,6 +446,18 @@ def test_damage_is_not_copied_on(db: DB, path: Path) -> None:
     assert any(segment.number == damaged for segment in db.stats().segments)
 
 
+def test_damage_holds_up_nothing_else(db: DB, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fill(db, keys=900)
+    damaged = db.stats().segments[-3].number
+    flip(path / f"{damaged:06d}.log", 72 + 40)
+    with pytest.raises(stratakv.CorruptionError, match=f"{damaged:06d}.log"):
+        db.maintain()
+    left = {entry.number: entry for entry in entries(db)}
+    assert [number for number, entry in left.items() if not entry.finished] == [damaged]
+    assert f"{damaged:06d}.log" in caplog.text
+    db.maintain()  # it is not tried again
+
+
 def test_a_damaged_range_tombstone_is_not_overlooked(db: DB, open_: Open, path: Path) -> None:
     db.put(b"a", b"v")
     db.delete_prefix(b"a")

@@ -280,10 +280,144 @@ class StoreModel(RuleBasedStateMachine):
         assert self.db.verify().damage == ()
 
 
-StoreModel.TestCase.settings = settings(
-    max_examples=60,
-    stateful_step_count=40,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+class EvictingModel(RuleBasedStateMachine):
+    """A store with a budget: it may forget anything at any time, and never remember what was replaced.
+
+    model: value and end of each key that may be there.
+    """
+
+    BUDGET = 2**18
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.machine = Machine()
+        self.directory = Path(tempfile.mkdtemp())
+        self.now = START
+        self.patches = [
+            mock.patch.object(stores, "Files", functools.partial(MachineFiles, self.machine)),
+            mock.patch("stratakv.reader.time.time", self.clock),
+        ]
+        for patch in self.patches:
+            patch.start()
+        self.model: Model = {}
+        self.version = 0
+
+    def clock(self) -> float:
+        return self.now
+
+    def teardown(self) -> None:
+        self.machine.bury(self.db)
+        for patch in self.patches:
+            patch.stop()
+        shutil.rmtree(self.directory)
+
+    @initialize()
+    def open(self) -> None:
+        self.db = stratakv.open(
+            self.directory / "store", durability="os", maintenance="manual", max_bytes=self.BUDGET
+        )
+
+    def value(self, size: int) -> bytes:
+        self.version += 1
+        return b"%d:" % self.version + bytes(size)
+
+    @rule(key=keys, size=st.integers(0, 9000), ttl=ttls)
+    def put(self, key: bytes, size: int, ttl: float | None) -> None:
+        self.model[key] = self.value(size), None if ttl is None else self.now + ttl
+        self.db.put(key, self.model[key][0], ttl)
+
+    @rule(size=st.integers(500, 9000), count=st.integers(1, 40))
+    def fill(self, size: int, count: int) -> None:
+        for number in range(count):
+            self.put(b"filler-%d" % number, size, None)
+
+    @rule(key=keys)
+    def delete(self, key: bytes) -> None:
+        self.db.delete(key)
+        self.model.pop(key, None)
+
+    @rule(prefix=st.sampled_from([b"a", b"bb/", b"", b"filler-1"]))
+    def delete_prefix(self, prefix: bytes) -> None:
+        self.db.delete_prefix(prefix)
+        self.model = {key: item for key, item in self.model.items() if not key.startswith(prefix)}
+
+    @rule(key=keys, size=st.integers(0, 3000))
+    def add(self, key: bytes, size: int) -> None:
+        value = self.value(size)
+        if self.db.add(key, value):
+            self.model[key] = value, None
+
+    @rule(wanted=st.sets(keys))
+    def read(self, wanted: set[bytes]) -> None:
+        for key in wanted:
+            self.db.get(key)
+
+    @rule()
+    def maintain(self) -> None:
+        self.db.maintain()
+
+    @rule()
+    def compact(self) -> None:
+        self.db.compact()
+
+    @rule(seconds=st.sampled_from([1, 4, 60]))
+    def wait(self, seconds: int) -> None:
+        self.now += seconds
+
+    @rule(back=st.booleans())
+    def reopen(self, back: bool) -> None:
+        self.db.close()
+        if back:
+            self.machine.reboot()
+        self.open()
+
+    @rule(steps=st.integers(0, 80))
+    def die_in_maintenance(self, steps: int) -> None:
+        self.machine.die_after(steps)
+        with suppress(Death):
+            self.db.maintain()
+        self.machine.bury(self.db)
+        self.open()
+
+    @rule()
+    def lose_the_manifest(self) -> None:
+        self.db.close()
+        (self.directory / "store" / "MANIFEST").unlink()
+        stratakv.recover(self.directory / "store")
+        self.open()
+
+    @invariant()
+    def nothing_comes_back(self) -> None:
+        if not hasattr(self, "db"):
+            return
+        live = {key: value for key, (value, end) in self.model.items() if end is None or end > self.now}
+        found = dict(self.db.scan())
+        assert found.items() <= live.items()
+        assert self.db.get_many([*self.model, b"absent"]) == found
+        assert sorted(self.db.keys()) == sorted(found)
+        for key in {*self.model, b"a", b"aa", b"b"}:
+            assert self.db.get(key) == found.get(key)
+        for key in self.model.keys() - found.keys():
+            del self.model[key]  # what has gone must not return
+
+    @invariant()
+    def the_budget_holds(self) -> None:
+        files = (self.directory / "store").glob("*")
+        used = sum(file.stat().st_blocks * 512 for file in files)
+        # A segment of 8 KiB and its index of as much are 6 % of the least budget there is.
+        assert used <= 1.2 * self.BUDGET
+
+    @rule()
+    def verify(self) -> None:
+        assert self.db.verify().damage == ()
+
+
+TestEviction: Any = EvictingModel.TestCase
 TestStore: Any = StoreModel.TestCase
+for case in (TestEviction, TestStore):
+    case.settings = settings(
+        max_examples=60,
+        stateful_step_count=40,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )

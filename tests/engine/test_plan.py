@@ -30,56 +30,56 @@ def main(*numbers: int, size: int = MB) -> list[Entry]:
 
 class TestWithoutBudget:
     def test_nothing_to_do(self) -> None:
-        assert pick([], [], NONE) is None
-        assert pick(young(7, 6, 5, 4, 3, 2, 1), [], NONE) is None
+        assert pick([], [], [], NONE) is None
+        assert pick(young(7, 6, 5, 4, 3, 2, 1), [], [], NONE) is None
 
     def test_the_oldest_unfinished_is_finished_first(self) -> None:
         segments = [entry(3, finished=False), entry(2, finished=False), entry(1)]
-        assert pick(segments, [], NONE) == Task("finish", (2,))
+        assert pick(segments, [], [], NONE) == Task("finish", (2,))
 
     def test_eight_of_a_tier_are_merged(self) -> None:
-        assert pick(young(*range(8, 0, -1)), [], NONE) == Task("merge", (8, 7, 6, 5, 4, 3, 2, 1))
+        assert pick(young(*range(8, 0, -1)), [], [], NONE) == Task("merge", (8, 7, 6, 5, 4, 3, 2, 1))
 
     def test_a_larger_one_stays_out(self) -> None:
         segments = [*young(*range(9, 1, -1)), *main(1, size=7 * MB)]
-        assert pick(segments, [], NONE) == Task("merge", tuple(range(9, 1, -1)))
+        assert pick(segments, [], [], NONE) == Task("merge", tuple(range(9, 1, -1)))
 
     def test_a_larger_one_between_them_parts_them(self) -> None:
         segments = [*young(9, 8, 7, 6), *main(5, size=7 * MB), *young(4, 3, 2, 1)]
-        assert pick(segments, [], NONE) is None
+        assert pick(segments, [], [], NONE) is None
 
     def test_smaller_ones_among_them_go_along(self) -> None:
         segments = main(*range(9, 0, -1), size=7 * MB)
         segments[4] = entry(5, size=1000)
-        assert pick(segments, [], NONE) == Task("merge", tuple(range(9, 0, -1)))
+        assert pick(segments, [], [], NONE) == Task("merge", tuple(range(9, 0, -1)))
 
     def test_a_large_one_that_shrank_counts_as_what_it_is(self) -> None:
         segments = [*young(*range(8, 1, -1)), *main(1, size=MB // 2)]
-        assert pick(segments, [], NONE) == Task("merge", tuple(range(8, 0, -1)))
+        assert pick(segments, [], [], NONE) == Task("merge", tuple(range(8, 0, -1)))
 
     @pytest.mark.parametrize(("dead", "kind"), [(MB // 2, None), (MB // 2 + 1, "sweep")])
     def test_what_is_mostly_garbage_is_swept(self, dead: int, kind: str | None) -> None:
-        task = pick([*young(3), entry(2, dead=dead), *young(1)], [], NONE)
+        task = pick([*young(3), entry(2, dead=dead), *young(1)], [], [], NONE)
         assert task == (kind and Task("sweep", (2,)))  # type: ignore[arg-type]
 
     def test_tombstones_are_garbage_only_in_the_oldest(self) -> None:
         full = entry(2, tombstones=MB - 100)
-        assert pick([full, *young(1)], [], NONE) is None
-        assert pick([*young(3), full], [], NONE) == Task("merge", (2,))
+        assert pick([full, *young(1)], [], [], NONE) is None
+        assert pick([*young(3), full], [], [], NONE) == Task("merge", (2,))
 
 
 class TestExpiry:
     def test_what_has_expired_as_a_whole_is_dropped(self) -> None:
         gone = entry(2, soonest=900, latest=1000)
-        assert pick([*young(3), gone, *young(1)], [], NONE) == Task("drop", (2,))
-        assert pick([*young(3), gone, *young(1)], [], replace(NONE, now=999)) is None
+        assert pick([*young(3), gone, *young(1)], [], [], NONE) == Task("drop", (2,))
+        assert pick([*young(3), gone, *young(1)], [], [], replace(NONE, now=999)) is None
 
     def test_what_never_expires_keeps_it(self) -> None:
-        assert pick([entry(2, soonest=900, latest=0)], [], NONE) is None
+        assert pick([entry(2, soonest=900, latest=0)], [], [], NONE) is None
 
     def test_what_is_left_for_its_tombstones_is_not_asked_again(self) -> None:
         """A tombstone expired long ago; a segment of nothing else must not be rewritten for ever."""
-        assert pick([entry(2, soonest=0, latest=1, tombstones=MB), *young(1)], [], NONE) is None
+        assert pick([entry(2, soonest=0, latest=1, tombstones=MB), *young(1)], [], [], NONE) is None
 
     def test_when_the_next_one_is_due(self) -> None:
         segments = [
@@ -94,61 +94,85 @@ class TestExpiry:
 
 
 def test_what_a_range_tombstone_covers_is_dropped() -> None:
-    assert pick(young(3, 2, 1), [2], NONE) == Task("drop", (2,))
+    assert pick(young(3, 2, 1), [2], [], NONE) == Task("drop", (2,))
 
 
 class TestBudget:
     def test_below_it_nothing_goes(self) -> None:
-        assert pick(young(3, 2, 1), [], replace(BUDGET, used_bytes=32 * MB)) is None
+        assert pick(young(3, 2, 1), [], [], replace(BUDGET, used_bytes=32 * MB)) is None
 
     def test_the_oldest_young_is_retired_while_the_young_are_too_many(self) -> None:
         segments = [*young(*range(20, 12, -1)), *main(*range(12, 0, -1))]
-        assert pick(segments, [], FULL) == Task("retire", (13,))
+        assert pick(segments, [], [], FULL) == Task("retire", (13,))
 
     def test_otherwise_the_oldest_main_one(self) -> None:
         segments = [*young(*range(20, 14, -1)), *main(*range(14, 0, -1))]
-        assert pick(segments, [], FULL) == Task("evict", (1,))
+        assert pick(segments, [], [], FULL) == Task("evict", (1,))
 
     def test_a_small_newest_main_one_takes_what_moves(self) -> None:
         small = entry(12, "main", MB // 2 - 1)
         old = main(*range(11, 0, -1))
-        assert pick([*young(*range(20, 12, -1)), small, *old], [], FULL) == Task("retire", (13, 12))
-        assert pick([*young(14, 13), small, *old], [], FULL) == Task("evict", (12, 1))
+        assert pick([*young(*range(20, 12, -1)), small, *old], [], [], FULL) == Task("retire", (13, 12))
+        assert pick([*young(14, 13), small, *old], [], [], FULL) == Task("evict", (12, 1))
 
     def test_the_only_main_one_does_not_join_itself(self) -> None:
-        assert pick(main(1, size=1000), [], FULL) == Task("evict", (1,))
+        assert pick(main(1, size=1000), [], [], FULL) == Task("evict", (1,))
 
     def test_the_young_go_where_there_is_nothing_else(self) -> None:
-        assert pick(young(2, 1), [], FULL) == Task("retire", (1,))
+        assert pick(young(2, 1), [], [], FULL) == Task("retire", (1,))
 
     def test_nothing_sealed_nothing_to_retire(self) -> None:
-        assert pick([], [], FULL) is None
+        assert pick([], [], [], FULL) is None
 
     def test_the_budget_comes_first(self) -> None:
         segments = [entry(2, finished=False), entry(1, soonest=1, latest=2)]
-        task = pick(segments, [2], FULL)
+        task = pick(segments, [2], [], FULL)
         assert task is not None
         assert task.kind == "retire"
 
     def test_as_long_as_there_is_room_the_young_come_of_age(self) -> None:
         segments = [*young(*range(20, 12, -1)), *main(12, 11)]
-        assert pick(segments, [], BUDGET) == Task("adopt", (13,))
-        assert pick([*young(*range(20, 14, -1)), *main(14, 13)], [], BUDGET) is None
+        assert pick(segments, [], [], BUDGET) == Task("adopt", (13,))
+        assert pick([*young(*range(20, 14, -1)), *main(14, 13)], [], [], BUDGET) is None
 
 
 class TestMergingWithinABudget:
     def test_it_ends_at_one_segment_in_32(self) -> None:
-        assert pick(young(3, 2, 1, size=MB // 2 - 1), [], BUDGET) == Task("merge", (2, 1))
-        assert pick(young(3, 2, 1, size=MB // 2 + 1), [], BUDGET) is None
+        assert pick(young(3, 2, 1, size=MB // 2 - 1), [], [], BUDGET) == Task("merge", (2, 1))
+        assert pick(young(3, 2, 1, size=MB // 2 + 1), [], [], BUDGET) is None
 
     def test_the_generations_stay_apart(self) -> None:
         small = MB // 2 - 1
-        assert pick([*young(2, size=small), *main(1, size=small)], [], BUDGET) is None
+        assert pick([*young(2, size=small), *main(1, size=small)], [], [], BUDGET) is None
 
     def test_small_ones_wait_until_they_are_many(self) -> None:
         small = MB // 100
-        assert pick(young(*range(7, 0, -1), size=small), [], BUDGET) is None
-        assert pick(young(*range(8, 0, -1), size=small), [], BUDGET) == Task("merge", tuple(range(8, 0, -1)))
+        assert pick(young(*range(7, 0, -1), size=small), [], [], BUDGET) is None
+        assert pick(young(*range(8, 0, -1), size=small), [], [], BUDGET) == Task(
+            "merge", tuple(range(8, 0, -1))
+        )
 
     def test_a_large_one_is_not_rewritten_for_little(self) -> None:
-        assert pick([*young(2, size=MB // 10), *young(1, size=MB * 8 // 10)], [], BUDGET) is None
+        assert pick([*young(2, size=MB // 10), *young(1, size=MB * 8 // 10)], [], [], BUDGET) is None
+
+
+class TestDamage:
+    """What cannot be read to its end is left alone, and nothing is merged across it."""
+
+    def test_it_is_neither_finished_nor_swept_nor_dropped(self) -> None:
+        bad = entry(2, finished=False, dead=MB, soonest=1, latest=2)
+        assert pick([*young(3), bad, *young(1)], [2], [2], NONE) is None
+
+    def test_nothing_is_merged_across_it(self) -> None:
+        segments = young(*range(15, 0, -1))
+        assert pick(segments, [], [8], NONE) is None
+        assert pick(segments, [], [9], NONE) == Task("merge", tuple(range(8, 0, -1)))
+
+    def test_the_oldest_goes_as_a_whole_when_room_is_needed(self) -> None:
+        segments = [*young(4, 3), *main(2, 1)]
+        assert pick(segments, [], [1], FULL) == Task("drop", (1,))
+        assert pick(segments, [], [2], FULL) == Task("evict", (1,))
+
+    def test_a_young_one_is_passed_over(self) -> None:
+        segments = [*young(*range(20, 12, -1)), *main(*range(12, 0, -1))]
+        assert pick(segments, [], [13], FULL) == Task("evict", (1,))
