@@ -9,6 +9,7 @@
      5  generation               12  next: number of the next segment
      6  tip                      13  poisoned: number of the segment whose sync failed last, 0 for none
                                  14  logged: bytes of log written to the young segments sealed since boot
+                                 15  ahead: position up to which zeros were written behind the tip
     page 1…  rows of eight u64 words: process, then the counters of `Counter`; row 0 sums the departed
 
 A position is `segment number << 40 | offset in its log`, so that one load tells both and positions
@@ -53,13 +54,14 @@ _U64 = (1 << 64) - 1
     W_NEXT,
     W_POISONED,
     W_LOGGED,
-) = range(15)
+    W_AHEAD,
+) = range(16)
 
 
 # A put reads all it needs by one call, which halves the cost. It cannot write so: `pack_into` zeroes its
 # target first, which a kill in that moment would leave behind.
-COMMIT_STATE = 8 * W_GENERATION  # generation, tip, chain, used, indexed, busy
-read_commit_state = struct.Struct("@6Q").unpack_from
+COMMIT_STATE = 8 * W_GENERATION
+read_commit_state = struct.Struct("@4Q8xQ32xQ").unpack_from  # generation, tip, chain, used, busy, ahead
 
 
 class State(enum.IntEnum):

@@ -352,6 +352,8 @@ def test_control(store: Path) -> None:
     assert words[12] == manifest["next_number"]
     assert words[13] == 0
     assert words[14] == sum(entry["size"] for entry in manifest["segments"])
+    assert words[15] >> 40 == manifest["active"]
+    assert not any((store / f"{manifest['active']:06d}.log").read_bytes()[words[6] & (1 << 40) - 1 :])
     process, hits, misses, written, damaged, *unused = words[512:520]
     assert (process, hits, misses, written, damaged, unused) == (0, 1, 0, 67, 0, [0, 0, 0])
 

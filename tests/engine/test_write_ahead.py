@@ -1,0 +1,165 @@
+"""Zeros that are written to the log ahead of its records: never over a record, never in a record's way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stratakv import DB
+from stratakv.commit import AHEAD_BYTES
+from stratakv.control import W_AHEAD, W_TIP
+from stratakv.log import HEADER_BYTES
+from tests.engine.machine import Death, Machine
+from tests.engine.test_commit import check
+
+Open = Callable[..., DB]
+Pwrite = Callable[[int, Any, int], int]
+
+SEGMENT_BYTES = 4 * AHEAD_BYTES + 1000
+
+
+@pytest.fixture
+def db(open_: Open) -> DB:
+    return open_(segment_bytes=SEGMENT_BYTES)
+
+
+def fill(db: DB, first: int, stop: int) -> dict[bytes, bytes]:
+    """Put records of about 1 KiB, the values of which have no zeros."""
+    model = {b"%d" % number: b"%04d " % number * 200 for number in range(first, stop)}
+    for key, value in model.items():
+        db.put(key, value)
+    return model
+
+
+def reached(path: Path) -> int:
+    """Return how far the log of segment 1 has been written to, its zeros included."""
+    with (path / "000001.log").open("rb") as log:
+        return os.lseek(log.fileno(), 0, os.SEEK_HOLE)
+
+
+@contextmanager
+def writing(db: DB, pwrite: Callable[[Pwrite, int, Any, int], int]) -> Iterator[None]:
+    """Have the log written by `pwrite`, which is given the real one."""
+    exclusive = db._store.exclusive
+    real = exclusive._pwrite
+    exclusive._pwrite = lambda fd, data, offset: pwrite(real, fd, data, offset)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        exclusive._pwrite = real  # type: ignore[method-assign]
+
+
+def is_zeros(data: Any) -> bool:
+    return not any(data)
+
+
+def test_one_write_of_zeros_serves_many_records(db: DB, path: Path, machine: Machine) -> None:
+    before = len(machine.steps)
+    fill(db, 0, 40)
+    assert [name for name, _ in machine.steps[before:]] == ["pwrite"] * 41
+    assert reached(path) == AHEAD_BYTES
+    assert (path / "000001.log").stat().st_size == SEGMENT_BYTES
+
+
+def test_a_long_record_is_written_once(db: DB, machine: Machine) -> None:
+    before = len(machine.steps)
+    db.put(b"k", b"v" * AHEAD_BYTES)
+    assert [name for name, _ in machine.steps[before:]] == ["pwrite"]
+
+
+@pytest.mark.parametrize("length", [1, AHEAD_BYTES - 100, AHEAD_BYTES, AHEAD_BYTES + 1, 2 * AHEAD_BYTES])
+def test_records_of_any_length(db: DB, length: int) -> None:
+    model = fill(db, 0, 3) | {b"k": b"v" * length}
+    db.put(b"k", model[b"k"])
+    check(db, model | fill(db, 3, 9))
+
+
+def test_a_segment_is_filled_to_its_end(db: DB, path: Path) -> None:
+    """Neither does the log become longer than it was made, nor do zeros stay in one that is sealed."""
+    model = {}
+    for number in range(400):
+        model |= fill(db, number, number + 1)
+        assert max(path.glob("*.log")).stat().st_size == SEGMENT_BYTES
+    _, *sealed = db.stats().segments
+    assert len(sealed) >= 1
+    for segment in sealed:
+        assert (path / f"{segment.number:06d}.log").stat().st_size == segment.log_bytes
+        assert segment.log_bytes > SEGMENT_BYTES - 2000
+    check(db, model)
+
+
+@pytest.mark.parametrize("known", ["nothing", "less than the tip"])
+def test_what_is_committed_is_not_overwritten(db: DB, known: str) -> None:
+    """How far zeros reach may have been lost, or passed by a batch, which does not ask."""
+    model = fill(db, 0, 10)
+    if known == "nothing":
+        db._store.control.words[W_AHEAD] = 0
+    else:
+        batch = {b"batch %d" % number: b"v" * 1000 for number in range(100)}
+        db.put_many(batch)
+        model |= batch
+        words = db._store.control.words
+        assert words[W_AHEAD] < words[W_TIP]
+    check(db, model | fill(db, 10, 100))
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("share", [0, 1, 5000, AHEAD_BYTES])
+def test_death_while_zeros_are_written(
+    db: DB, machine: Machine, open_: Open, share: int, restart: bool
+) -> None:
+    model = fill(db, 0, 60)
+
+    def pwrite(real: Pwrite, fd: int, data: Any, offset: int) -> int:
+        if is_zeros(data):
+            real(fd, data[:share], offset)
+            raise Death
+        return real(fd, data, offset)
+
+    with writing(db, pwrite), pytest.raises(Death):  # noqa: PT012 - in one of them
+        for number in range(60, 100):
+            model |= fill(db, number, number + 1)
+    assert len(model) > 60
+    if restart:
+        machine.bury(db)
+        db = open_(segment_bytes=SEGMENT_BYTES)
+    check(db, model)
+
+
+def test_zeros_are_no_torn_tail(db: DB, machine: Machine, open_: Open, caplog: Any) -> None:
+    """After a reboot nothing is reported as lost, since nothing is."""
+    model = fill(db, 0, 10)
+    machine.bury(db)
+    machine.reboot()
+    db = open_(segment_bytes=SEGMENT_BYTES)
+    assert caplog.messages == []
+    check(db, model)
+
+
+@pytest.mark.parametrize("left", [2000, 30_000])
+@pytest.mark.parametrize("answer", ["short", "refused"])
+def test_a_disk_with_less_left_than_is_written_ahead(db: DB, answer: str, left: int) -> None:
+    """The space that is left still takes records; only then is the disk full."""
+    model = {}
+
+    def pwrite(real: Pwrite, fd: int, data: Any, offset: int) -> int:
+        room = HEADER_BYTES + left - offset
+        if room <= 0 or (answer == "refused" and len(data) > room):
+            raise OSError(28, "No space left on device")
+        return real(fd, data[:room], offset)
+
+    real = db._store.directory.files.pwrite
+    files = db._store.directory.files
+    with writing(db, pwrite), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "pwrite", lambda fd, data, offset: pwrite(real, fd, data, offset))
+        with pytest.raises(OSError, match="free some space") as caught:  # noqa: PT012 - until it is full
+            for number in range(100):
+                model |= fill(db, number, number + 1)
+    assert caught.value.errno == 28
+    assert sum(map(len, model.values())) > left - 1200
+    check(db, model)
