@@ -46,6 +46,10 @@ def write(path: Path, seed: int, acknowledged: int) -> None:
             db.compact()
         elif kind == "delete":
             db.delete(*change)
+        elif kind == "put":
+            ((key, value),) = change.items()
+            assert value is not None
+            db.put(key, value)
         else:
             db.put_many({key: value for key, value in change.items() if value is not None})
         os.write(acknowledged, _ACK.pack(1))
