@@ -90,7 +90,7 @@ class Segment:
         ranges = []
         for _ in range(self.header.ranges):
             found = self.sound(self.start)
-            if found.kind != record.RANGE or found.link != self.chain:
+            if found.kind != record.RANGE:
                 raise CorruptionError(self.path, self.start, "a range tombstone is damaged")
             ranges.append(found.key)
             self.start, self.chain = found.end, found.checksum & record.LINK_MASK

@@ -291,6 +291,20 @@ class TestBudget:
             assert b"k" in db
         assert sum(db._store.structure.current().active.hot) == 3, "three, however often"
 
+    def test_what_was_read_is_known_when_the_index_is_finished_or_merged(self, open_: Open) -> None:
+        db = open_(max_bytes=BUDGET, segment_bytes=2**26)
+        fill(db, keys=40)
+        db.get(b"0003")
+        db.get(b"0003")
+        db.get(b"0007")
+        seal(db)
+        assert db.maintain().finished == 1
+        assert sum(db._store.structure.current().sealed[0].hot) == 3
+        db.put(b"0007", b"written anew")
+        seal(db)
+        db.compact()
+        assert [sum(segment.hot) for segment in db._store.structure.current().sealed] == [2]
+
     def test_compaction_keeps_the_generations(self, open_: Open) -> None:
         db = open_(max_bytes=BUDGET, segment_bytes=2**26)
         for number in range(3000):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import stratakv
 from stratakv import DB
 from stratakv.maintenance.merge import Merger, job
+from stratakv.maintenance.plan import Task
 
 Open = Callable[..., DB]
 
@@ -169,6 +172,81 @@ def test_evicted_young_versions_hide_older_main_ones(open_: Open, clock: Any, la
     assert db.verify().ok
 
 
+def _mains(db: DB, *layers: Callable[[], object]) -> list[int]:
+    """Do each of `layers` in a main segment of its own; return their numbers, oldest first."""
+    numbers = []
+    for layer in layers:
+        layer()
+        with db._store.exclusive as held:
+            db._store.structure.rotate(held)
+        numbers.append(db.stats().segments[1].number)
+        _age(db)
+    return numbers
+
+
+def _evict(db: DB, number: int) -> None:
+    db._store.maintenance._do(Task("evict", (number,)), lambda read: None)
+
+
+def test_a_replaced_version_does_not_move_over_a_newer_main_one(open_: Open) -> None:
+    """It was read before it was replaced; both are in main segments, and the older one is retired."""
+    db = open_(max_bytes=2**20)
+
+    def old() -> None:
+        db.put(b"k", b"old")
+        db.put(b"read", b"v")
+        db.get(b"k")
+        db.get(b"read")
+
+    oldest, _, _ = _mains(db, old, lambda: db.put(b"k", b"new"), lambda: db.put(b"x", b"v"))
+    _evict(db, oldest)
+    expect(db, b"new", "evicted")
+    assert db.get(b"read") == b"v", "it was read, so it moved"
+    assert db.verify().ok
+
+
+def test_a_retired_range_tombstone_does_not_reach_what_came_after_it(open_: Open) -> None:
+    db = open_(max_bytes=2**20)
+
+    def range_tombstone() -> None:
+        db.delete_prefix(b"k")
+        db.put(b"read", b"v")
+        db.get(b"read")
+
+    oldest, _ = _mains(db, range_tombstone, lambda: db.put(b"k", b"new"))
+    _evict(db, oldest)
+    expect(db, b"new", "evicted")
+    assert db.get(b"read") == b"v"
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_an_evicted_log_that_turns_up_again_is_void(open_: Open, path: Path, read: bool) -> None:
+    """Its file was not removed in time, and the manifest is lost: the logs that are younger know of it."""
+    db = open_(max_bytes=2**20)
+
+    def old() -> None:
+        db.put(b"k", b"old")
+        db.put(b"read", b"v")
+        if read:
+            db.get(b"read")
+
+    oldest, _ = _mains(db, old, lambda: db.put(b"x", b"v"))
+    kept = {name: (path / name).read_bytes() for name in (f"{oldest:06d}.log", f"{oldest:06d}.idx")}
+    _evict(db, oldest)
+    if not read:  # nothing moved into a log that could tell
+        with db._store.exclusive as held:
+            db._store.structure.rotate(held)
+    db.close()
+    for name, data in kept.items():
+        (path / name).write_bytes(data)
+    (path / "MANIFEST").unlink()
+    stratakv.recover(path)
+    db = open_()
+    assert db.get(b"k") is None
+    assert db.get(b"x") == b"v"
+    assert db.get(b"read") == (b"v" if read else None)
+
+
 def _age(db: DB) -> None:
     """Let every sealed segment come of age."""
     work = db._store.maintenance
@@ -178,8 +256,6 @@ def _age(db: DB) -> None:
 
 def _retire(db: DB) -> None:
     """Retire every young segment, the oldest first."""
-    from stratakv.maintenance.plan import Task
-
     work, structure = db._store.maintenance, db._store.structure
     while young := [e.number for e in structure.current().manifest.segments if e.kind == "young"]:
         work._do(Task("retire", (young[-1],)), lambda read: None)
