@@ -31,12 +31,12 @@ from stratakv.files import now_ms
 from stratakv.locks import FileLock
 from stratakv.log import LogHeader, rank_of
 from stratakv.manifest import Manifest
+from stratakv.opening import check_indexes, young_keys
 from stratakv.options import Options
 from stratakv.orphans import remove_orphans, remove_temporary
 from stratakv.recovery import Recovery
 from stratakv.recovery_report import Mode
 from stratakv.segment import Segment, create_active, map_index, open_log
-from stratakv.structure import check_indexes, young_keys
 
 log = logging.getLogger("stratakv")
 

@@ -14,9 +14,10 @@ from stratakv.errors import DirectoryError, storage_error
 from stratakv.files import now_ms
 from stratakv.log import HEADER_BYTES, LogHeader, rank_of
 from stratakv.manifest import Entry, Manifest
+from stratakv.opening import young_keys
 from stratakv.progress import Progress
 from stratakv.segment import Segment, create_active
-from stratakv.structure import Structure, young_keys
+from stratakv.structure import Structure
 
 
 @dataclass(frozen=True, slots=True)

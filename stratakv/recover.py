@@ -11,11 +11,11 @@ from stratakv.errors import CorruptionError, DirectoryError, FormatError, StoreB
 from stratakv.files import Files
 from stratakv.locks import FileLock
 from stratakv.manifest import Manifest
+from stratakv.opening import check_indexes
 from stratakv.options import Options
 from stratakv.progress import Progress
 from stratakv.recovery import Recovery
 from stratakv.recovery_report import RecoveryReport, mode_of
-from stratakv.structure import check_indexes
 
 
 def recover(

@@ -25,13 +25,13 @@ from stratakv.errors import CorruptionError, DirectoryError, storage_error
 from stratakv.files import now_ms
 from stratakv.log import HEADER_BYTES, LogHeader, rank_of
 from stratakv.manifest import Entry, Manifest
+from stratakv.opening import young_keys
 from stratakv.orphans import remove_orphans, remove_temporary
 from stratakv.progress import Progress
 from stratakv.record import END, RANGE, TOMBSTONE
 from stratakv.recovery_report import Finding, Mode, RecoveryReport
 from stratakv.rewrite import LogWriter
 from stratakv.segment import Segment, create_active, open_log
-from stratakv.structure import young_keys
 
 
 @dataclass(slots=True)

@@ -13,9 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from weakref import WeakMethod
 
-from stratakv import ghosts, index, manifest, record
+from stratakv import index, manifest, record
 from stratakv.budget import LARGEST_SHARE, hard_limit, segment_capacity
-from stratakv.build import build_index
 from stratakv.control import (
     OFFSET_MASK,
     POSITION_BITS,
@@ -35,14 +34,13 @@ from stratakv.files import now_ms
 from stratakv.ghosts import Ghosts
 from stratakv.log import HEADER_BYTES, LogHeader, rank_of
 from stratakv.manifest import Edit, Entry, Manifest
+from stratakv.opening import map_ghosts, open_sealed, young_keys
 from stratakv.segment import Segment, create_active, map_index, open_log
 from stratakv.view import FORKED, View
 
 log = logging.getLogger("stratakv")
 
 _TRIES = 100
-_LEAST_KEYS = 64  # of an active index
-_SAMPLE_BYTES = 16_384  # of log, from which the next index is sized
 
 
 @dataclass(slots=True)
@@ -208,9 +206,15 @@ class Structure:
 
     def set_budget(self, held: Held, max_bytes: int) -> None:
         """Make `max_bytes` the budget, 0 for none; begin a segment where the active one is too long."""
-        self.install(held, Edit(max_bytes=max_bytes))
-        if held.view.active.end > self.capacity():
-            self.rotate(held)
+        old = held.view.active
+        if not max_bytes or old.end <= segment_capacity(self._segment_bytes, max_bytes):
+            self.install(held, Edit(max_bytes=max_bytes))
+            return
+        sealed = self._seal(held)
+        kept = bool(sealed.keys or old.ranges)
+        edit = Edit(add=(sealed,) if kept else (), max_bytes=max_bytes)
+        self._start_segment(held, edit, self._room(sealed, 0, 0, max_bytes))
+        self._put_away(held, old, kept=kept)
 
     def _seal(self, held: Held) -> Entry:
         """Return the entry of the active segment as it is now, its index made checkable."""
@@ -230,9 +234,10 @@ class Structure:
         index.seal(old.arrays, entry.keys, tip)
         return entry
 
-    def _room(self, sealed: Entry, size: int, keys: int) -> tuple[int, int]:
-        """Return for how many bytes and keys the segment after `sealed` is made."""
-        capacity = max(self.capacity(), HEADER_BYTES + size)
+    def _room(self, sealed: Entry, size: int, keys: int, max_bytes: int | None = None) -> tuple[int, int]:
+        """Return for how many bytes and keys the segment after `sealed` is made, with this budget."""
+        budget = self.view.manifest.max_bytes if max_bytes is None else max_bytes
+        capacity = max(segment_capacity(self._segment_bytes, budget), HEADER_BYTES + size)
         return capacity, max(keys, young_keys(capacity, sealed))
 
     def capacity(self) -> int:
@@ -321,51 +326,7 @@ class Structure:
             self.control.set_active(found.active, begun.start, begun.chain, 0)
 
 
-def open_sealed(directory: Directory, entry: Entry, *, write: bool, verify: bool) -> Segment:
-    """Open a sealed segment; where its index is missing, or `verify` finds it unsound, it is built anew."""
-    segment = open_log(directory, entry.number, entry, write=write)
-    mapped = map_index(directory, segment, write=write)
-    if not mapped or (verify and not index.is_sound(segment.arrays, entry.size)):
-        build_index(directory, segment, ordered=entry.finished, write=write)
-    return segment
-
-
-def check_indexes(directory: Directory, found: Manifest, *, write: bool) -> None:
-    """Verify the index of every sealed segment before anybody trusts it; build those that are not sound."""
-    for entry in found.segments:
-        try:
-            open_sealed(directory, entry, write=write, verify=True)
-        except FileNotFoundError:
-            path = directory.log_path(entry.number)
-            raise CorruptionError(path, 0, "the manifest names the file, and it is missing") from None
-
-
 def _bytes_for(room: tuple[int, int]) -> int:
     """Return the bytes of disk that a segment for so many bytes and keys may take."""
     capacity, keys = room
     return capacity + index.Shape.young(keys).size
-
-
-def map_ghosts(directory: Directory) -> Ghosts | None:
-    """Map the table of ghosts; None where the file holds none. Raises FileNotFoundError."""
-    files = directory.files
-    fd = directory.open(directory.path / GHOSTS_NAME, write=True)
-    try:
-        size = files.size(fd)
-        if size <= ghosts.size_of(0) or size % 8:
-            return None
-        found = Ghosts(files.map(fd, size, write=True))
-    finally:
-        files.close(fd)
-    return found if found.is_sound() else None
-
-
-def young_keys(capacity: int, last: Entry | None = None) -> int:
-    """Return how many keys the index of an active segment of `capacity` bytes is made for.
-
-    That is half as many again as `last`, the segment before it, would have had at that size.
-    """
-    most = min(index.YOUNG_KEYS, capacity // 32 + 1)
-    if last is None or last.size < min(capacity // 4, _SAMPLE_BYTES):
-        return most
-    return min(most, max(_LEAST_KEYS, capacity * last.keys * 3 // (last.size * 2)))

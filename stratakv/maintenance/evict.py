@@ -16,10 +16,10 @@ from stratakv.ghosts import Ghosts
 from stratakv.index import hash_key
 from stratakv.maintenance.blocks import Block, in_key_order, range_prefixes
 from stratakv.maintenance.merge import Job, heat_of
+from stratakv.opening import map_ghosts
 from stratakv.reader import lookup
 from stratakv.record import TOMBSTONE_EXPIRY
 from stratakv.segment import Segment
-from stratakv.structure import map_ghosts
 from stratakv.view import View
 
 

@@ -62,7 +62,7 @@ class Merger:
     def __init__(self, structure: Structure, exclusive: Exclusive, pace: Pace) -> None:
         self._structure = structure
         self._exclusive = exclusive
-        self._pace = pace
+        self.pace = pace
 
     def run(self, view: View, task: Job, blocks: Sequence[Iterator[Block]] | None = None) -> Entry | None:
         """Do one merge and install it; return the entry of the output, None where nothing is left.
@@ -114,7 +114,7 @@ class Merger:
             for block in living(merged(blocks), now_ms(), _Older(view, task.older).has):
                 before = output.size
                 output.write(block)
-                self._pace(output.size - before)
+                self.pace(output.size - before)
             if not output.keys and not task.ranges:
                 return None
             made = output.finish()

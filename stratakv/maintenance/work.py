@@ -1,4 +1,4 @@
-"""Doing what the plan says, one task after the other. Whoever does it holds maintenance.lock.
+"""Maintenance as it runs: one task after the other, by whoever holds maintenance.lock.
 
 Every task can be stopped anywhere without harm: nothing names what it writes until the manifest does, and
 the next one to be elected removes what is left of it.
@@ -6,7 +6,6 @@ the next one to be elected removes what is left of it.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import threading
 import time
@@ -15,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from stratakv import control
 from stratakv.budget import SEGMENTS
 from stratakv.commit import Exclusive
 from stratakv.control import OFFSET_MASK, W_GENERATION, W_TIP
@@ -23,11 +21,9 @@ from stratakv.errors import CorruptionError
 from stratakv.files import now_ms
 from stratakv.locks import FileLock
 from stratakv.maintenance import plan
-from stratakv.maintenance.evict import Eviction, current, ghosts_for, retire_main
-from stratakv.maintenance.finish import finish
-from stratakv.maintenance.merge import Job, Merger, Pace, SupersededError, job
+from stratakv.maintenance.merge import Pace, SupersededError
 from stratakv.maintenance.plan import Limits, Task
-from stratakv.manifest import Edit, Generation
+from stratakv.maintenance.tasks import Tasks, is_hidden
 from stratakv.orphans import remove_orphans
 from stratakv.progress import Progress
 from stratakv.segment import Segment
@@ -107,7 +103,7 @@ class Maintenance:
     def next_task(self) -> Task | None:
         """Return what is to be done now."""
         view = self._structure.current()
-        hidden = [s.number for s in view.sealed if not s.ranges and _is_hidden(view, s)]
+        hidden = [s.number for s in view.sealed if not s.ranges and is_hidden(view, s)]
         return plan.pick(view.manifest.segments, hidden, self._damaged, self._limits(view))
 
     def is_due(self) -> bool:
@@ -164,7 +160,7 @@ class Maintenance:
             if task is None:
                 return False
             try:
-                self._do(task, pace)
+                Tasks(self._structure, self._exclusive, pace).do(task)
                 done[task.kind] += 1
                 log.info("%s: segments %s done", task.kind, ", ".join(map(str, task.numbers)))
             except SupersededError:
@@ -180,67 +176,6 @@ class Maintenance:
         with self._elected(), self._exclusive as held:
             remove_orphans(self._structure.directory, held.view.manifest)
 
-    def _do(self, task: Task, pace: Pace) -> None:
-        view = self._structure.current()
-        by_number = {segment.number: segment for segment in view.sealed}
-        if not by_number.keys() >= set(task.numbers):
-            raise SupersededError
-        inputs = [by_number[number] for number in task.numbers]
-        merger = Merger(self._structure, self._exclusive, pace)
-        if task.kind == "finish":
-            finish(self._structure, self._exclusive, view, inputs[0], pace)
-        elif task.kind == "retire":
-            self._evict(merger, view, inputs, job(view, inputs, "main"))
-        elif task.kind == "evict":
-            self._evict(merger, view, inputs, retire_main(view, inputs))
-        elif task.kind == "sweep":
-            self._sweep(merger, view, inputs)
-        elif task.kind == "adopt":
-            self._adopt(inputs[0])
-        elif task.kind == "drop" and self._may_drop(view, inputs[0]):
-            self._drop(view, inputs[0])
-        else:
-            merger.run(view, job(view, inputs, _generation(view, inputs)))
-
-    def _adopt(self, segment: Segment) -> None:
-        with self._exclusive as held:
-            now = {entry.number: entry for entry in held.view.manifest.segments}
-            if segment.number not in now:
-                raise SupersededError
-            adopted = dataclasses.replace(now[segment.number], kind="main")
-            self._structure.install(held, Edit(drop={segment.number}, add=(adopted,)))
-
-    def _evict(self, merger: Merger, view: View, inputs: list[Segment], task: Job) -> None:
-        table = ghosts_for(view, self._structure.directory)
-        eviction = Eviction(view, table, now_ms())
-        blocks = []
-        for segment in inputs:
-            if segment.entry and segment.entry.kind == "young":
-                blocks.append(eviction.of_young(segment))
-            elif segment is view.sealed[-1]:
-                blocks.append(eviction.of_main(segment))
-            else:
-                blocks.append(merger.whole(view, segment))
-        merger.run(view, task, blocks)
-        self._structure.control.row[control.Counter.EVICTED] += eviction.keys
-
-    def _sweep(self, merger: Merger, view: View, inputs: list[Segment]) -> None:
-        """Make one segment of neighbours, without what newer segments hide."""
-        task = dataclasses.replace(job(view, inputs, _generation(view, inputs)), swept=True)
-        merger.run(view, task, [current(view, each, merger.whole(view, each)) for each in inputs])
-
-    def _may_drop(self, view: View, segment: Segment) -> bool:
-        """Whether nothing older could come back; else a merge finds out what must be hidden on."""
-        return segment is view.sealed[-1] or (not segment.ranges and _is_hidden(view, segment))
-
-    def _drop(self, view: View, segment: Segment) -> None:
-        floor = segment.header.newest + 1 if segment is view.sealed[-1] else 0
-        with self._exclusive as held:
-            if segment.number not in held.view.manifest.numbers():
-                raise SupersededError
-            self._structure.install(held, Edit(drop={segment.number}, floor=floor))
-        self._structure.directory.remove(segment.number)
-
     # -- all at once -------------------------------------------------------------------------------------
 
     def compact(self, progress: Progress | None) -> CompactionReport:
@@ -253,10 +188,12 @@ class Maintenance:
                 # Nobody makes a segment now, so what the manifest does not name was left by one who died.
                 remove_orphans(self._structure.directory, view.manifest)
             before = sum(segment.end for segment in view.sealed)
-            merger = Merger(self._structure, self._exclusive, _pace(progress, before))
+            tasks = Tasks(self._structure, self._exclusive, _pace(progress, before))
             try:
                 for group in _groups(view):
-                    self._compact(merger, group)
+                    self._compact(tasks, group)
+                while (task := self.next_task()) and task.kind in ("retire", "evict"):
+                    tasks.do(task)
             except SupersededError:  # cleared meanwhile: there is nothing left to compact
                 pass
             after = [s.entry for s in self._structure.current().sealed if s.entry]
@@ -268,15 +205,15 @@ class Maintenance:
                 records=sum(entry.keys for entry in after),
             )
 
-    def _compact(self, merger: Merger, numbers: set[int]) -> None:
+    def _compact(self, tasks: Tasks, numbers: set[int]) -> None:
         view = self._structure.current()
         inputs = [segment for segment in view.sealed if segment.number in numbers]
         if len(inputs) < len(numbers):
             raise SupersededError
         if view.manifest.max_bytes:
-            self._sweep(merger, view, inputs)
+            tasks.sweep(view, inputs)
         elif inputs and not (len(inputs) == 1 and _is_clean(inputs[0])):
-            merger.run(view, job(view, inputs, _generation(view, inputs)))
+            tasks.merge(view, inputs)
 
 
 def _groups(view: View) -> list[set[int]]:
@@ -296,25 +233,6 @@ def _groups(view: View) -> list[set[int]]:
         groups[-1].add(entry.number)
         size += entry.size
     return groups
-
-
-def _generation(view: View, inputs: list[Segment]) -> Generation:
-    """Return what is made of `inputs`: in a store with a budget what is young stays so."""
-    if not view.manifest.max_bytes or any(s.entry and s.entry.kind == "main" for s in inputs):
-        return "main"
-    return "young"
-
-
-def _is_hidden(view: View, segment: Segment) -> bool:
-    """Whether a younger range tombstone covers all of a segment."""
-    prefixes = view.hidden.get(segment.number)
-    if not prefixes:
-        return False
-    try:
-        bounds = segment.bounds()
-    except CorruptionError:
-        return False
-    return bounds is not None and any(all(key.startswith(p) for key in bounds) for p in prefixes)
 
 
 def _is_clean(segment: Segment) -> bool:

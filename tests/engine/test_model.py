@@ -26,8 +26,8 @@ START = 1_800_000_000.0
 Model = dict[bytes, tuple[bytes, float | None]]
 
 
-class StoreModel(RuleBasedStateMachine):
-    """`model`: value and end of each key in the store. `durable`: every state since the last sync."""
+class Simulated(RuleBasedStateMachine):
+    """A store on a machine and a clock that obey. model: value and end of each key, None for never."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,8 +40,8 @@ class StoreModel(RuleBasedStateMachine):
         ]
         for patch in self.patches:
             patch.start()
+        self.db: stratakv.DB
         self.model: Model = {}
-        self.durable: list[Model] = [{}]
 
     def clock(self) -> float:
         return self.now
@@ -51,6 +51,23 @@ class StoreModel(RuleBasedStateMachine):
         for patch in self.patches:
             patch.stop()
         shutil.rmtree(self.directory)
+
+    @rule(seconds=st.sampled_from([1, 4, 60]))
+    def wait(self, seconds: int) -> None:
+        self.now += seconds
+
+    @precondition(lambda self: hasattr(self, "db"))
+    @rule()
+    def verify(self) -> None:
+        assert self.db.verify().damage == ()
+
+
+class StoreModel(Simulated):
+    """A store that keeps everything. durable: every state since the last sync."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.durable: list[Model] = [{}]
 
     @initialize()
     def open(self) -> None:
@@ -156,10 +173,6 @@ class StoreModel(RuleBasedStateMachine):
     @rule()
     def maintain(self) -> None:
         self.db.maintain()
-
-    @rule(seconds=st.sampled_from([1, 4, 60]))
-    def wait(self, seconds: int) -> None:
-        self.now += seconds
 
     @rule()
     def sync(self) -> None:
@@ -274,42 +287,15 @@ class StoreModel(RuleBasedStateMachine):
             assert (left is None) == (end is None)
             assert left is None or abs(left - (end or 0) + self.now) < 0.002
 
-    @precondition(lambda self: hasattr(self, "db"))
-    @rule()
-    def verify(self) -> None:
-        assert self.db.verify().damage == ()
 
-
-class EvictingModel(RuleBasedStateMachine):
-    """A store with a budget: it may forget anything at any time, and never remember what was replaced.
-
-    model: value and end of each key that may be there.
-    """
+class EvictingModel(Simulated):
+    """A store with a budget: it may forget anything at any time, and never remember what was replaced."""
 
     BUDGET = 2**18
 
     def __init__(self) -> None:
         super().__init__()
-        self.machine = Machine()
-        self.directory = Path(tempfile.mkdtemp())
-        self.now = START
-        self.patches = [
-            mock.patch.object(stores, "Files", functools.partial(MachineFiles, self.machine)),
-            mock.patch("stratakv.reader.time.time", self.clock),
-        ]
-        for patch in self.patches:
-            patch.start()
-        self.model: Model = {}
         self.version = 0
-
-    def clock(self) -> float:
-        return self.now
-
-    def teardown(self) -> None:
-        self.machine.bury(self.db)
-        for patch in self.patches:
-            patch.stop()
-        shutil.rmtree(self.directory)
 
     @initialize()
     def open(self) -> None:
@@ -360,10 +346,6 @@ class EvictingModel(RuleBasedStateMachine):
     def compact(self) -> None:
         self.db.compact()
 
-    @rule(seconds=st.sampled_from([1, 4, 60]))
-    def wait(self, seconds: int) -> None:
-        self.now += seconds
-
     @rule(back=st.booleans())
     def reopen(self, back: bool) -> None:
         self.db.close()
@@ -406,10 +388,6 @@ class EvictingModel(RuleBasedStateMachine):
         used = sum(file.stat().st_blocks * 512 for file in files)
         # A segment of 8 KiB and its index of as much are 6 % of the least budget there is.
         assert used <= 1.2 * self.BUDGET
-
-    @rule()
-    def verify(self) -> None:
-        assert self.db.verify().damage == ()
 
 
 TestEviction: Any = EvictingModel.TestCase

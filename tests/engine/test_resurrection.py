@@ -13,6 +13,7 @@ import stratakv
 from stratakv import DB
 from stratakv.maintenance.merge import Merger, job
 from stratakv.maintenance.plan import Task
+from stratakv.maintenance.tasks import Tasks
 
 Open = Callable[..., DB]
 
@@ -172,6 +173,19 @@ def test_evicted_young_versions_hide_older_main_ones(open_: Open, clock: Any, la
     assert db.verify().ok
 
 
+def test_a_main_segment_that_takes_what_moves_keeps_what_it_has(open_: Open) -> None:
+    """It is the only one, and so the oldest of all; only the young segment is retired."""
+    db = open_(max_bytes=2**20)
+    (main,) = _mains(db, lambda: db.put(b"unread", b"v"))
+    db.put(b"read", b"v")
+    db.get(b"read")
+    db.put(b"k", b"unread, too")
+    with db._store.exclusive as held:
+        db._store.structure.rotate(held)
+    _tasks(db).do(Task("retire", (db.stats().segments[1].number, main)))
+    assert dict(db.scan()) == {b"unread": b"v", b"read": b"v"}
+
+
 def _mains(db: DB, *layers: Callable[[], object]) -> list[int]:
     """Do each of `layers` in a main segment of its own; return their numbers, oldest first."""
     numbers = []
@@ -185,7 +199,11 @@ def _mains(db: DB, *layers: Callable[[], object]) -> list[int]:
 
 
 def _evict(db: DB, number: int) -> None:
-    db._store.maintenance._do(Task("evict", (number,)), lambda read: None)
+    _tasks(db).do(Task("evict", (number,)))
+
+
+def _tasks(db: DB) -> Tasks:
+    return Tasks(db._store.structure, db._store.exclusive, lambda moved: None)
 
 
 def test_a_replaced_version_does_not_move_over_a_newer_main_one(open_: Open) -> None:
@@ -249,13 +267,12 @@ def test_an_evicted_log_that_turns_up_again_is_void(open_: Open, path: Path, rea
 
 def _age(db: DB) -> None:
     """Let every sealed segment come of age."""
-    work = db._store.maintenance
     for segment in reversed(db._store.structure.current().sealed):
-        work._adopt(segment)
+        _tasks(db).do(Task("adopt", (segment.number,)))
 
 
 def _retire(db: DB) -> None:
     """Retire every young segment, the oldest first."""
-    work, structure = db._store.maintenance, db._store.structure
+    structure = db._store.structure
     while young := [e.number for e in structure.current().manifest.segments if e.kind == "young"]:
-        work._do(Task("retire", (young[-1],)), lambda read: None)
+        _tasks(db).do(Task("retire", (young[-1],)))

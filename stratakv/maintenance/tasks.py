@@ -1,0 +1,106 @@
+"""Doing one task of the plan; whoever does it holds maintenance.lock."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from stratakv.commit import Exclusive
+from stratakv.control import Counter
+from stratakv.errors import CorruptionError
+from stratakv.files import now_ms
+from stratakv.maintenance.evict import Eviction, current, ghosts_for, retire_main
+from stratakv.maintenance.finish import finish
+from stratakv.maintenance.merge import Job, Merger, Pace, SupersededError, job
+from stratakv.maintenance.plan import Task
+from stratakv.manifest import Edit, Generation
+from stratakv.segment import Segment
+from stratakv.structure import Structure
+from stratakv.view import View
+
+
+class Tasks:
+    """What can be done to the segments of one store. pace: is told the bytes that each step has moved."""
+
+    def __init__(self, structure: Structure, exclusive: Exclusive, pace: Pace) -> None:
+        self._structure = structure
+        self._exclusive = exclusive
+        self._merger = Merger(structure, exclusive, pace)
+
+    def do(self, task: Task) -> None:
+        """Do one task; raises SupersededError where its segments have gone meanwhile."""
+        view = self._structure.current()
+        by_number = {segment.number: segment for segment in view.sealed}
+        if not by_number.keys() >= set(task.numbers):
+            raise SupersededError
+        inputs = [by_number[number] for number in task.numbers]
+        if task.kind == "finish":
+            finish(self._structure, self._exclusive, view, inputs[0], self._merger.pace)
+        elif task.kind == "retire":
+            self._retire(view, inputs, inputs[0], job(view, inputs, "main"))
+        elif task.kind == "evict":
+            self._retire(view, inputs, inputs[-1], retire_main(view, inputs))
+        elif task.kind == "sweep":
+            self.sweep(view, inputs)
+        elif task.kind == "adopt":
+            self._adopt(inputs[0])
+        elif task.kind == "drop" and self._may_drop(view, inputs[0]):
+            self._drop(view, inputs[0])
+        else:
+            self.merge(view, inputs)
+
+    def _adopt(self, segment: Segment) -> None:
+        with self._exclusive as held:
+            now = {entry.number: entry for entry in held.view.manifest.segments}
+            if segment.number not in now:
+                raise SupersededError
+            adopted = dataclasses.replace(now[segment.number], kind="main")
+            self._structure.install(held, Edit(drop={segment.number}, add=(adopted,)))
+
+    def _retire(self, view: View, inputs: list[Segment], retired: Segment, task: Job) -> None:
+        """Move on what was read of `retired`; the other one of `inputs`, if there is one, stays whole."""
+        eviction = Eviction(view, ghosts_for(view, self._structure.directory), now_ms())
+        young = retired.entry is not None and retired.entry.kind == "young"
+        chosen = eviction.of_young if young else eviction.of_main
+        blocks = [chosen(each) if each is retired else self._merger.whole(view, each) for each in inputs]
+        self._merger.run(view, task, blocks)
+        self._structure.control.row[Counter.EVICTED] += eviction.keys
+
+    def merge(self, view: View, inputs: list[Segment]) -> None:
+        """Make one segment of neighbours."""
+        self._merger.run(view, job(view, inputs, _generation(view, inputs)))
+
+    def sweep(self, view: View, inputs: list[Segment]) -> None:
+        """Make one segment of neighbours, without what newer segments hide."""
+        task = dataclasses.replace(job(view, inputs, _generation(view, inputs)), swept=True)
+        self._merger.run(view, task, [current(view, each, self._merger.whole(view, each)) for each in inputs])
+
+    def _may_drop(self, view: View, segment: Segment) -> bool:
+        """Whether nothing older could come back; else a merge finds out what must be hidden on."""
+        return segment is view.sealed[-1] or (not segment.ranges and is_hidden(view, segment))
+
+    def _drop(self, view: View, segment: Segment) -> None:
+        floor = segment.header.newest + 1 if segment is view.sealed[-1] else 0
+        with self._exclusive as held:
+            if segment.number not in held.view.manifest.numbers():
+                raise SupersededError
+            self._structure.install(held, Edit(drop={segment.number}, floor=floor))
+        self._structure.directory.remove(segment.number)
+
+
+def _generation(view: View, inputs: list[Segment]) -> Generation:
+    """Return what is made of `inputs`: in a store with a budget what is young stays so."""
+    if not view.manifest.max_bytes or any(s.entry and s.entry.kind == "main" for s in inputs):
+        return "main"
+    return "young"
+
+
+def is_hidden(view: View, segment: Segment) -> bool:
+    """Whether a younger range tombstone covers all of a segment."""
+    prefixes = view.hidden.get(segment.number)
+    if not prefixes:
+        return False
+    try:
+        bounds = segment.bounds()
+    except CorruptionError:
+        return False
+    return bounds is not None and any(all(key.startswith(p) for key in bounds) for p in prefixes)

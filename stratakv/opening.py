@@ -1,0 +1,58 @@
+"""Opening what a manifest names, with what is derived made anew where it is missing."""
+
+from __future__ import annotations
+
+from stratakv import ghosts, index
+from stratakv.build import build_index
+from stratakv.directory import GHOSTS_NAME, Directory
+from stratakv.errors import CorruptionError
+from stratakv.ghosts import Ghosts
+from stratakv.manifest import Entry, Manifest
+from stratakv.segment import Segment, map_index, open_log
+
+_LEAST_KEYS = 64  # of an active index
+_SAMPLE_BYTES = 16_384  # of log, from which the next index is sized
+
+
+def open_sealed(directory: Directory, entry: Entry, *, write: bool, verify: bool) -> Segment:
+    """Open a sealed segment; where its index is missing, or `verify` finds it unsound, it is built anew."""
+    segment = open_log(directory, entry.number, entry, write=write)
+    mapped = map_index(directory, segment, write=write)
+    if not mapped or (verify and not index.is_sound(segment.arrays, entry.size)):
+        build_index(directory, segment, ordered=entry.finished, write=write)
+    return segment
+
+
+def check_indexes(directory: Directory, found: Manifest, *, write: bool) -> None:
+    """Verify the index of every sealed segment before anybody trusts it; build those that are not sound."""
+    for entry in found.segments:
+        try:
+            open_sealed(directory, entry, write=write, verify=True)
+        except FileNotFoundError:
+            path = directory.log_path(entry.number)
+            raise CorruptionError(path, 0, "the manifest names the file, and it is missing") from None
+
+
+def map_ghosts(directory: Directory) -> Ghosts | None:
+    """Map the table of ghosts; None where the file holds none. Raises FileNotFoundError."""
+    files = directory.files
+    fd = directory.open(directory.path / GHOSTS_NAME, write=True)
+    try:
+        size = files.size(fd)
+        if size <= ghosts.size_of(0) or size % 8:
+            return None
+        found = Ghosts(files.map(fd, size, write=True))
+    finally:
+        files.close(fd)
+    return found if found.is_sound() else None
+
+
+def young_keys(capacity: int, last: Entry | None = None) -> int:
+    """Return how many keys the index of an active segment of `capacity` bytes is made for.
+
+    That is half as many again as `last`, the segment before it, would have had at that size.
+    """
+    most = min(index.YOUNG_KEYS, capacity // 32 + 1)
+    if last is None or last.size < min(capacity // 4, _SAMPLE_BYTES):
+        return most
+    return min(most, max(_LEAST_KEYS, capacity * last.keys * 3 // (last.size * 2)))
