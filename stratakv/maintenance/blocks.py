@@ -85,7 +85,9 @@ def without(blocks: Iterable[Block], prefixes: tuple[bytes, ...]) -> Iterator[Bl
 
 def merged(sources: Sequence[Iterator[Block]]) -> Iterator[Block]:
     """Merge sources, newest first, into blocks in key order; of equal keys the newest comes first."""
-    heads = [next(source, []) for source in sources]
+    # A source that leaves records out may yield empty blocks, which are not its end.
+    full = [filter(None, source) for source in sources]
+    heads = [next(source, []) for source in full]
     while bounds := [head[-1][0] for head in heads if head]:
         bound = min(bounds)
         block: Block = []
@@ -94,7 +96,7 @@ def merged(sources: Sequence[Iterator[Block]]) -> Iterator[Block]:
                 continue
             if head[-1][0] == bound:
                 block += head
-                heads[number] = next(sources[number], [])
+                heads[number] = next(full[number], [])
             else:
                 cut = bisect_right(head, bound, key=_key)
                 block += head[:cut]

@@ -13,6 +13,7 @@ import pytest
 
 import stratakv
 from stratakv import DB
+from stratakv.maintenance import blocks
 from tests.engine.machine import Death, Machine, flip
 
 Open = Callable[..., DB]
@@ -163,6 +164,30 @@ class TestTiers:
         assert sum(left) == 100
         assert {key: db.get(key) for key in model} == model
         assert db.verify().ok
+
+    def test_a_long_stretch_of_garbage_is_not_the_end(self, open_: Open) -> None:
+        """Of a segment of many blocks, all but the last keys are hidden by newer ones."""
+        db = open_(segment_bytes=8 * 2**20)
+        model = fill(db, keys=1500, size=1200)
+        seal(db)
+        db.maintain()
+        for number in range(1490):
+            model[b"%04d" % number] = b"newer"
+            db.put(b"%04d" % number, b"newer")
+        seal(db)
+        assert db.maintain().swept == 1
+        assert {key: db.get(key) for key in model} == model
+        assert [segment.keys for segment in db.stats().segments] == [0, 1490, 10]
+
+
+def test_a_block_that_is_empty_is_not_the_end_of_its_source() -> None:
+    def item(key: bytes) -> blocks.Item:
+        return key, b"", 0, 0, 0, 0, 0
+
+    one: list[blocks.Block] = [[], [item(b"a")], [], [item(b"c")], []]
+    other: list[blocks.Block] = [[], [], [item(b"b")]]
+    found = [each[0] for block in blocks.merged([iter(one), iter(other)]) for each in block]
+    assert found == [b"a", b"b", b"c"]
 
 
 class TestBudget:
