@@ -193,6 +193,25 @@ def test_what_expires_goes_by_itself(db: DB) -> None:
     assert db.stats().hits == db.stats().misses == 0, "nobody read anything"
 
 
+def test_nothing_is_lost_while_a_busy_store_is_maintained(path: Path) -> None:
+    """Segments of many blocks, a quarter of the keys overwritten again and again, and many deleted."""
+    chance = random.Random(3)
+    keys = [b"%064x" % chance.getrandbits(256) for _ in range(4000)]
+    model: dict[bytes, bytes] = {}
+    with stratakv.open(path, durability="os", segment_bytes=4 * 2**20) as db:
+        for number in range(30_000):
+            key = keys[number] if number < len(keys) else chance.choice(keys[:1000])
+            model[key] = b"%d:" % number + chance.randbytes(2000)
+            db.put(key, model[key])
+        for key in chance.choices(keys, k=3000):
+            assert db.delete(key) == (model.pop(key, None) is not None)
+        eventually(lambda: finished(db) and db._store.maintenance.next_task() is None)
+        assert db.stats().rewritten_bytes > 0
+        assert dict(db.scan()) == model
+        assert {key: db.get(key) for key in keys} == {key: model.get(key) for key in keys}
+        assert db.verify().damage == ()
+
+
 class Killed:
     """A maintenance process, killed at a random moment, again and again, while this one goes on writing."""
 
