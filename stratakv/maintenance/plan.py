@@ -34,12 +34,14 @@ _GARBAGE_PERCENT = 50  # of a segment: more is swept out
 class Limits:
     """What a choice depends on besides the segments.
 
-    max_bytes: the budget, 0 for none. used_bytes: what the files will take once the active log is full.
-    segment_bytes: size at which a log is sealed. now: milliseconds since the epoch.
+    max_bytes: the budget, 0 for none. used_bytes: what all files will take once the active log is full.
+    active_bytes: the length that log will have. segment_bytes: size at which a log is sealed. now: ms since
+    the epoch.
     """
 
     max_bytes: int
     used_bytes: int
+    active_bytes: int
     segment_bytes: int
     now: int
 
@@ -100,15 +102,21 @@ def _over_budget(segments: Sequence[Entry], damaged: Collection[int], limits: Li
     if main and main[-1].number in damaged:
         return Task("drop", (main[-1].number,))
     room = _room_in(main, damaged, limits)
-    if young and young[-1].number not in damaged and (_beyond_share(young, limits) or not main):
+    if young and young[-1].number not in damaged and (_beyond_share(segments, limits) or not main):
         return Task("retire", (young[-1].number, *room))
     if main:
         return Task("evict", (*(number for number in room if number != main[-1].number), main[-1].number))
     return None
 
 
-def _beyond_share(young: Sequence[Entry], limits: Limits) -> bool:
-    return sum(entry.size for entry in young) > limits.max_bytes * YOUNG_PERCENT // 100
+def _beyond_share(segments: Sequence[Entry], limits: Limits) -> bool:
+    """Whether the young take more than their share of the room that the budget leaves for logs.
+
+    That is less than the budget: in a small store the indexes and the other files take a third.
+    """
+    logs = limits.active_bytes + sum(entry.size for entry in segments)
+    young = sum(entry.size for entry in segments if entry.kind == "young")
+    return young * limits.used_bytes * 100 > YOUNG_PERCENT * limits.max_bytes * logs
 
 
 def _room_in(main: Sequence[Entry], damaged: Collection[int], limits: Limits) -> tuple[int, ...]:
@@ -170,7 +178,7 @@ def _runs(marks: Sequence[bool]) -> Iterator[list[int]]:
 
 def _aging(segments: Sequence[Entry], limits: Limits) -> Task | None:
     young = [entry for entry in segments if entry.kind == "young"]
-    if _beyond_share(young, limits):
+    if young and _beyond_share(segments, limits):
         return Task("adopt", (young[-1].number,))
     return _crowded(segments, limits)
 

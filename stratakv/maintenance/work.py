@@ -122,7 +122,7 @@ class Maintenance:
         if max_bytes:
             written = self._structure.files.allocated(active.path)
             used = directory.used() + max(0, active.end - written)
-        return Limits(max_bytes, used, self._structure.capacity(), now_ms())
+        return Limits(max_bytes, used, active.end, self._structure.capacity(), now_ms())
 
     # -- doing it ----------------------------------------------------------------------------------------
 

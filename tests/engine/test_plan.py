@@ -10,9 +10,14 @@ from stratakv.maintenance.plan import Limits, Task, due, pick
 from stratakv.manifest import Entry
 
 MB = 10**6
-NONE = Limits(max_bytes=0, used_bytes=0, segment_bytes=MB, now=1000)
-BUDGET = Limits(max_bytes=32 * MB, used_bytes=0, segment_bytes=MB, now=1000)
+NONE = Limits(max_bytes=0, used_bytes=0, active_bytes=MB, segment_bytes=MB, now=1000)
+BUDGET = Limits(max_bytes=32 * MB, used_bytes=32 * MB, active_bytes=MB, segment_bytes=MB, now=1000)
 FULL = replace(BUDGET, used_bytes=32 * MB + 1)
+
+
+def within(segments: list[Entry]) -> Limits:
+    """Return the limits of a store below its budget that holds nothing but these logs."""
+    return replace(BUDGET, used_bytes=sum(each.size for each in segments) + MB)
 
 
 def entry(number: int, kind: str = "young", size: int = MB, **fields: object) -> Entry:
@@ -26,6 +31,10 @@ def young(*numbers: int, size: int = MB) -> list[Entry]:
 
 def main(*numbers: int, size: int = MB) -> list[Entry]:
     return [entry(number, "main", size) for number in numbers]
+
+
+def below(segments: list[Entry]) -> Task | None:
+    return pick(segments, [], [], within(segments))
 
 
 class TestWithoutBudget:
@@ -99,14 +108,15 @@ def test_what_a_range_tombstone_covers_is_dropped() -> None:
 
 class TestBudget:
     def test_below_it_nothing_goes(self) -> None:
-        assert pick(young(3, 2, 1), [], [], replace(BUDGET, used_bytes=32 * MB)) is None
+        segments = [*young(3, 2, 1), *main(*range(31, 3, -1))]
+        assert pick(segments, [], [], replace(BUDGET, used_bytes=32 * MB)) is None
 
     def test_the_oldest_young_is_retired_while_the_young_are_too_many(self) -> None:
         segments = [*young(*range(20, 12, -1)), *main(*range(12, 0, -1))]
         assert pick(segments, [], [], FULL) == Task("retire", (13,))
 
     def test_otherwise_the_oldest_main_one(self) -> None:
-        segments = [*young(*range(20, 14, -1)), *main(*range(14, 0, -1))]
+        segments = [*young(*range(20, 16, -1)), *main(*range(16, 0, -1))]
         assert pick(segments, [], [], FULL) == Task("evict", (1,))
 
     def test_a_small_newest_main_one_takes_what_moves(self) -> None:
@@ -132,28 +142,26 @@ class TestBudget:
 
     def test_as_long_as_there_is_room_the_young_come_of_age(self) -> None:
         segments = [*young(*range(20, 12, -1)), *main(12, 11)]
-        assert pick(segments, [], [], BUDGET) == Task("adopt", (13,))
-        assert pick([*young(*range(20, 14, -1)), *main(14, 13)], [], [], BUDGET) is None
+        assert below(segments) == Task("adopt", (13,))
+        assert below([*young(*range(20, 14, -1)), *main(14, 13)]) is None
 
 
 class TestMergingWithinABudget:
     def test_it_ends_at_one_segment_in_32(self) -> None:
-        assert pick(young(3, 2, 1, size=MB // 2 - 1), [], [], BUDGET) == Task("merge", (2, 1))
-        assert pick(young(3, 2, 1, size=MB // 2 + 1), [], [], BUDGET) is None
+        assert below(young(3, 2, 1, size=MB // 2 - 1)) == Task("merge", (2, 1))
+        assert below(young(3, 2, 1, size=MB // 2 + 1)) is None
 
     def test_the_generations_stay_apart(self) -> None:
         small = MB // 2 - 1
-        assert pick([*young(2, size=small), *main(1, size=small)], [], [], BUDGET) is None
+        assert below([*young(2, size=small), *main(1, size=small)]) is None
 
     def test_small_ones_wait_until_they_are_many(self) -> None:
         small = MB // 100
-        assert pick(young(*range(7, 0, -1), size=small), [], [], BUDGET) is None
-        assert pick(young(*range(8, 0, -1), size=small), [], [], BUDGET) == Task(
-            "merge", tuple(range(8, 0, -1))
-        )
+        assert below(young(*range(7, 0, -1), size=small)) is None
+        assert below(young(*range(8, 0, -1), size=small)) == Task("merge", tuple(range(8, 0, -1)))
 
     def test_a_large_one_is_not_rewritten_for_little(self) -> None:
-        assert pick([*young(2, size=MB // 10), *young(1, size=MB * 8 // 10)], [], [], BUDGET) is None
+        assert below([*young(2, size=MB // 10), *young(1, size=MB * 8 // 10)]) is None
 
 
 class TestDamage:
@@ -169,7 +177,7 @@ class TestDamage:
         assert pick(segments, [], [9], NONE) == Task("merge", tuple(range(8, 0, -1)))
 
     def test_the_oldest_goes_as_a_whole_when_room_is_needed(self) -> None:
-        segments = [*young(4, 3), *main(2, 1)]
+        segments = [*young(20), *main(*range(19, 0, -1))]
         assert pick(segments, [], [1], FULL) == Task("drop", (1,))
         assert pick(segments, [], [2], FULL) == Task("evict", (1,))
 
