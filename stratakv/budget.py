@@ -7,17 +7,26 @@ SEGMENTS = 32
 YOUNG_PERCENT = 20  # of it is for the sealed segments of the young generation
 # No value or batch may take more than this part of the budget.
 LARGEST_SHARE = 4
-# Maintenance keeps the budget once a segment has begun. Where it does not come after, the writer that begins
-# the next one drops the oldest beyond this share; the rest up to a tenth is for what maintenance is writing.
-_HARD_PERCENT = 104
-_LEAST_BYTES = 4096
+BLOCK = 4096  # bytes: what a file takes of the disk is a multiple of it
+_SLACK = 4 * BLOCK  # for the files that grow a little: manifest, ghosts
 
 
 def hard_limit(max_bytes: int, segment_bytes: int) -> int:
-    """Return how many bytes a store with this budget may take when a segment of so many bytes begins."""
-    return max(max_bytes * _HARD_PERCENT // 100, max_bytes + segment_bytes)
+    """Return how many bytes a store with this budget may take when a segment of so many bytes begins.
+
+    Maintenance keeps the budget once a segment has begun. Where it does not come after, the writer that
+    begins the next one keeps this limit; from here to a tenth above is for what maintenance is writing.
+    """
+    return max_bytes + segment_bytes + _SLACK
+
+
+def blocks(size: int) -> int:
+    """Return the bytes of disk that a file of this size takes."""
+    return -(-size // BLOCK) * BLOCK
 
 
 def segment_capacity(segment_bytes: int, max_bytes: int) -> int:
     """Return the size at which a log is sealed in a store with this option and this budget, 0 for none."""
-    return min(segment_bytes, max(_LEAST_BYTES, max_bytes // SEGMENTS)) if max_bytes else segment_bytes
+    if not max_bytes:
+        return segment_bytes
+    return min(segment_bytes, max(BLOCK, max_bytes // SEGMENTS // BLOCK * BLOCK))

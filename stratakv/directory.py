@@ -209,7 +209,7 @@ class Directory:
 
     def used(self) -> int:
         """Bytes of disk that all files of the directory take, as `du` counts them."""
-        return sum(self.files.allocated(self.path / name) for name in self.files.names(self.path))
+        return self.files.allocated_in(self.path)
 
     def used_by(self, number: int) -> int:
         """Bytes of disk that the files of one segment take."""

@@ -1,6 +1,6 @@
 """An index: an open-addressing hash table over one log, as fixed arrays in one buffer.
 
-    page 0   header, see below
+    header   128 bytes, see below
     slots    u64 each: fingerprint in the high 24 bits, log offset in the low 40; 0 is empty (no
              record can be at offset 0, where the log has its header)
     bloom    u64 words, see `bloom`
@@ -31,7 +31,7 @@ from xxhash import xxh3_64
 
 from stratakv import bloom
 
-PAGE = 4096
+HEADER_BYTES = 128
 FORMAT = 1
 MAGIC = int.from_bytes(b"STRATAIX", "little")
 OFFSET_BITS = 40
@@ -59,7 +59,7 @@ class Shape:
 
     @property
     def bloom_offset(self) -> int:
-        return PAGE + 8 * self.slots
+        return HEADER_BYTES + 8 * self.slots
 
     @property
     def hot_offset(self) -> int:
@@ -106,8 +106,8 @@ def arrays(buffer: Any, shape: Shape) -> Arrays:
     whole = memoryview(buffer)
     return Arrays(
         shape,
-        whole[:PAGE].cast("Q"),
-        whole[PAGE : shape.bloom_offset].cast("Q"),
+        whole[:HEADER_BYTES].cast("Q"),
+        whole[HEADER_BYTES : shape.bloom_offset].cast("Q"),
         whole[shape.bloom_offset : shape.hot_offset].cast("Q"),
         whole[shape.hot_offset : shape.hot_offset + shape.slots],
         whole[shape.order_offset : shape.size].cast("Q"),
@@ -124,7 +124,7 @@ def write_header(index: Arrays, number: int) -> None:
 
 def read_shape(buffer: Any, size: int, number: int) -> Shape | None:
     """Return the shape that the header in `buffer` claims, if it is one of an index of `size` bytes."""
-    header = memoryview(buffer)[:PAGE].cast("Q")
+    header = memoryview(buffer)[:HEADER_BYTES].cast("Q")
     shape = Shape(header[W_SLOTS], header[W_WORDS], header[W_ORDER], header[W_STRIDE])
     claims = (header[W_MAGIC], header[W_FORMAT], header[W_NUMBER])
     if claims != (MAGIC, FORMAT, number) or not shape.slots or not shape.words or shape.size != size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 
 from stratakv import log, record
@@ -25,7 +26,9 @@ class LogWriter:
         self._fd = create_log(directory, header)
         self._buffer: list[bytes] = []
         self._buffered = 0
-        self._written = self._synced = log.HEADER_BYTES
+        self._written = self._begun = log.HEADER_BYTES
+        self._syncing: threading.Thread | None = None
+        self._error: BaseException | None = None
         self.link = header.first_link
         self.keys = 0
 
@@ -67,19 +70,39 @@ class LogWriter:
             raise storage_error(self._path, cause) from cause
         self._written += self._buffered
         self._buffer, self._buffered = [], 0
-        if self._written - self._synced >= _SYNC_BYTES:
-            self._sync()
+        if self._written - self._begun >= _SYNC_BYTES:
+            self._sync_behind()
+
+    def _sync_behind(self) -> None:
+        """Begin to sync what is written, while the next is being read; wait for the sync before."""
+        self._join()
+        self._begun = self._written
+        self._syncing = threading.Thread(target=self._sync, name="stratakv-rewrite")
+        self._syncing.start()
 
     def _sync(self) -> None:
         try:
             self._files.fdatasync(self._fd)
-        except OSError as cause:
-            raise storage_error(self._path, cause) from cause
-        self._synced = self._written
+        except BaseException as error:  # whatever it is, it is for the thread that writes
+            self._error = error
+
+    def _join(self) -> None:
+        if self._syncing:
+            self._syncing.join()
+            self._syncing = None
+        if isinstance(self._error, OSError):
+            raise storage_error(self._path, self._error) from self._error
+        if self._error:
+            raise self._error
 
     def finish(self) -> None:
+        """Return once all of it is on disk."""
         self._flush()
+        self._join()
         self._sync()
+        self._join()
 
     def close(self) -> None:
+        if self._syncing:
+            self._syncing.join()
         self._files.close(self._fd)

@@ -283,7 +283,7 @@ def map_index(directory: Directory, segment: Segment, *, write: bool) -> bool:
         return False
     try:
         size = files.size(fd)
-        if size < index.PAGE:
+        if size < index.HEADER_BYTES:
             return False
         buffer = files.map(fd, size, write=write)
     finally:

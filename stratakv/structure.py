@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from weakref import WeakMethod
 
 from stratakv import index, manifest, record
-from stratakv.budget import LARGEST_SHARE, hard_limit, segment_capacity
+from stratakv.budget import LARGEST_SHARE, blocks, hard_limit, segment_capacity
 from stratakv.control import (
     OFFSET_MASK,
     POSITION_BITS,
@@ -329,4 +329,4 @@ class Structure:
 def _bytes_for(room: tuple[int, int]) -> int:
     """Return the bytes of disk that a segment for so many bytes and keys may take."""
     capacity, keys = room
-    return capacity + index.Shape.young(keys).size
+    return blocks(capacity) + blocks(index.Shape.young(keys).size)

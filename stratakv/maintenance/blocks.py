@@ -24,6 +24,7 @@ Item = tuple[bytes, mmap | bytes, int, int, int, int, int]
 Block = list[Item]
 
 _BLOCK_BYTES = 2**19  # of log: bounds the memory that a merge takes
+_TOUCHED_BYTES = 2**23  # of a log that is read in another order: then its pages are let go
 _key = itemgetter(0)
 
 
@@ -57,7 +58,7 @@ def _follow(segment: Segment) -> Iterator[Block]:
     """Read a log that is in the order of arrival, in key order."""
     log, view, limit = segment.log, segment.view, segment.end
     order = segment.order()
-    place = 0
+    place = touched = 0
     while place < len(order):
         block: Block = []
         taken = 0
@@ -74,7 +75,10 @@ def _follow(segment: Segment) -> Iterator[Block]:
             taken += end - offset
             place += 1
         yield block
-    segment.files.forget(log, 0, limit)
+        touched += taken
+        if touched >= _TOUCHED_BYTES or place == len(order):
+            segment.files.forget(log, 0, limit)
+            touched = 0
 
 
 def without(blocks: Iterable[Block], prefixes: tuple[bytes, ...]) -> Iterator[Block]:

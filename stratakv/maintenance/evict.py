@@ -7,7 +7,7 @@ segment's are counted down by one. Keys that go from a young segment become ghos
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from stratakv import ghosts
 from stratakv.directory import GHOSTS_NAME, Directory
@@ -80,13 +80,13 @@ class Eviction:
         """Whether this is the live and current version of the key."""
         if (expiry and expiry <= self._now) or self._view.hides(segment, key):
             return False
-        return is_current(self._view, segment, key)
+        return is_current(self._view.segments(), segment, key)
 
 
-def is_current(view: View, segment: Segment, key: bytes) -> bool:
-    """Whether no segment that is newer than `segment` has a record of `key`."""
+def is_current(segments: Iterable[Segment], segment: Segment, key: bytes) -> bool:
+    """Whether none of `segments`, newest first, that is newer than `segment` has a record of `key`."""
     first, second = hash_key(key)
-    for newer in view.segments():
+    for newer in segments:
         if newer is segment:
             return True
         if newer.may_have(first, second):
@@ -99,9 +99,13 @@ def is_current(view: View, segment: Segment, key: bytes) -> bool:
 
 
 def current(view: View, segment: Segment, blocks: Iterator[Block]) -> Iterator[Block]:
-    """Leave out of the blocks of a segment what newer segments hide."""
+    """Leave out of the blocks of a segment what newer sealed segments hide.
+
+    What the active one hides is left for a later time: when that is finished, it is counted as dead where it
+    is found, and must not be looked for below.
+    """
     for block in blocks:
-        yield [item for item in block if is_current(view, segment, item[0])]
+        yield [item for item in block if is_current(view.sealed, segment, item[0])]
 
 
 def ghosts_for(view: View, directory: Directory) -> Ghosts:

@@ -50,7 +50,7 @@ class Limits:
 class Task:
     """One thing to do, with the numbers of the segments it is about, newest first.
 
-    retire: the oldest young segment, joined by the newest main one where that is small. evict: the oldest
+    retire: the oldest young segment, joined by the newest main one unless that is full. evict: the oldest
     main segment, in the same way. drop: one that is dead as a whole. finish: one, whose index gets its final
     form. sweep: one, of what newer ones hide. adopt: the oldest young one becomes the newest main one. merge:
     neighbours.
@@ -120,9 +120,9 @@ def _beyond_share(segments: Sequence[Entry], limits: Limits) -> bool:
 
 
 def _room_in(main: Sequence[Entry], damaged: Collection[int], limits: Limits) -> tuple[int, ...]:
-    """Return the newest main segment if it is so small that what is moved should join it."""
+    """Return the newest main segment, which what is moved joins, unless it is a full one."""
     newest = main[0] if main else None
-    if newest and newest.number not in damaged and newest.size < limits.max_bytes // SEGMENTS // 2:
+    if newest and newest.number not in damaged and newest.size < limits.max_bytes // SEGMENTS:
         return (newest.number,)
     return ()
 

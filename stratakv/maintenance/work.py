@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from stratakv.budget import SEGMENTS
+from stratakv.budget import SEGMENTS, blocks
 from stratakv.commit import Exclusive
 from stratakv.control import OFFSET_MASK, W_GENERATION, W_TIP
 from stratakv.errors import CorruptionError
@@ -121,7 +121,7 @@ class Maintenance:
         used = 0
         if max_bytes:
             written = self._structure.files.allocated(active.path)
-            used = directory.used() + max(0, active.end - written)
+            used = directory.used() + max(0, blocks(active.end) - written)
         return Limits(max_bytes, used, active.end, self._structure.capacity(), now_ms())
 
     # -- doing it ----------------------------------------------------------------------------------------

@@ -100,12 +100,12 @@ def page_pattern() -> Any:
 def read_index(data: bytes) -> Index:
     header = struct.unpack_from("<11Q", data)
     assert header[0] == int.from_bytes(b"STRATAIX", "little")
-    slots_end = 4096 + 8 * header[3]
+    slots_end = 128 + 8 * header[3]
     bloom_end = slots_end + 8 * header[4]
     hot_end = bloom_end + header[3]
     order = -(-hot_end // 8) * 8
     assert len(data) == order + 8 * header[5]
-    assert not any(data[88:4096])
+    assert not any(data[88:128])
     assert not any(data[hot_end:order])
 
     def words(start: int, end: int) -> tuple[int, ...]:
@@ -113,11 +113,11 @@ def read_index(data: bytes) -> Index:
 
     return Index(
         header,
-        words(4096, slots_end),
+        words(128, slots_end),
         words(slots_end, bloom_end),
         data[bloom_end:hot_end],
         words(order, len(data)),
-        xxhash.xxh3_64_intdigest(data[:80] + data[4096:bloom_end] + data[order:]),
+        xxhash.xxh3_64_intdigest(data[:80] + data[128:bloom_end] + data[order:]),
     )
 
 

@@ -54,14 +54,14 @@ def test_header_is_frozen() -> None:
 
 def test_places_of_the_arrays_are_frozen() -> None:
     shape = Shape(slots=100, words=10, order=3)
-    assert (shape.bloom_offset, shape.hot_offset, shape.order_offset, shape.size) == (4896, 4976, 5080, 5104)
+    assert (shape.bloom_offset, shape.hot_offset, shape.order_offset, shape.size) == (928, 1008, 1112, 1136)
 
 
 def test_a_slot_is_fingerprint_and_offset() -> None:
     buffer, arrays = build({b"key": 0xABCDEF})
     first = index.hash_key(b"key")[0]
     place = first % arrays.shape.slots
-    (slot,) = struct.unpack_from("<Q", buffer, 4096 + 8 * place)
+    (slot,) = struct.unpack_from("<Q", buffer, 128 + 8 * place)
     assert slot == (first >> 40 << 40) | 0xABCDEF
 
 
@@ -93,7 +93,11 @@ def test_every_flipped_bit_of_a_sealed_index_is_noticed() -> None:
     buffer, arrays = build({b"a": 64, b"b": 100}, stride=16)
     assert index.is_sound(arrays, 4096)
     shape = arrays.shape
-    checked = [*range(8 * 11), *range(index.PAGE, shape.hot_offset), *range(shape.order_offset, shape.size)]
+    checked = [
+        *range(8 * 11),
+        *range(index.HEADER_BYTES, shape.hot_offset),
+        *range(shape.order_offset, shape.size),
+    ]
     for place in checked:
         for bit in range(8):
             buffer[place] ^= 1 << bit
@@ -121,7 +125,7 @@ def test_shape_is_read_back() -> None:
 @pytest.mark.parametrize("word", range(6))
 def test_a_header_that_does_not_fit_is_refused(word: int) -> None:
     buffer, _ = build({b"a": 64}, stride=16)
-    header = memoryview(buffer)[:4096].cast("Q")
+    header = memoryview(buffer)[:128].cast("Q")
     for value in (2**63, 2**64 - 1):
         kept, header[word] = header[word], value
         assert index.read_shape(buffer, len(buffer), 7) is None

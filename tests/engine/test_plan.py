@@ -119,8 +119,8 @@ class TestBudget:
         segments = [*young(*range(20, 16, -1)), *main(*range(16, 0, -1))]
         assert pick(segments, [], [], FULL) == Task("evict", (1,))
 
-    def test_a_small_newest_main_one_takes_what_moves(self) -> None:
-        small = entry(12, "main", MB // 2 - 1)
+    def test_a_newest_main_one_that_is_not_full_takes_what_moves(self) -> None:
+        small = entry(12, "main", MB - 1)
         old = main(*range(11, 0, -1))
         assert pick([*young(*range(20, 12, -1)), small, *old], [], [], FULL) == Task("retire", (13, 12))
         assert pick([*young(14, 13), small, *old], [], [], FULL) == Task("evict", (12, 1))
