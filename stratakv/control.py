@@ -135,14 +135,13 @@ class Control:
     # -- counters --------------------------------------------------------------------------------------
 
     def claim_row(self) -> None:
-        """Take a free row for this process; when all are taken, the last one is shared."""
-        process = self._files.process()
-        for number in range(1, ROWS + 1):
-            row = self._row(number)
-            if not row[0]:
-                break
-        row[0] = process
-        self.row = row
+        """Take a free row for this process, or that of one that is gone; else the last one is shared."""
+        rows = [self._row(number) for number in range(1, ROWS + 1)]
+        free = next((row for row in rows if not row[0]), None)
+        if free is None:
+            free = next((row for row in rows if not self._files.is_running(row[0])), rows[-1])
+        free[0] = self._files.process()
+        self.row = free
 
     def leave_row(self) -> None:
         """Add this process's counts to those of the departed, and free the row."""

@@ -205,6 +205,16 @@ class Files:
     def process(self) -> int:
         return os.getpid()
 
+    def is_running(self, process: int) -> bool:
+        """Whether there is a process of this number, as far as can be seen from here."""
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
     def boot_id(self) -> int:
         """A number that changes with every boot of the machine, 128 bits."""
         return int(Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", ""), 16)

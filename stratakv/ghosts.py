@@ -19,15 +19,16 @@ MAGIC = int.from_bytes(b"STRATAGH", "little")
 FORMAT = 1
 HEADER_WORDS = 8
 _LEAST_ENTRIES, _MOST_ENTRIES = 1 << 9, 1 << 22
+_SHARE = 64  # the table takes no more than this part of the budget, or 4 KiB
 _MASK = 0xFFFF_FFFF
 
 W_MAGIC, W_FORMAT, W_ENTRIES, W_EVICTIONS, W_MEMORY = range(5)
 
 
-def entries_for(keys: int) -> int:
-    """Return how many entries a table has for a store of `keys` keys: 4 KiB to 32 MiB of them."""
+def entries_for(keys: int, max_bytes: int) -> int:
+    """Return how many entries a table has for so many keys and this budget: 4 KiB to 32 MiB of them."""
     wanted = _LEAST_ENTRIES
-    while wanted < 2 * keys and wanted < _MOST_ENTRIES:
+    while wanted < 2 * keys and wanted < _MOST_ENTRIES and 2 * 8 * wanted <= max_bytes // _SHARE:
         wanted *= 2
     return wanted
 

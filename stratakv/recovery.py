@@ -115,8 +115,10 @@ class Recovery:
                 self._note(number, damage.offset, damage.reason, 0, damage=True)
         if not headers:
             raise DirectoryError(f"{self._directory.path} has no StrataKV log: there is nothing to recover")
-        floor = max(header.floor for header in headers)
-        whole = [h for h in headers if h.newest >= floor and (h.is_original or self._is_whole(h))]
+        # What an unfinished log says of the others was never true.
+        whole = [header for header in headers if header.is_original or self._is_whole(header)]
+        floor = max((header.floor for header in whole), default=0)
+        whole = [header for header in whole if header.newest >= floor]
         return [
             self._entry_of(h)
             for h in sorted(whole, key=lambda header: header.newest)
@@ -162,7 +164,7 @@ class Recovery:
                 self._note(
                     entry.number, 0, "dropped: younger than the break before it", entry.size, damage=False
                 )
-            elif trust and 0 < entry.size == entry.synced:
+            elif trust and 0 < entry.size == entry.synced and not entry.poisoned:
                 kept.append(entry)
             else:
                 mended, cut = self._mend(_known(entry, synced))

@@ -71,7 +71,7 @@ class Store:
             self.structure, self.reader, self.exclusive, options.max_value_bytes, self._committed()
         )
 
-        self.maintenance = Maintenance(self.structure, self.exclusive)
+        self.maintenance = Maintenance(self.structure, self.exclusive, self.syncer.reach_tip)
         self.keeper: Keeper | None = None
         if not self.write or options.read_only:
             return

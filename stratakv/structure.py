@@ -15,6 +15,7 @@ from weakref import WeakMethod
 
 from stratakv import index, manifest, record
 from stratakv.budget import LARGEST_SHARE, blocks, hard_limit, segment_capacity
+from stratakv.build import build_index
 from stratakv.control import (
     OFFSET_MASK,
     POSITION_BITS,
@@ -41,6 +42,7 @@ from stratakv.view import FORKED, View
 log = logging.getLogger("stratakv")
 
 _TRIES = 100
+_MOST_RANGES = 64  # range tombstones that a segment takes over from the one before
 
 
 @dataclass(slots=True)
@@ -171,21 +173,28 @@ class Structure:
 
     def rotate(self, held: Held, size: int = 0, keys: int = 0) -> None:
         """Seal the active segment and start one with room for `size` bytes and `keys` keys."""
+        self._begin(held, (size, keys), (), keep=bool(self.control.words[W_USED] or held.view.active.ranges))
+
+    def _begin(self, held: Held, wanted: tuple[int, int], prefixes: tuple[bytes, ...], *, keep: bool) -> None:
+        """Begin a segment for so many bytes and keys, and drop the oldest ones for which there is no room.
+
+        keep: whether the segment that was active until now counts for anything.
+        """
         old, sealed = held.view.active, self._seal(held)
-        room = self._room(sealed, size, keys)
+        room = self._room(sealed, *wanted)
         doomed = self._over_budget(held, sealed, room)
-        kept = sealed not in doomed and bool(sealed.keys or old.ranges)
+        keep &= sealed not in doomed
         edit = Edit(
             drop={entry.number for entry in doomed},
-            add=(sealed,) if kept else (),
+            add=(sealed,) if keep else (),
             floor=doomed[-1].newest + 1 if doomed else 0,
         )
-        self._start_segment(held, edit, room)
+        self._start_segment(held, edit, room, prefixes)
         for entry in doomed:
             self.control.row[Counter.EVICTED] += entry.keys
             self.directory.remove(entry.number)
             log.info("segment %d dropped: the store is over its budget", entry.number)
-        self._put_away(held, old, kept=kept)
+        self._put_away(held, old, kept=keep)
 
     def _put_away(self, held: Held, old: Segment, *, kept: bool) -> None:
         """End the log that was active until now, or remove it where nothing in it counts."""
@@ -215,6 +224,11 @@ class Structure:
         edit = Edit(add=(sealed,) if kept else (), max_bytes=max_bytes)
         self._start_segment(held, edit, self._room(sealed, 0, 0, max_bytes))
         self._put_away(held, old, kept=kept)
+        if kept:
+            # Its index was made for many more keys than it has, and would cost the budget other segments.
+            last = held.view.sealed[0]
+            fresh = open_log(self.directory, last.number, last.entry, write=True)
+            build_index(self.directory, fresh, ordered=False, write=True)
 
     def _seal(self, held: Held) -> Entry:
         """Return the entry of the active segment as it is now, its index made checkable."""
@@ -279,12 +293,11 @@ class Structure:
 
     def delete_prefix(self, held: Held, prefix: bytes) -> None:
         """Begin a segment with a range tombstone: whatever is older and begins with `prefix` is deleted."""
-        old, sealed = held.view.active, self._seal(held)
+        old = held.view.active
         # A segment of nothing but range tombstones leaves them to the next one, else such would pile up.
-        kept = () if sealed.keys else tuple(each for each in old.ranges if not each.startswith(prefix))
-        edit = Edit(add=(sealed,)) if sealed.keys else Edit()
-        self._start_segment(held, edit, self._room(sealed, 0, 0), (*kept, prefix))
-        self._put_away(held, old, kept=bool(sealed.keys))
+        stays = bool(self.control.words[W_USED]) or len(old.ranges) >= _MOST_RANGES
+        kept = () if stays else tuple(each for each in old.ranges if not each.startswith(prefix))
+        self._begin(held, (0, 0), (*kept, prefix), keep=stays)
 
     def _start_segment(
         self, held: Held, edit: Edit, room: tuple[int, int], prefixes: tuple[bytes, ...] = ()

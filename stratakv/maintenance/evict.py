@@ -13,9 +13,10 @@ from stratakv import ghosts
 from stratakv.directory import GHOSTS_NAME, Directory
 from stratakv.errors import CorruptionError, storage_error
 from stratakv.ghosts import Ghosts
-from stratakv.index import hash_key
+from stratakv.index import HOTTEST, hash_key
 from stratakv.maintenance.blocks import Block, in_key_order, range_prefixes
 from stratakv.maintenance.merge import Job, heat_of
+from stratakv.maintenance.plan import generations
 from stratakv.opening import map_ghosts
 from stratakv.reader import lookup
 from stratakv.record import TOMBSTONE_EXPIRY
@@ -30,15 +31,19 @@ def retire_main(view: View, inputs: Sequence[Segment]) -> Job:
     The floor tells whoever finds the logs alone that the old place is void.
     """
     oldest = inputs[-1]
-    between = [s for s in view.sealed if s.entry and s.entry.kind == "main" and s not in inputs]
-    floor = oldest.header.newest + 1
-    joined = inputs[:-1]
-    if joined:
-        lowest, highest = joined[-1].header.oldest, joined[0].header.newest
-    else:
-        lowest = highest = max(s.header.newest for s in (*between, oldest)) + 1
+    assert oldest is view.sealed[-1]
+    young, _ = generations(view.manifest.segments)
+    main = view.sealed[len(young) :]
+    if len(main) == 1:
+        return Job(inputs, (), (), "main", oldest.header.oldest, oldest.header.newest)  # in its own place
+    rank = main[0].header.newest + 1
+    no_room = rank >= (young[-1].oldest if young else view.active.header.oldest)
+    joined = main[:1] if no_room else inputs[:-1]
+    lowest, highest = (joined[-1].header.oldest, joined[0].header.newest) if joined else (rank, rank)
+    between = [segment for segment in main if segment is not oldest and segment not in joined]
     # Nothing is older than what is retired, so its own range tombstones hide nothing.
-    return Job(inputs, between, range_prefixes(joined), "main", lowest, highest, floor)
+    ranges = range_prefixes(joined) if between else ()
+    return Job((*joined, oldest), between, ranges, "main", lowest, highest, oldest.header.newest + 1)
 
 
 class Eviction:
@@ -64,13 +69,21 @@ class Eviction:
             yield moved
 
     def of_main(self, segment: Segment) -> Iterator[Block]:
-        """Yield what moves."""
+        """Yield what moves.
+
+        Where there is nothing but main segments, that is three quarters at most, the hottest: readers of all
+        of a store that is too large would have it rewritten for ever.
+        """
+        young, _ = generations(self._view.manifest.segments)
+        least, left = (1, len(segment.hot)) if young else _least(segment)
         for block in in_key_order(segment):
             moved = []
             for item in block:
                 heat = heat_of(segment, item)
-                if heat and self._is_wanted(segment, item[0], item[5]):
+                chosen = heat > least or (heat == least and left > 0)
+                if chosen and self._is_wanted(segment, item[0], item[5]):
                     moved.append((*item[:6], heat - 1))
+                    left -= heat == least
                 else:
                     self.keys += 1
             if moved:
@@ -81,6 +94,17 @@ class Eviction:
         if (expiry and expiry <= self._now) or self._view.hides(segment, key):
             return False
         return is_current(self._view.segments(), segment, key)
+
+
+def _least(segment: Segment) -> tuple[int, int]:
+    """Return the least heat with which a key may move, and how many may that have no more."""
+    hot = bytes(segment.hot)
+    left = max(1, segment.entry.keys * 3 // 4) if segment.entry else 1
+    for heat in range(HOTTEST, 1, -1):
+        if hot.count(heat) > left:
+            return heat, left
+        left -= hot.count(heat)
+    return 1, left
 
 
 def is_current(segments: Iterable[Segment], segment: Segment, key: bytes) -> bool:
@@ -111,9 +135,9 @@ def current(view: View, segment: Segment, blocks: Iterator[Block]) -> Iterator[B
 def ghosts_for(view: View, directory: Directory) -> Ghosts:
     """Return the table of ghosts, made anew where there is none or the store has outgrown it."""
     keys = sum(segment.entry.keys for segment in view.sealed if segment.entry)
-    entries = ghosts.entries_for(keys)
+    entries = ghosts.entries_for(keys, view.manifest.max_bytes)
     table = view.ghosts
-    if table is None or table.count < entries:
+    if table is None or not entries <= table.count <= 4 * entries:
         table = _make(directory, entries)
     table.set_memory(keys)
     return table
@@ -124,6 +148,7 @@ def _make(directory: Directory, entries: int) -> Ghosts:
     temporary = path.with_suffix(".tmp")
     try:
         files.unlink(temporary)
+        files.unlink(path)  # first: both may not fit into the budget
         fd = directory.open(temporary, write=True, create=True)
         try:
             size = ghosts.size_of(entries)

@@ -6,6 +6,7 @@ segments these records hide.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from stratakv import index
 from stratakv.build import build_index
 from stratakv.commit import Exclusive
-from stratakv.errors import CorruptionError, storage_error
+from stratakv.errors import CorruptionError
 from stratakv.index import hash_key
 from stratakv.maintenance.blocks import in_key_order
 from stratakv.maintenance.merge import Pace, SupersededError
@@ -23,6 +24,8 @@ from stratakv.record import TOMBSTONE_EXPIRY
 from stratakv.segment import Segment, open_log
 from stratakv.structure import Structure
 from stratakv.view import View
+
+log = logging.getLogger("stratakv")
 
 
 @dataclass(slots=True)
@@ -42,10 +45,13 @@ def finish(structure: Structure, exclusive: Exclusive, view: View, segment: Segm
     """Finish the index of a sealed segment and tell the manifest; the caller holds maintenance.lock."""
     directory = structure.directory
     fresh = open_log(directory, segment.number, segment.entry, write=True)
-    try:
-        directory.files.fdatasync(fresh.fd)
-    except OSError as cause:
-        raise storage_error(fresh.path, cause) from cause
+    poisoned = segment.entry is not None and segment.entry.poisoned
+    if not poisoned:
+        try:
+            directory.files.fdatasync(fresh.fd)
+        except OSError:  # never to be tried again: the next one would succeed without the data
+            log.exception("%s could not be synced; what is not on disk yet may be lost", fresh.path)
+            poisoned = True
     build_index(directory, fresh, ordered=True, write=True, elected=True)
     if view.marks:
         index.copy_hot(segment.arrays, fresh.arrays, segment.latest(segment.end).items())
@@ -55,7 +61,7 @@ def finish(structure: Structure, exclusive: Exclusive, view: View, segment: Segm
         now = {entry.number: entry for entry in held.view.manifest.segments}
         if segment.number not in now:
             raise SupersededError
-        changed = [_finished(now[segment.number], counts, segment.start)]
+        changed = [_finished(now[segment.number], counts, segment.start, poisoned=poisoned)]
         for number, hidden in counts.hides.items():
             if number in now:
                 changed.append(replace(now[number], dead=now[number].dead + hidden))
@@ -95,11 +101,13 @@ def _count_hidden(counts: _Counts, key: bytes, older: Sequence[Segment]) -> None
                 return
 
 
-def _finished(entry: Entry, counts: _Counts, start: int) -> Entry:
+def _finished(entry: Entry, counts: _Counts, start: int, *, poisoned: bool) -> Entry:
+    poisoned |= entry.poisoned
     return replace(
         entry,
         finished=True,
-        synced=entry.synced if entry.poisoned else entry.size,
+        poisoned=poisoned,
+        synced=entry.synced if poisoned else entry.size,
         keys=counts.keys,
         dead=entry.dead + entry.size - start - counts.newest_bytes,
         tombstones=counts.tombstones,

@@ -24,6 +24,7 @@ log = logging.getLogger("stratakv")
 
 # Seconds between seeing work that another process may have begun already and doing something about it.
 _PATIENCE = 0.5
+_LONGEST_PATIENCE = 60.0
 _LONGEST_WAIT = 3600.0
 _YIELD = 0.002  # seconds that a thread at work leaves to the others after each block
 
@@ -47,6 +48,8 @@ class Keeper:
         self._starting = threading.Lock()
         self._news = threading.Event()
         self._ending = False
+        self._stopping = threading.Event()
+        self._patience = _PATIENCE
         self._thread: threading.Thread | None = None
         self._child: Popen[bytes] | None = None
 
@@ -56,16 +59,23 @@ class Keeper:
         if self._thread is None:
             with self._starting:
                 if self._thread is None and not self._ending:
-                    self._thread = threading.Thread(target=self._watch, name="stratakv-keeper", daemon=True)
-                    self._thread.start()
+                    thread = threading.Thread(target=self._watch, name="stratakv-keeper", daemon=True)
+                    try:
+                        thread.start()
+                    except RuntimeError:  # too many threads, or the interpreter is about to end
+                        log.warning("%s: nobody watches over maintenance here", self._path, exc_info=True)
+                        return
+                    self._thread = thread
 
     def stop(self) -> None:
         """End the child and the thread; what they were doing is done by somebody else later."""
         with self._starting:
             self._ending = True
+        self._stopping.set()
         self._news.set()
-        if self._child is not None:
-            self._child.terminate()
+        child = self._child
+        if child is not None:
+            child.kill()  # it may have inherited that a gentler signal is ignored, and needs no time to end
         if self._thread is not None:
             self._thread.join()
         self.forked()
@@ -85,7 +95,7 @@ class Keeper:
     def _see_to_it(self) -> None:
         """Return once there is nothing to do; start a child while nobody else does it."""
         while not self._ending and self._maintenance.next_task() is not None:
-            self._news.wait(_PATIENCE)  # a stop must not have to wait
+            self._stopping.wait(self._patience)
             self._news.clear()
             if self._ending or self._maintenance.next_task() is None or not self._maintenance.is_free():
                 continue
@@ -107,6 +117,12 @@ class Keeper:
             return False
         status = self._child.wait()
         self._child = None
+        if status < 0 and not self._ending:
+            # Killed, and perhaps always will be: for want of memory, or by a bad sector.
+            self._patience = min(2 * self._patience, _LONGEST_PATIENCE)
+            log.warning("%s: the maintenance process was ended by signal %d", self._path, -status)
+        elif status == 0:
+            self._patience = _PATIENCE
         if status > 0 and not self._ending:
             log.warning("%s: the maintenance process failed with status %d", self._path, status)
         return status <= 0  # one that was killed may be started again
@@ -115,4 +131,4 @@ class Keeper:
         """Leave the interpreter to the threads that serve, as a child would."""
         if self._ending:
             raise StoppedError
-        self._news.wait(_YIELD)
+        self._stopping.wait(_YIELD)

@@ -64,15 +64,23 @@ class Merger:
         self._exclusive = exclusive
         self.pace = pace
 
-    def run(self, view: View, task: Job, blocks: Sequence[Iterator[Block]] | None = None) -> Entry | None:
+    def run(
+        self,
+        view: View,
+        task: Job,
+        blocks: Sequence[Iterator[Block]] | None = None,
+        before_install: Callable[[], None] = lambda: None,
+    ) -> Entry | None:
         """Do one merge and install it; return the entry of the output, None where nothing is left.
 
-        blocks: of each input, where not all of it counts. Raises SupersededError where the inputs have gone
-        meanwhile: the store was cleared, or a writer had to drop them.
+        blocks: of each input, where not all of it counts. before_install: what must be done by then. Raises
+        SupersededError where the inputs have gone meanwhile: the store was cleared, or a writer had to drop
+        them.
         """
         number = self._take_number()
         try:
             made = self._write(view, task, number, blocks or [self.whole(view, s) for s in task.inputs])
+            before_install()
             self._install(task, made)
         except BaseException:
             self._discard(number)

@@ -40,12 +40,13 @@ class Output:
         self._warm = False
         self._soonest = self._latest = self._expiring = self._tombstone_bytes = 0
         self.keys = 0
+        self._index_fd = -1
         self._log = LogWriter(directory, header)
         try:
             self._log.delete_ranges(ranges)
             self._index = self._make_index()
         except BaseException:
-            self._log.close()
+            self.close()
             raise
 
     def _make_index(self) -> Any:
@@ -153,7 +154,8 @@ class Output:
 
     def close(self) -> None:
         self._log.close()
-        self._directory.files.close(self._index_fd)
+        if self._index_fd >= 0:
+            self._directory.files.close(self._index_fd)
 
 
 def _check(directory: Directory, entry: Entry) -> None:

@@ -74,19 +74,40 @@ def pick(
         or _dead(sound, segments, hidden, limits)
         or _unfinished(sound)
         or _garbage(sound)
+        or _of_age(segments, damaged, limits)
         or _merges(segments, damaged, limits)
     )
 
 
+def _of_age(segments: Sequence[Entry], damaged: Collection[int], limits: Limits) -> Task | None:
+    young, _ = generations(segments)
+    if limits.max_bytes and young and young[-1].number not in damaged and _beyond_share(segments, limits):
+        return Task("adopt", (young[-1].number,))
+    return None
+
+
 def _merges(segments: Sequence[Entry], damaged: Collection[int], limits: Limits) -> Task | None:
     """Look for neighbours to merge on either side of what is damaged, and never across it."""
-    for sound, run in groupby(segments, key=lambda entry: entry.number not in damaged):
-        neighbours = list(run)
-        if sound:
-            task = _aging(neighbours, limits) if limits.max_bytes else _tiers(neighbours, limits)
+    young, main = generations(segments) if limits.max_bytes else (segments, ())
+    for generation in (young, main):
+        for sound, run in groupby(generation, key=lambda entry: entry.number not in damaged):
+            neighbours = list(run)
+            task = (_crowded if limits.max_bytes else _tiers)(neighbours, limits) if sound else None
             if task:
                 return task
     return None
+
+
+def generations(segments: Sequence[Entry]) -> tuple[Sequence[Entry], Sequence[Entry]]:
+    """Return the young and the main segments, newest first.
+
+    Whatever is older than a main segment counts as main: a store may have got its budget later, and one
+    that was recovered from its logs alone does not know what had come of age.
+    """
+    young = 0
+    while young < len(segments) and segments[young].kind == "young":
+        young += 1
+    return segments[:young], segments[young:]
 
 
 def due(segments: Sequence[Entry], now: int) -> int | None:
@@ -97,8 +118,7 @@ def due(segments: Sequence[Entry], now: int) -> int | None:
 def _over_budget(segments: Sequence[Entry], damaged: Collection[int], limits: Limits) -> Task | None:
     if not limits.max_bytes or limits.used_bytes <= limits.max_bytes:
         return None
-    young = [entry for entry in segments if entry.kind == "young"]
-    main = [entry for entry in segments if entry.kind == "main"]
+    young, main = generations(segments)
     if main and main[-1].number in damaged:
         return Task("drop", (main[-1].number,))
     room = _room_in(main, damaged, limits)
@@ -115,7 +135,7 @@ def _beyond_share(segments: Sequence[Entry], limits: Limits) -> bool:
     That is less than the budget: in a small store the indexes and the other files take a third.
     """
     logs = limits.active_bytes + sum(entry.size for entry in segments)
-    young = sum(entry.size for entry in segments if entry.kind == "young")
+    young = sum(entry.size for entry in generations(segments)[0])
     return young * limits.used_bytes * 100 > YOUNG_PERCENT * limits.max_bytes * logs
 
 
@@ -176,20 +196,13 @@ def _runs(marks: Sequence[bool]) -> Iterator[list[int]]:
             yield list(places)
 
 
-def _aging(segments: Sequence[Entry], limits: Limits) -> Task | None:
-    young = [entry for entry in segments if entry.kind == "young"]
-    if young and _beyond_share(segments, limits):
-        return Task("adopt", (young[-1].number,))
-    return _crowded(segments, limits)
-
-
 def _crowded(segments: Sequence[Entry], limits: Limits) -> Task | None:
-    """Return the oldest neighbours of one generation that together make up one segment in 32."""
+    """Return the oldest of these neighbours that together make up one segment in 32."""
     most = limits.max_bytes // SEGMENTS
     run: list[Entry] = []
     for entry in reversed(segments):
         size = sum(each.size for each in run)
-        if run and (run[-1].kind != entry.kind or size + entry.size > most):
+        if run and size + entry.size > most:
             if _worth_merging(run, most):
                 break
             run = []

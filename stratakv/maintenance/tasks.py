@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 from stratakv.commit import Exclusive
 from stratakv.control import Counter
 from stratakv.errors import CorruptionError
 from stratakv.files import now_ms
+from stratakv.maintenance import plan
 from stratakv.maintenance.evict import Eviction, current, ghosts_for, retire_main
 from stratakv.maintenance.finish import finish
 from stratakv.maintenance.merge import Job, Merger, Pace, SupersededError, job
@@ -17,13 +19,22 @@ from stratakv.segment import Segment
 from stratakv.structure import Structure
 from stratakv.view import View
 
+_FUTILE = 8  # a retirement that frees less than one in so many bytes of its segment
+
 
 class Tasks:
-    """What can be done to the segments of one store. pace: is told the bytes that each step has moved."""
+    """What can be done to the segments of one store.
 
-    def __init__(self, structure: Structure, exclusive: Exclusive, pace: Pace) -> None:
+    pace: is told the bytes that each step has moved. sync: makes all that is committed durable. It is called
+    before a record goes because of a newer one: that must not be lost in a power cut while this one is gone.
+    """
+
+    def __init__(
+        self, structure: Structure, exclusive: Exclusive, sync: Callable[[], None], pace: Pace
+    ) -> None:
         self._structure = structure
         self._exclusive = exclusive
+        self._sync = sync
         self._merger = Merger(structure, exclusive, pace)
 
     def do(self, task: Task) -> None:
@@ -36,9 +47,10 @@ class Tasks:
         if task.kind == "finish":
             finish(self._structure, self._exclusive, view, inputs[0], self._merger.pace)
         elif task.kind == "retire":
-            self._retire(view, inputs, inputs[0], job(view, inputs, "main"))
+            self._retire(view, inputs, job(view, inputs, "main"), young=True)
         elif task.kind == "evict":
-            self._retire(view, inputs, inputs[-1], retire_main(view, inputs))
+            what = retire_main(view, inputs)
+            self._retire(view, list(what.inputs), what, young=False)
         elif task.kind == "sweep":
             self.sweep(view, inputs)
         elif task.kind == "adopt":
@@ -56,14 +68,22 @@ class Tasks:
             adopted = dataclasses.replace(now[segment.number], kind="main")
             self._structure.install(held, Edit(drop={segment.number}, add=(adopted,)))
 
-    def _retire(self, view: View, inputs: list[Segment], retired: Segment, task: Job) -> None:
-        """Move on what was read of `retired`; the other one of `inputs`, if there is one, stays whole."""
+    def _retire(self, view: View, inputs: list[Segment], what: Job, *, young: bool) -> None:
+        """Move on what was read of one of `inputs`; the other one, if there is one, stays whole.
+
+        That is the first for a young segment, the last, which is the oldest of all, for a main one.
+        """
+        retired = inputs[0 if young else -1]
         eviction = Eviction(view, ghosts_for(view, self._structure.directory), now_ms())
-        young = retired.entry is not None and retired.entry.kind == "young"
         chosen = eviction.of_young if young else eviction.of_main
         blocks = [chosen(each) if each is retired else self._merger.whole(view, each) for each in inputs]
-        self._merger.run(view, task, blocks)
+        made = self._merger.run(view, what, blocks, before_install=self._sync)
         self._structure.control.row[Counter.EVICTED] += eviction.keys
+        freed = sum(segment.end for segment in inputs) - (made.size if made else 0)
+        left, _ = plan.generations(view.manifest.segments)
+        if not young and left and freed * _FUTILE < retired.end:
+            # All of it was wanted. To ask the next main segment would go round in a circle.
+            self.do(Task("retire", (left[-1].number,)))
 
     def merge(self, view: View, inputs: list[Segment]) -> None:
         """Make one segment of neighbours."""
@@ -72,7 +92,8 @@ class Tasks:
     def sweep(self, view: View, inputs: list[Segment]) -> None:
         """Make one segment of neighbours, without what newer segments hide."""
         task = dataclasses.replace(job(view, inputs, _generation(view, inputs)), swept=True)
-        self._merger.run(view, task, [current(view, each, self._merger.whole(view, each)) for each in inputs])
+        blocks = [current(view, each, self._merger.whole(view, each)) for each in inputs]
+        self._merger.run(view, task, blocks, before_install=self._sync)
 
     def _may_drop(self, view: View, segment: Segment) -> bool:
         """Whether nothing older could come back; else a merge finds out what must be hidden on."""
@@ -80,6 +101,7 @@ class Tasks:
 
     def _drop(self, view: View, segment: Segment) -> None:
         floor = segment.header.newest + 1 if segment is view.sealed[-1] else 0
+        self._sync()
         with self._exclusive as held:
             if segment.number not in held.view.manifest.numbers():
                 raise SupersededError
@@ -89,9 +111,10 @@ class Tasks:
 
 def _generation(view: View, inputs: list[Segment]) -> Generation:
     """Return what is made of `inputs`: in a store with a budget what is young stays so."""
-    if not view.manifest.max_bytes or any(s.entry and s.entry.kind == "main" for s in inputs):
-        return "main"
-    return "young"
+    young, _ = plan.generations(view.manifest.segments)
+    numbers = {entry.number for entry in young}
+    stays = view.manifest.max_bytes and all(segment.number in numbers for segment in inputs)
+    return "young" if stays else "main"
 
 
 def is_hidden(view: View, segment: Segment) -> bool:

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -67,27 +67,33 @@ class CompactionReport:
 class Maintenance:
     """The maintenance of one store as one process may do it; at most one does at a time."""
 
-    def __init__(self, structure: Structure, exclusive: Exclusive) -> None:
+    def __init__(self, structure: Structure, exclusive: Exclusive, sync: Callable[[], None]) -> None:
         self._structure = structure
         self._exclusive = exclusive
+        self._sync = sync
+        self._lock: FileLock | None = None
         self._damaged: set[int] = set()  # segments that could not be read to their end
         self.forked()
 
     def forked(self) -> None:
-        """Start with no thread at work, as a new process does."""
+        """Start with no thread at work, as a new process does; the parent's lock is left to the parent."""
+        if self._lock:
+            self._lock.close()
+        self._lock = None
         self._turn = threading.Lock()
 
     @contextmanager
     def _elected(self) -> Iterator[None]:
         """Be the only one at work, whoever else wants to be."""
         with self._turn:
-            lock = FileLock(self._structure.directory, "maintenance.lock", write=True)
+            self._lock = lock = FileLock(self._structure.directory, "maintenance.lock", write=True)
             try:
                 lock.exclusive()
                 yield
             finally:
                 lock.release()
                 lock.close()
+                self._lock = None
 
     def is_free(self) -> bool:
         """Whether nobody is at work just now."""
@@ -160,14 +166,15 @@ class Maintenance:
             if task is None:
                 return False
             try:
-                Tasks(self._structure, self._exclusive, pace).do(task)
+                Tasks(self._structure, self._exclusive, self._sync, pace).do(task)
                 done[task.kind] += 1
                 log.info("%s: segments %s done", task.kind, ", ".join(map(str, task.numbers)))
             except SupersededError:
                 log.info("%s: segments %s have gone meanwhile", task.kind, ", ".join(map(str, task.numbers)))
             except CorruptionError as error:
                 log.error("%s; its segment is left as it is", error)
-                self._damaged.update(task.numbers)
+                broken = {number for number in task.numbers if f"{number:06d}." in error.path}
+                self._damaged.update(broken or task.numbers)
                 damage.append(error)
         return True
 
@@ -188,7 +195,7 @@ class Maintenance:
                 # Nobody makes a segment now, so what the manifest does not name was left by one who died.
                 remove_orphans(self._structure.directory, view.manifest)
             before = sum(segment.end for segment in view.sealed)
-            tasks = Tasks(self._structure, self._exclusive, _pace(progress, before))
+            tasks = Tasks(self._structure, self._exclusive, self._sync, _pace(progress, before))
             try:
                 for group in _groups(view):
                     self._compact(tasks, group)
@@ -225,13 +232,14 @@ def _groups(view: View) -> list[set[int]]:
     if not max_bytes:
         return [{entry.number for entry in entries}] if entries else []
     groups: list[set[int]] = []
-    kind, size = "", 0
-    for entry in entries:
-        if entry.kind != kind or size + entry.size > max_bytes // SEGMENTS:
-            groups.append(set())
-            kind, size = entry.kind, 0
-        groups[-1].add(entry.number)
-        size += entry.size
+    for generation in plan.generations(entries):
+        size = max_bytes
+        for entry in generation:
+            if size + entry.size > max_bytes // SEGMENTS:
+                groups.append(set())
+                size = 0
+            groups[-1].add(entry.number)
+            size += entry.size
     return groups
 
 

@@ -9,7 +9,7 @@ from stratakv.index import hash_key
 
 
 def table(keys: int, memory: int) -> Ghosts:
-    made = Ghosts(bytearray(size_of(entries_for(keys))))
+    made = Ghosts(bytearray(size_of(entries_for(keys, 2**40))))
     made.start()
     made.set_memory(memory)
     return made
@@ -62,7 +62,12 @@ def test_the_number_of_evictions_may_overflow() -> None:
 
 @pytest.mark.parametrize(("keys", "entries"), [(0, 512), (256, 512), (257, 1024), (10**9, 2**22)])
 def test_size_follows_the_keys_and_is_bounded(keys: int, entries: int) -> None:
-    assert entries_for(keys) == entries
+    assert entries_for(keys, 2**40) == entries
+
+
+def test_a_small_budget_has_a_small_table() -> None:
+    for max_bytes in (2**18, 2**20, 2**25):
+        assert size_of(entries_for(10**9, max_bytes)) <= max(5000, max_bytes / 60)
 
 
 def test_what_is_no_table_is_not_sound() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -259,6 +260,52 @@ class TestBudget:
         assert db.delete_many(keys) == there
         assert list(db.keys()) == []
 
+    def test_readers_of_all_of_it_do_not_have_it_rewritten_for_ever(self, open_: Open) -> None:
+        db = open_(max_bytes=BUDGET, segment_bytes=2**26)
+        for number in range(1900):
+            db.put(b"%d" % number, bytes(500))
+            for each in range(max(0, number - 3), number):
+                db.get(b"%d" % each)
+        before = db.stats().rewritten_bytes
+        for _ in range(40):
+            for number in range(1900):
+                db.get(b"%d" % number)
+            task = db._store.maintenance.next_task()
+            if task is None:
+                break
+            db.maintain()
+        assert db._store.maintenance.next_task() is None
+        assert db.stats().rewritten_bytes - before < 2 * BUDGET
+
+    def test_deleting_prefixes_keeps_it_too(self, open_: Open, path: Path) -> None:
+        db = open_(max_bytes=BUDGET, segment_bytes=2**26)
+        for number in range(150):
+            db.put(b"%d" % number, bytes(1000))
+            db.delete_prefix(b"none-%d" % number)
+            assert used(path) <= 1.1 * BUDGET
+
+    def test_ghosts_are_a_small_part_of_it(self, open_: Open, path: Path) -> None:
+        db = open_(max_bytes=2**23, segment_bytes=2**26)
+        for number in range(60_000):
+            db.put(b"%d" % number, bytes(150))
+            if number % 500 == 0:
+                db.maintain()
+        db.close()
+        assert (path / "GHOSTS").stat().st_size < 2**23 // 50
+        db = open_(max_bytes=2**19, segment_bytes=2**26)
+        db.maintain()
+        assert used(path) <= 1.1 * 2**19
+        assert len(list(db.keys())) > 1000
+
+    def test_a_small_one_for_a_small_store_costs_nothing(self, open_: Open) -> None:
+        """The index of a segment that was begun without a budget is larger than this budget."""
+        db = open_(segment_bytes=2**26)
+        model = fill(db, keys=900, size=300)
+        db.close()
+        db = open_(segment_bytes=2**26, max_bytes=BUDGET)
+        model |= fill(db, keys=100, size=300)
+        assert dict(db.scan()) == model
+
     def test_what_is_read_stays(self, open_: Open) -> None:
         db = open_(max_bytes=BUDGET, segment_bytes=2**26)
         wanted = [b"wanted%d" % number for number in range(50)]
@@ -458,6 +505,87 @@ class TestDeath:
         assert {file.stem for file in path.glob("*.log")} == live
         assert {file.stem for file in path.glob("*.idx")} == live
         assert not list(path.glob("*.tmp"))
+
+
+def test_nothing_goes_for_what_a_power_cut_may_take(open_: Open, machine: Machine, path: Path) -> None:
+    """A newer version that is not on disk yet hides an older one that is, and that is swept away."""
+    db = open_(segment_bytes=2**16)
+    model = fill(db, keys=100, size=300)
+    seal(db)
+    db.sync()
+    db.maintain()
+    fill(db, keys=95, size=300)
+    seal(db)
+    start = len(machine.steps)
+    assert db.maintain().swept == 1
+    steps = machine.steps[start:]
+    installed = [n for n, (name, file) in enumerate(steps) if (name, file.name) == ("rename", "MANIFEST.tmp")]
+    synced = [n for n, (name, file) in enumerate(steps) if name == "fdatasync" and file.suffix == ".log"]
+    hiding = db.stats().segments[1].number
+    assert any(steps[n][1].name == f"{hiding:06d}.log" and n < installed[-1] for n in synced)
+    assert set(db.keys()) == set(model)
+
+
+def test_a_sync_that_fails_is_not_tried_again(db: DB, machine: Machine) -> None:
+    fill(db, keys=30)
+    seal(db)
+    number = db.stats().segments[1].number
+    failed: list[Path] = []
+
+    def refuse(name: str, file: Path) -> None:
+        if name == "fdatasync" and file.name == f"{number:06d}.log":
+            failed.append(file)
+            raise OSError(5, "Input/output error")
+
+    machine.refuse = refuse
+    db.maintain()
+    machine.refuse = lambda name, file: None
+    db.maintain()
+    assert len(failed) == 1
+    (entry,) = entries(db)
+    assert (entry.poisoned, entry.finished) == (True, True)
+    assert entry.synced < entry.size
+    with pytest.raises(stratakv.SyncError):
+        db.sync()
+
+
+def test_an_unfinished_log_says_nothing_about_the_others(open_: Open, machine: Machine, path: Path) -> None:
+    """It was to raise the floor; it was never installed, and the manifest is lost."""
+    db = open_(max_bytes=2**18, segment_bytes=2**26)
+    for number in range(400):
+        db.put(b"%d" % number, bytes(1000))
+        db.get(b"%d" % number)
+        if number < 200:
+            db.maintain()
+    found = {}
+    for step in range(0, 60, 3):
+        machine.die_after(step)
+        with suppress(Death):
+            db.maintain()
+        machine.bury(db)
+        found = {}
+        db = open_(segment_bytes=2**26)
+        found = dict(db.scan())
+        db.close()
+        (path / "MANIFEST").unlink()
+        stratakv.recover(path)
+        db = open_(segment_bytes=2**26, max_bytes=2**18)
+        assert dict(db.scan()).items() >= found.items(), f"step {step}"
+
+
+def test_a_watch_that_cannot_begin_is_no_error(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.undo()
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with stratakv.open(path, durability="os", segment_bytes=4096) as db:
+        model = fill(db, keys=100)
+        assert dict(db.scan()) == model
+    assert "nobody watches" in caplog.text
 
 
 def test_a_clear_meanwhile_wins(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -186,6 +186,57 @@ def test_a_main_segment_that_takes_what_moves_keeps_what_it_has(open_: Open) -> 
     assert dict(db.scan()) == {b"unread": b"v", b"read": b"v"}
 
 
+def test_a_budget_that_comes_late_turns_nothing_back(open_: Open) -> None:
+    """What was swept before there was a budget is a main segment among young ones."""
+    db = open_(segment_bytes=2**15)
+    for number in range(60):
+        db.put(b"old-%d" % number, bytes(500))
+    db.put(b"k", b"old")
+    db.get(b"k")
+    for round in range(12):
+        for number in range(60):
+            db.put(b"%d-%d" % (round % 3, number), bytes(500))
+        if round == 5:
+            db.put(b"k", b"new")
+        db.maintain()
+    size = db.stats().disk_bytes
+    db.close()
+    db = open_(segment_bytes=2**15, max_bytes=max(2**18, size - 50_000))
+    for _ in range(50):
+        assert db.get(b"k") in (None, b"new")
+        task = db._store.maintenance.next_task()
+        if task is None:
+            break
+        _tasks(db).do(task)
+    else:
+        raise AssertionError("it never ends")
+    assert db.verify().ok
+
+
+def test_ranks_never_reach_those_of_the_young(open_: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stratakv.log.RANKS_PER_NUMBER", 4)
+    db = open_(max_bytes=2**20)
+
+    def layer(name: bytes) -> Callable[[], object]:
+        return lambda: (db.put(name, b"v"), db.get(name))
+
+    _mains(db, *(layer(b"main-%d" % number) for number in range(4)))
+    for _ in range(20):
+        for number in range(4):
+            db.get(b"main-%d" % number)
+        oldest = db.stats().segments[-1].number
+        _evict(db, oldest)
+        ranks = [(s.header.oldest, s.header.newest) for s in db._store.structure.current().segments()]
+        assert all(low > high for (low, _), (_, high) in itertools.pairwise(ranks)), ranks
+    db.put(b"main-0", b"new")
+    with db._store.exclusive as held:
+        db._store.structure.rotate(held)
+    assert db.get(b"main-0") == b"new"
+    assert dict(db.scan()) == {b"main-0": b"new"} | {
+        b"main-%d" % number: b"v" for number in range(1, 4) if b"main-%d" % number in db
+    }
+
+
 def _mains(db: DB, *layers: Callable[[], object]) -> list[int]:
     """Do each of `layers` in a main segment of its own; return their numbers, oldest first."""
     numbers = []
@@ -203,7 +254,7 @@ def _evict(db: DB, number: int) -> None:
 
 
 def _tasks(db: DB) -> Tasks:
-    return Tasks(db._store.structure, db._store.exclusive, lambda moved: None)
+    return Tasks(db._store.structure, db._store.exclusive, db._store.syncer.reach_tip, lambda moved: None)
 
 
 def test_a_replaced_version_does_not_move_over_a_newer_main_one(open_: Open) -> None:

@@ -184,6 +184,35 @@ def test_a_forked_child_has_a_watch_of_its_own(db: DB) -> None:
     assert run(work, work) == [0, 0]
 
 
+def test_a_forked_child_does_not_keep_the_lock_of_a_dead_parent(path: Path) -> None:
+    """The parent is killed while it compacts; a child that it forked before that lives on."""
+    read, write = os.pipe()
+
+    def parent() -> None:
+        db = stratakv.open(path, **OPTIONS, maintenance="manual")
+        fill(db)
+        with db._store.maintenance._elected():
+            forked = os.fork()
+            if not forked:
+                os.close(write)
+                time.sleep(20)
+                os._exit(0)
+            os.write(write, b"%d" % forked)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert run(parent) == [-signal.SIGKILL]
+    forked = int(os.read(read, 20))
+    try:
+        with stratakv.open(path, **OPTIONS, maintenance="manual") as db:
+            assert db._store.maintenance.is_free()
+            db.maintain()
+            assert finished(db)
+    finally:
+        os.kill(forked, signal.SIGKILL)
+        os.close(read)
+        os.close(write)
+
+
 def test_what_expires_goes_by_itself(db: DB) -> None:
     for number in range(120):
         db.put(b"%d" % number, bytes(1000), ttl=1.5)
