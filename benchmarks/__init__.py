@@ -1,10 +1,22 @@
-"""StrataKV beside other stores, measured in one run: `python -m benchmarks --help`.
+"""StrataKV beside other stores, and under a load of its own: `python -m benchmarks --help`.
 
-cli          the commands: engine, django, open
+cli          the commands
+arguments    what they have in common
 engine       put, get, miss and delete beside LMDB and diskcache
 django_cache the same through Django's cache API, beside LocMemCache and diskcache
 opening      how long opening takes, and the memory it costs
 probe        what `opening` runs in a fresh process
+hitratio     recorded traces replayed on a store with a budget, beside simulated caches
+traces       the traces, and how they are read
+replay       one trace on one store, and the budget that fits
+policies     the simulated caches
+budget       the disk that a store with a budget takes while processes write all they can
+overwriting  what each of these processes does
+latency      gets and puts beside a merge
+merging      the speed of merging, and the memory it takes
+compaction   what `merging` runs in a fresh process
+children     processes that begin when they are told to
+seed         the workload that StrataKV was first measured with
 workload     random keys and values, cut into rounds
 peers        one store among those that are compared
 rounds       the clock: all peers, round by round

@@ -16,10 +16,10 @@ from time import perf_counter_ns
 import stratakv
 
 
-def private_bytes() -> tuple[int, int]:
-    """Return the private memory of this process, in bytes: the clean and the dirty."""
+def private_bytes(process: int | str = "self") -> tuple[int, int]:
+    """Return the private memory of a process, in bytes: the clean and the dirty."""
     found = {"Private_Clean": 0, "Private_Dirty": 0}
-    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
+    for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
         name, _, rest = line.partition(":")
         if name in found:
             found[name] = int(rest.split()[0]) * 1024

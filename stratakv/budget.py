@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # A store is in so many segments when its budget is used up: eviction goes by segments.
 SEGMENTS = 32
-YOUNG_PERCENT = 20  # of it is for the sealed segments of the young generation
+YOUNG_PERCENT = 25  # of it is for the sealed segments of the young generation
 # No value or batch may take more than this part of the budget.
 LARGEST_SHARE = 4
 BLOCK = 4096  # bytes: what a file takes of the disk is a multiple of it

@@ -124,8 +124,8 @@ class TestIndexes:
         data = bytearray(index.read_bytes())
         slots = int.from_bytes(data[24:32], "little")
         words = int.from_bytes(data[32:40], "little")
-        start, end = {"slots": (4096, 4096 + 8 * slots), "header": (24, 32)}.get(
-            place, (4096 + 8 * slots, 4096 + 8 * (slots + words))
+        start, end = {"slots": (128, 128 + 8 * slots), "header": (24, 32)}.get(
+            place, (128 + 8 * slots, 128 + 8 * (slots + words))
         )
         for offset in range(start, end):
             if data[offset]:

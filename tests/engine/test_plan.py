@@ -141,8 +141,8 @@ class TestBudget:
         assert task.kind == "retire"
 
     def test_as_long_as_there_is_room_the_young_come_of_age(self) -> None:
-        segments = [*young(*range(20, 12, -1)), *main(12, 11)]
-        assert below(segments) == Task("adopt", (13,))
+        segments = [*young(*range(20, 11, -1)), *main(11, 10)]
+        assert below(segments) == Task("adopt", (12,))
         assert below([*young(*range(20, 14, -1)), *main(14, 13)]) is None
 
 
