@@ -24,7 +24,7 @@ Item = tuple[bytes, mmap | bytes, int, int, int, int, int]
 Block = list[Item]
 
 _BLOCK_BYTES = 2**19  # of log: bounds the memory that a merge takes
-_TOUCHED_BYTES = 2**23  # of a log that is read in another order: then its pages are let go
+_TOUCHED_BYTES = 2**20  # of a log that is read in another order: then its pages are let go
 _key = itemgetter(0)
 
 
