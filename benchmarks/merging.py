@@ -132,15 +132,14 @@ def fill(path: Path, records: int, value_bytes: int) -> tuple[int, float]:
 
     Returns the number of its segments, and the seconds that finishing took.
     """
-    each = -(-records // _SEGMENTS)
+    each = -(-(records - 1) // _SEGMENTS)
     # Every batch is larger than such a segment, so that it gets one of its own.
     with stratakv.open(path, durability="os", maintenance="manual", segment_bytes=4096) as db:
-        for start in range(0, records, each):
-            count = min(each, records - start)
+        for start in (*range(0, records - 1, each), records - 1):  # the last one seals those before
+            count = min(each, records - 1 - start) or 1
             db.put_many(
                 {os.urandom(KEY_BYTES // 2).hex().encode(): os.urandom(value_bytes) for _ in range(count)}
             )
-        db.delete_prefix(b"no key begins so")  # begins a segment, so that the last one is sealed, too
         db.sync()  # the merge must not wait for what it has not written
         begun = perf_counter()
         db.maintain()
