@@ -27,7 +27,7 @@ from benchmarks.workload import KEY_BYTES
 
 SMALL_BYTES, LARGE_BYTES = 100, 8192
 _SEGMENTS = 7  # one more, and maintenance would merge them before we do
-_LOOK = 0.02  # seconds between two looks at the memory
+_LOOK = 0.25  # seconds between two looks at the memory, each of which holds up the process that is looked at
 _CHUNK = 2**20
 
 
