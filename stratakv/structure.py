@@ -173,7 +173,11 @@ class Structure:
 
     def rotate(self, held: Held, size: int = 0, keys: int = 0) -> None:
         """Seal the active segment and start one with room for `size` bytes and `keys` keys."""
-        self._begin(held, (size, keys), (), keep=bool(self.control.words[W_USED] or held.view.active.ranges))
+        self._begin(held, (size, keys), (), keep=self._counts(held))
+
+    def _counts(self, held: Held) -> bool:
+        """Whether the active segment holds anything."""
+        return bool(self.control.words[W_USED] or held.view.active.ranges)
 
     def _begin(self, held: Held, wanted: tuple[int, int], prefixes: tuple[bytes, ...], *, keep: bool) -> None:
         """Begin a segment for so many bytes and keys, and drop the oldest ones for which there is no room.
@@ -219,8 +223,7 @@ class Structure:
         if not max_bytes or old.end <= segment_capacity(self._segment_bytes, max_bytes):
             self.install(held, Edit(max_bytes=max_bytes))
             return
-        sealed = self._seal(held)
-        kept = bool(sealed.keys or old.ranges)
+        sealed, kept = self._seal(held), self._counts(held)
         edit = Edit(add=(sealed,) if kept else (), max_bytes=max_bytes)
         self._start_segment(held, edit, self._room(sealed, 0, 0, max_bytes))
         self._put_away(held, old, kept=kept)

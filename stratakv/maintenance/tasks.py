@@ -47,10 +47,9 @@ class Tasks:
         if task.kind == "finish":
             finish(self._structure, self._exclusive, view, inputs[0], self._merger.pace)
         elif task.kind == "retire":
-            self._retire(view, inputs, job(view, inputs, "main"), young=True)
+            self._retire(view, job(view, inputs, "main"), young=True)
         elif task.kind == "evict":
-            what = retire_main(view, inputs)
-            self._retire(view, list(what.inputs), what, young=False)
+            self._retire(view, retire_main(view, inputs), young=False)
         elif task.kind == "sweep":
             self.sweep(view, inputs)
         elif task.kind == "adopt":
@@ -68,11 +67,12 @@ class Tasks:
             adopted = dataclasses.replace(now[segment.number], kind="main")
             self._structure.install(held, Edit(drop={segment.number}, add=(adopted,)))
 
-    def _retire(self, view: View, inputs: list[Segment], what: Job, *, young: bool) -> None:
-        """Move on what was read of one of `inputs`; the other one, if there is one, stays whole.
+    def _retire(self, view: View, what: Job, *, young: bool) -> None:
+        """Move on what was read of one of the job's inputs; the other one, if there is one, stays whole.
 
         That is the first for a young segment, the last, which is the oldest of all, for a main one.
         """
+        inputs = what.inputs
         retired = inputs[0 if young else -1]
         eviction = Eviction(view, ghosts_for(view, self._structure.directory), now_ms())
         chosen = eviction.of_young if young else eviction.of_main
