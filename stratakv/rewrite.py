@@ -24,7 +24,7 @@ class LogWriter:
         self._files = directory.files
         self._path = directory.log_path(header.number)
         self._fd = create_log(directory, header)
-        self._buffer: list[bytes] = []
+        self._buffer: list[bytes | memoryview] = []
         self._buffered = 0
         self._written = self._begun = log.HEADER_BYTES
         self._syncing: threading.Thread | None = None
@@ -55,7 +55,7 @@ class LogWriter:
         frame = record.frame(body, checksum, self.link)
         self.write((frame,), len(frame), checksum & LINK_MASK)
 
-    def write(self, frames: Sequence[bytes], size: int, link: int) -> None:
+    def write(self, frames: Sequence[bytes | memoryview], size: int, link: int) -> None:
         """Append the parts of whole records, linked already, of so many bytes; `link` follows them."""
         self._buffer += frames
         self._buffered += size

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from mmap import mmap
 from operator import itemgetter
 
 from xxhash import xxh3_64_intdigest
@@ -18,13 +17,13 @@ from stratakv.errors import CorruptionError
 from stratakv.record import HEADER_BYTES, PREFIX_BYTES, TOMBSTONE_EXPIRY, unpack_fields
 from stratakv.segment import Segment
 
-# Key; log, offset and end of the record; checksum, expiry, heat. A tombstone, and whatever is to be treated
-# as one, has the expiry of one. A NamedTuple would cost a merge a tenth.
-Item = tuple[bytes, mmap | bytes, int, int, int, int, int]
+# Key; body, which is the record from byte 12 on; its offset in its log; checksum, expiry, heat. A tombstone,
+# and whatever is to be treated as one, has the expiry of one. A NamedTuple would cost a merge a tenth.
+Item = tuple[bytes, bytes | memoryview, int, int, int, int]
 Block = list[Item]
 
 _BLOCK_BYTES = 2**19  # of log: bounds the memory that a merge takes
-_TOUCHED_BYTES = 2**20  # of a log that is read in another order: then its pages are let go
+_COPIED_BYTES = 2**16  # longer records stay in the map until they are written, for the same reason
 _key = itemgetter(0)
 
 
@@ -44,9 +43,13 @@ def _walk(segment: Segment) -> Iterator[Block]:
             checksum, value_bytes, key_bytes, expiry = unpack_fields(view, offset)
             start = offset + HEADER_BYTES
             end = start + key_bytes + value_bytes
-            if end > limit or xxh3_64_intdigest(view[offset + PREFIX_BYTES : end]) != checksum:
-                raise CorruptionError(segment.path, offset, "the record's checksum does not hold")
-            block.append((log[start : start + key_bytes], log, offset, end, checksum, expiry, 0))
+            if end > limit:
+                raise _damaged(segment, offset)
+            source = log if end - offset <= _COPIED_BYTES else view
+            body = source[offset + PREFIX_BYTES : end]
+            if xxh3_64_intdigest(body) != checksum:
+                raise _damaged(segment, offset)
+            block.append((log[start : start + key_bytes], body, offset, checksum, expiry, 0))
             offset = end
         yield block
         segment.files.forget(log, begun, offset)
@@ -55,36 +58,51 @@ def _walk(segment: Segment) -> Iterator[Block]:
 
 
 def _follow(segment: Segment) -> Iterator[Block]:
-    """Read a log that is in the order of arrival, in key order."""
-    log, view, limit = segment.log, segment.view, segment.end
+    """Read a log that is in the order of arrival, in key order.
+
+    With `pread`: through the map, each record brings in 16 pages for the few that it needs. A merge of 1 GiB
+    of records of 8 KiB takes 1.25 times as long so, and a third of the log counts as its memory.
+    """
+    pread, fd, view, limit = segment.files.pread, segment.fd, segment.view, segment.end
     order = segment.order()
-    place = touched = 0
+    place, size = 0, HEADER_BYTES
     while place < len(order):
         block: Block = []
         taken = 0
         while taken < _BLOCK_BYTES and place < len(order):
             offset = order[place]
-            start = offset + HEADER_BYTES
-            if start > limit:
+            data = pread(fd, size, offset)  # it will be as long as the one before, or we ask again
+            if len(data) < HEADER_BYTES:
                 raise CorruptionError(segment.path, offset, "the index leads beyond the end of the log")
-            checksum, value_bytes, key_bytes, expiry = unpack_fields(view, offset)
-            end = start + key_bytes + value_bytes
-            if end > limit or xxh3_64_intdigest(view[offset + PREFIX_BYTES : end]) != checksum:
-                raise CorruptionError(segment.path, offset, "the record's checksum does not hold")
-            block.append((log[start : start + key_bytes], log, offset, end, checksum, expiry, 0))
-            taken += end - offset
+            checksum, value_bytes, key_bytes, expiry = unpack_fields(data)
+            start = HEADER_BYTES + key_bytes
+            size, read = start + value_bytes, len(data)
+            if offset + size > limit:
+                raise _damaged(segment, offset)
+            body: bytes | memoryview
+            if size > _COPIED_BYTES:
+                body = view[offset + PREFIX_BYTES : offset + size]
+                key, size = bytes(body[HEADER_BYTES - PREFIX_BYTES : start - PREFIX_BYTES]), HEADER_BYTES
+            else:
+                if size > read:
+                    data += pread(fd, size - read, offset + read)
+                key, body = data[HEADER_BYTES:start], data[PREFIX_BYTES:size]
+            if xxh3_64_intdigest(body) != checksum:
+                raise _damaged(segment, offset)
+            block.append((key, body, offset, checksum, expiry, 0))
+            taken += len(body)
             place += 1
         yield block
-        touched += taken
-        if touched >= _TOUCHED_BYTES or place == len(order):
-            segment.files.forget(log, 0, limit)
-            touched = 0
+
+
+def _damaged(segment: Segment, offset: int) -> CorruptionError:
+    return CorruptionError(segment.path, offset, "the record's checksum does not hold")
 
 
 def without(blocks: Iterable[Block], prefixes: tuple[bytes, ...]) -> Iterator[Block]:
     """Turn what younger range tombstones delete into tombstones."""
     for block in blocks:
-        yield [(*item[:5], TOMBSTONE_EXPIRY, 0) if item[0].startswith(prefixes) else item for item in block]
+        yield [(*item[:4], TOMBSTONE_EXPIRY, 0) if item[0].startswith(prefixes) else item for item in block]
 
 
 def merged(sources: Sequence[Iterator[Block]]) -> Iterator[Block]:

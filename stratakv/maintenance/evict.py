@@ -60,12 +60,12 @@ class Eviction:
         for block in in_key_order(segment):
             moved = []
             for item in block:
-                if heat_of(segment, item) and self._is_wanted(segment, item[0], item[5]):
-                    moved.append((*item[:6], 0))
+                if heat_of(segment, item) and self._is_wanted(segment, item[0], item[4]):
+                    moved.append((*item[:5], 0))
                 else:
                     self.keys += 1
                     self._ghosts.add(hash_key(item[0])[0])
-                    moved.append((*item[:5], TOMBSTONE_EXPIRY, 0))
+                    moved.append((*item[:4], TOMBSTONE_EXPIRY, 0))
             yield moved
 
     def of_main(self, segment: Segment) -> Iterator[Block]:
@@ -81,8 +81,8 @@ class Eviction:
             for item in block:
                 heat = heat_of(segment, item)
                 chosen = heat > least or (heat == least and left > 0)
-                if chosen and self._is_wanted(segment, item[0], item[5]):
-                    moved.append((*item[:6], heat - 1))
+                if chosen and self._is_wanted(segment, item[0], item[4]):
+                    moved.append((*item[:5], heat - 1))
                     left -= heat == least
                 else:
                     self.keys += 1

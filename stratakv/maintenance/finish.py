@@ -20,7 +20,7 @@ from stratakv.maintenance.blocks import in_key_order
 from stratakv.maintenance.merge import Pace, SupersededError
 from stratakv.manifest import Edit, Entry
 from stratakv.reader import lookup
-from stratakv.record import TOMBSTONE_EXPIRY
+from stratakv.record import PREFIX_BYTES, TOMBSTONE_EXPIRY
 from stratakv.segment import Segment, open_log
 from stratakv.structure import Structure
 from stratakv.view import View
@@ -71,8 +71,8 @@ def finish(structure: Structure, exclusive: Exclusive, view: View, segment: Segm
 def _count(segment: Segment, older: Sequence[Segment], pace: Pace) -> _Counts:
     counts = _Counts()
     for block in in_key_order(segment):
-        for key, _, offset, end, _, expiry, _ in block:
-            size = end - offset
+        for key, body, _, _, expiry, _ in block:
+            size = PREFIX_BYTES + len(body)
             counts.keys += 1
             counts.newest_bytes += size
             if expiry == TOMBSTONE_EXPIRY:
@@ -83,7 +83,7 @@ def _count(segment: Segment, older: Sequence[Segment], pace: Pace) -> _Counts:
                 counts.soonest = min(counts.soonest or expiry, expiry)
                 counts.latest = max(counts.latest, expiry)
             _count_hidden(counts, key, older)
-        pace(sum([item[3] - item[2] for item in block]))
+        pace(sum([PREFIX_BYTES + len(item[1]) for item in block]))
     return counts
 
 

@@ -21,7 +21,7 @@ from stratakv.maintenance.blocks import Block, Item, in_key_order, merged, range
 from stratakv.maintenance.output import Output
 from stratakv.manifest import Edit, Entry, Generation
 from stratakv.reader import lookup
-from stratakv.record import COMMIT, PREFIX_BYTES, TOMBSTONE, TOMBSTONE_EXPIRY, checksum_of, encode
+from stratakv.record import COMMIT, TOMBSTONE, TOMBSTONE_EXPIRY, checksum_of, encode
 from stratakv.segment import Segment
 from stratakv.structure import Structure
 from stratakv.view import View
@@ -190,7 +190,7 @@ def living(blocks: Iterable[Block], now: int, is_older: Callable[[bytes], bool])
     for block in blocks:
         kept = []
         for item in block:
-            key, expiry = item[0], item[5]
+            key, expiry = item[0], item[4]
             if key == last:
                 continue
             last = key
@@ -203,14 +203,13 @@ def living(blocks: Iterable[Block], now: int, is_older: Callable[[bytes], bool])
 
 def _tombstone(key: bytes) -> Item:
     body = encode(TOMBSTONE | COMMIT, key, b"", TOMBSTONE_EXPIRY)
-    framed = bytes(PREFIX_BYTES) + body  # as if in a log of its own
-    return key, framed, 0, len(framed), checksum_of(body), TOMBSTONE_EXPIRY, 0
+    return key, body, 0, checksum_of(body), TOMBSTONE_EXPIRY, 0
 
 
 def with_heat(segment: Segment, blocks: Iterator[Block]) -> Iterator[Block]:
     """Give the items of a segment the heat that their keys have in its index."""
     for block in blocks:
-        yield [(*item[:6], heat_of(segment, item)) for item in block]
+        yield [(*item[:5], heat_of(segment, item)) for item in block]
 
 
 def heat_of(segment: Segment, item: Item) -> int:

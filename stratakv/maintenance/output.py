@@ -72,17 +72,17 @@ class Output:
         Written out in one function, with its names local: it runs for each record that a merge moves, and
         calls for each would take it a third longer.
         """
-        frames: list[bytes] = []
+        frames: list[bytes | memoryview] = []
         places: list[int] = []
         slots, words, hot = self._arrays.slots, self._arrays.bloom, self._arrays.hot
         size, filter_size = len(slots), len(words)
         at = begun = self._log.size
         link = self._log.link
-        for key, log, offset, end, checksum, expiry, heat in block:
+        for key, body, _, checksum, expiry, heat in block:
             if expiry:
-                self._note(expiry, end - offset)
+                self._note(expiry, PREFIX_BYTES + len(body))
             frames.append(pack_prefix(checksum, link))
-            frames.append(log[offset + PREFIX_BYTES : end])
+            frames.append(body)
             link = checksum & LINK_MASK
             first, second = hash_key(key)
             place = first % size
@@ -96,7 +96,7 @@ class Output:
                 hot[place] = heat
                 self._warm = True
             places.append(at)
-            at += end - offset
+            at += PREFIX_BYTES + len(body)
         self._log.write(frames, at - begun, link)
         self._order.extend(places[-self.keys % ORDER_STRIDE :: ORDER_STRIDE])
         self.keys += len(places)

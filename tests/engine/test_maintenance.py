@@ -183,7 +183,7 @@ class TestTiers:
 
 def test_a_block_that_is_empty_is_not_the_end_of_its_source() -> None:
     def item(key: bytes) -> blocks.Item:
-        return key, b"", 0, 0, 0, 0, 0
+        return key, b"", 0, 0, 0, 0
 
     one: list[blocks.Block] = [[], [item(b"a")], [], [item(b"c")], []]
     other: list[blocks.Block] = [[], [], [item(b"b")]]
