@@ -59,8 +59,7 @@ def attach(directory: Directory, options: Options) -> FileLock:
             if is_prepared(directory, write=write):
                 return lock
     except BaseException:
-        lock.release()
-        lock.close()
+        lock.free()
         raise
 
 

@@ -100,7 +100,7 @@ class Exclusive:
             structure, words = self._structure, self._words
             if structure.view.generation == FORKED:
                 structure.refresh()  # opens this process's own lock
-            self._flock(self.lock.fd, EXCLUSIVE)
+            self.lock.exclusive()
             if words[W_BUSY]:
                 structure.finish()
                 self._heal(structure.current().active)
@@ -127,7 +127,7 @@ class Exclusive:
     def _release(self) -> None:
         # Unlocking what is not locked does no harm; the other way round every process would wait.
         try:
-            self._flock(self.lock.fd, UNLOCK)
+            self.lock.release()
         finally:
             self._turn.release()
 
@@ -211,6 +211,8 @@ class Exclusive:
             finally:
                 try:
                     flock(lock, UNLOCK)
+                except OSError:
+                    self.lock.release()  # says what is wrong
                 finally:
                     turn.release()
         with self as held:

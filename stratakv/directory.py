@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import re
 import stat
 import warnings
@@ -19,6 +20,8 @@ OLD_MANIFEST_NAME = "MANIFEST.old"
 CONTROL_NAME = "CONTROL"
 GHOSTS_NAME = "GHOSTS"
 LOCK_NAMES = ("attach.lock", "writer.lock", "maintenance.lock", "sync.lock")
+log = logging.getLogger("stratakv")
+
 _NUMBERED = re.compile(r"(\d{6,8})\.(log|idx)")
 _FORMAT_LINE = re.compile(rb"stratakv (\d{1,9})\n")
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
@@ -203,9 +206,12 @@ class Directory:
             raise storage_error(self.path / kept, cause) from cause
 
     def remove(self, number: int) -> None:
-        """Take the files of one segment off the disk."""
-        self.files.unlink(self.log_path(number))
-        self.files.unlink(self.index_path(number))
+        """Take the files of one segment off the disk; what cannot be removed now is tidied up later."""
+        for path in (self.log_path(number), self.index_path(number)):
+            try:
+                self.files.unlink(path)
+            except OSError as cause:
+                log.warning("%s cannot be removed now: %s", path, cause.strerror)
 
     def used(self) -> int:
         """Bytes of disk that all files of the directory take, as `du` counts them."""

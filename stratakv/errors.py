@@ -22,6 +22,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -112,4 +114,15 @@ def storage_error(path: str | os.PathLike[str], cause: OSError) -> StorageError:
     """Return the error of this package that says what `cause` means for the file at `path`."""
     if cause.errno in _FULL:
         return DiskFullError(path, cause, "free some space; nothing stored before is lost")
-    return StorageError(path, cause, "the write was not stored; look at the disk and its permissions")
+    return StorageError(path, cause, "what was asked for was not done; look at the disk and its permissions")
+
+
+@contextmanager
+def reported(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let what the kernel refuses inside leave as a StorageError about the file it names, or about `path`."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as cause:
+        raise storage_error(cause.filename or path, cause) from cause

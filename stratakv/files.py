@@ -66,7 +66,12 @@ class Files:
             os.fchown(fd, -1, owner.st_gid)
 
     def close(self, fd: int) -> None:
-        os.close(fd)
+        """Close a descriptor. Linux does so whatever it answers, and what must be on disk was synced."""
+        try:
+            os.close(fd)
+        except OSError as answer:
+            if answer.errno == errno.EBADF:
+                raise
 
     def write_all(self, fd: int, data: bytes | bytearray, offset: int) -> None:
         """Write all of `data` at `offset`, however short the kernel's single writes are."""

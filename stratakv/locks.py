@@ -12,8 +12,10 @@ the open file, which a forked child shares with its parent: so a child must reop
 from __future__ import annotations
 
 import fcntl
+from contextlib import suppress
 
 from stratakv.directory import Directory
+from stratakv.errors import storage_error
 
 EXCLUSIVE, SHARED, UNLOCK, NO_WAIT = fcntl.LOCK_EX, fcntl.LOCK_SH, fcntl.LOCK_UN, fcntl.LOCK_NB
 
@@ -23,10 +25,13 @@ class FileLock:
 
     def __init__(self, directory: Directory, name: str, *, write: bool) -> None:
         self._files = directory.files
-        try:
-            self.fd = directory.open(directory.path / name, write=write, create=write)
-        except FileNotFoundError:
-            self.fd = -1
+        self._path = directory.path / name
+        self.fd = -1
+        with suppress(FileNotFoundError):
+            self.fd = directory.open(self._path, write=write, create=write)
+
+    def __del__(self) -> None:
+        self.close()  # of what was being opened when something else failed
 
     def exclusive(self) -> None:
         self._flock(EXCLUSIVE)
@@ -47,13 +52,25 @@ class FileLock:
 
     def _flock(self, operation: int) -> None:
         if self.fd >= 0:
-            self._files.flock(self.fd, operation)
+            try:
+                self._files.flock(self.fd, operation)
+            except BlockingIOError:  # an answer
+                raise
+            except OSError as cause:
+                raise storage_error(self._path, cause) from cause
+
+    def free(self) -> None:
+        """Release the lock and close the file, which frees it even where the kernel refuses the one."""
+        try:
+            self.release()
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Close the file; a second call does nothing.
 
-        That frees the lock only if no forked child has the file open too: whoever holds it must release
-        it first. A child must not: it would free its parent's lock.
+        That frees the lock only if no forked child has the file open too: whoever holds it must `free` it.
+        A child must not: it would free its parent's lock.
         """
         if self.fd >= 0:
             self._files.close(self.fd)

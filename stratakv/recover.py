@@ -40,8 +40,7 @@ def recover(
             )
         return _recover(directory, Recovery(directory, Options().segment_bytes, chosen, progress))
     finally:
-        lock.release()
-        lock.close()
+        lock.free()
 
 
 def _directory(path: Path, files: Files) -> Directory:

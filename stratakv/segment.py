@@ -235,9 +235,9 @@ def create_active(
     except OSError as cause:
         files.close(fd)
         raise storage_error(directory.log_path(header.number), cause) from cause
-    segment = Segment(directory, fd, header, capacity, None)
-    segment.read_ranges()
     try:
+        segment = Segment(directory, fd, header, capacity, None)
+        segment.read_ranges()
         shape = index.Shape.young(keys)
         files.unlink(path)
         index_fd = directory.open(path, write=True, create=True)

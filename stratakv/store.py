@@ -15,7 +15,7 @@ from stratakv.attach import attach, seal_active
 from stratakv.commit import Exclusive
 from stratakv.control import open_control
 from stratakv.directory import Directory
-from stratakv.errors import OptionError, StrataKVError
+from stratakv.errors import OptionError, StrataKVError, reported
 from stratakv.files import Files
 from stratakv.locks import FileLock
 from stratakv.maintenance.keeper import Keeper
@@ -46,8 +46,7 @@ class Store:
         try:
             self._wire()
         except BaseException:
-            self._attach_lock.release()  # a child forked meanwhile may have the file open, too
-            self._attach_lock.close()
+            self._attach_lock.free()  # a child forked meanwhile may have the file open, too
             raise
 
     def _wire(self) -> None:
@@ -139,14 +138,19 @@ class Store:
             self.syncer.stop()
             if self.keeper:
                 self.keeper.stop()
-            if self.write:
-                self.publish()
-                self.control.leave_row()
-                if self._attach_lock.try_exclusive():
-                    seal_active(self.control, self.structure.current().active)
-            self._attach_lock.release()
-            for lock in (self._attach_lock, self._writer_lock, self._sync_lock):
-                lock.close()
+            try:
+                if self.write:
+                    self._leave()
+            finally:
+                self._writer_lock.close()
+                self._sync_lock.close()
+                self._attach_lock.free()
+
+    def _leave(self) -> None:
+        self.publish()
+        self.control.leave_row()
+        if self._attach_lock.try_exclusive():
+            seal_active(self.control, self.structure.current().active)
 
 
 def _child_options(options: Options) -> dict[str, object]:
@@ -171,7 +175,7 @@ _opening = threading.RLock()
 def acquire(path: str | os.PathLike[str], options: Options) -> Store:
     """Return this process's store for `path`, opened by the first handle that asks for it."""
     directory = Directory(Path(path).absolute(), Files(), options.mode)
-    with _opening:
+    with _opening, reported(directory.path):
         directory.enter(create=options.create and not options.read_only)
         found = directory.files.stat(directory.path)
         identity = (found.st_dev, found.st_ino, options.read_only)

@@ -30,7 +30,7 @@ from stratakv.control import (
     bytes_below,
 )
 from stratakv.directory import GHOSTS_NAME, Directory
-from stratakv.errors import CorruptionError, InvalidValueError, StorageError, storage_error
+from stratakv.errors import CorruptionError, InvalidValueError, StorageError, reported, storage_error
 from stratakv.files import now_ms
 from stratakv.ghosts import Ghosts
 from stratakv.log import HEADER_BYTES, LogHeader, rank_of
@@ -99,7 +99,7 @@ class Structure:
 
     def refresh(self) -> View:
         """Make a new view from the manifest, with the segments that are open already."""
-        with self._refreshing:
+        with self._refreshing, reported(self.directory.path):
             if self.view.generation == FORKED:
                 reattach = self._reattach()
                 assert reattach  # the store lives as long as any of its parts is used
@@ -268,7 +268,8 @@ class Structure:
             return []
         usual = self._room(sealed, 0, 0)
         limit = hard_limit(found.max_bytes, _bytes_for(usual))
-        excess = self.directory.used() + _bytes_for(room) - limit
+        with reported(self.directory.path):
+            excess = self.directory.used() + _bytes_for(room) - limit
         doomed = []
         for entry in (*reversed(found.segments), sealed):
             if excess <= 0:
@@ -330,7 +331,11 @@ class Structure:
     def finish(self) -> None:
         """Finish the change of structure that a process left half done when it died, if it did."""
         found = manifest.load(self.directory)
-        self._publish(found, self._open_active(found.active))
+        # IMPORTANT: it may have been renamed and no more. Whatever is promised from now on depends on it.
+        self.directory.sync()
+        with reported(self.directory.path):
+            active = self._open_active(found.active)
+        self._publish(found, active)
         for newest in self.current().sealed[:1]:
             self._end_log(newest)
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from stratakv.budget import SEGMENTS, blocks
 from stratakv.commit import Exclusive
 from stratakv.control import OFFSET_MASK, W_GENERATION, W_TIP
-from stratakv.errors import CorruptionError
+from stratakv.errors import CorruptionError, reported
 from stratakv.files import now_ms
 from stratakv.locks import FileLock
 from stratakv.maintenance import plan
@@ -91,9 +91,8 @@ class Maintenance:
                 lock.exclusive()
                 yield
             finally:
-                lock.release()
-                lock.close()
                 self._lock = None
+                lock.free()
 
     def is_free(self) -> bool:
         """Whether nobody is at work just now."""
@@ -101,8 +100,7 @@ class Maintenance:
         try:
             return lock.try_exclusive()
         finally:
-            lock.release()
-            lock.close()
+            lock.free()
 
     # -- what is due -------------------------------------------------------------------------------------
 
@@ -137,6 +135,10 @@ class Maintenance:
 
         Raises CorruptionError where a log was found to be damaged, after all the rest is done.
         """
+        with reported(self._structure.directory.path):
+            return self._run(linger, pace)
+
+    def _run(self, linger: float, pace: Pace) -> MaintenanceReport:
         done: Counter[str] = Counter()
         damage: list[CorruptionError] = []
         self._tidy()
@@ -187,7 +189,7 @@ class Maintenance:
 
     def compact(self, progress: Progress | None) -> CompactionReport:
         """Leave each live key once: in one segment or, with a budget, in segments fit to be evicted."""
-        with self._elected():
+        with reported(self._structure.directory.path), self._elected():
             with self._exclusive as held:
                 if self._structure.control.words[W_TIP] & OFFSET_MASK > held.view.active.start:
                     self._structure.rotate(held)

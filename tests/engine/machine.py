@@ -81,6 +81,7 @@ def abandon(store: stores.Store) -> None:
     store.syncer._ending.set()
     store._attach_lock.close()
     store._writer_lock.close()
+    store._sync_lock.close()
 
 
 class MachineFiles(Files):
