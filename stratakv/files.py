@@ -140,6 +140,11 @@ class Files:
                     total += entry.stat(follow_symlinks=False).st_blocks * 512
         return total
 
+    def free(self, path: Path) -> int:
+        """Bytes that the file system of `path` has left for this user."""
+        found = os.statvfs(path)
+        return found.f_bavail * found.f_frsize
+
     def is_there(self, path: Path) -> bool:
         return path.exists()
 

@@ -12,6 +12,9 @@ the share becomes a main one as it is, so that a store that fills for the first 
 A store without a budget is merged by size tiers: eight neighbours of one tier become one of the next. In a
 store with one, merging must not blur how old things are, so it stays within a generation and below the size
 of one segment in 32.
+
+Where the disk is too full for a merge, the segment that gives back most is swept instead: that takes no more
+space than one segment does.
 """
 
 from __future__ import annotations
@@ -35,12 +38,13 @@ class Limits:
     """What a choice depends on besides the segments.
 
     max_bytes: the budget, 0 for none. used_bytes: what all files will take once the active log is full.
-    active_bytes: the length that log will have. segment_bytes: size at which a log is sealed. now: ms since
-    the epoch.
+    free_bytes: what is left on the file system. active_bytes: the length that log will have. segment_bytes:
+    size at which a log is sealed. now: ms since the epoch.
     """
 
     max_bytes: int
     used_bytes: int
+    free_bytes: int
     active_bytes: int
     segment_bytes: int
     now: int
@@ -73,9 +77,9 @@ def pick(
         _over_budget(segments, damaged, limits)
         or _dead(sound, segments, hidden, limits)
         or _unfinished(sound)
-        or _garbage(sound)
+        or _garbage(sound, limits)
         or _of_age(segments, damaged, limits)
-        or _merges(segments, damaged, limits)
+        or _affordable(_merges(segments, damaged, limits), sound, limits)
     )
 
 
@@ -166,11 +170,28 @@ def _unfinished(segments: Sequence[Entry]) -> Task | None:
     return None
 
 
-def _garbage(segments: Sequence[Entry]) -> Task | None:
+def _garbage(segments: Sequence[Entry], limits: Limits) -> Task | None:
     for entry in segments:
-        if entry.dead * 100 > entry.size * _GARBAGE_PERCENT:
+        if entry.dead * 100 > entry.size * _GARBAGE_PERCENT and _live(entry) <= limits.free_bytes:
             return Task("sweep", (entry.number,))
     return None
+
+
+def _affordable(merge: Task | None, segments: Sequence[Entry], limits: Limits) -> Task | None:
+    """Return `merge` if there is space for what it writes; else the sweep that gives back most."""
+    if merge is None or sum(map(_live, _named(merge, segments))) <= limits.free_bytes:
+        return merge
+    fits = [entry for entry in segments if entry.dead and _live(entry) <= limits.free_bytes]
+    best = max(fits, key=lambda entry: entry.dead, default=None)
+    return Task("sweep", (best.number,)) if best else None
+
+
+def _named(task: Task, segments: Sequence[Entry]) -> list[Entry]:
+    return [entry for entry in segments if entry.number in task.numbers]
+
+
+def _live(entry: Entry) -> int:
+    return entry.size - entry.dead
 
 
 def _tiers(segments: Sequence[Entry], limits: Limits) -> Task | None:

@@ -126,7 +126,8 @@ class Maintenance:
         if max_bytes:
             written = self._structure.files.allocated(active.path)
             used = directory.used() + max(0, blocks(active.end) - written)
-        return Limits(max_bytes, used, active.end, self._structure.capacity(), now_ms())
+        free = self._structure.files.free(directory.path)
+        return Limits(max_bytes, used, free, active.end, self._structure.capacity(), now_ms())
 
     # -- doing it ----------------------------------------------------------------------------------------
 

@@ -138,7 +138,7 @@ class Run:
         """Retire the oldest segment, as if the store were over its budget."""
         store = self.db._store
         view = store.structure.current()
-        limits = Limits(self.setting.budget or 1, 2**40, view.active.end, 4096, 0)
+        limits = Limits(self.setting.budget or 1, 2**40, 2**40, view.active.end, 4096, 0)
         task = plan.pick(view.manifest.segments, (), (), limits)
         if task and task.kind in ("retire", "evict"):
             with self._tasks() as tasks:

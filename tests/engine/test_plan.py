@@ -10,8 +10,8 @@ from stratakv.maintenance.plan import Limits, Task, due, pick
 from stratakv.manifest import Entry
 
 MB = 10**6
-NONE = Limits(max_bytes=0, used_bytes=0, active_bytes=MB, segment_bytes=MB, now=1000)
-BUDGET = Limits(max_bytes=32 * MB, used_bytes=32 * MB, active_bytes=MB, segment_bytes=MB, now=1000)
+NONE = Limits(max_bytes=0, used_bytes=0, free_bytes=1000 * MB, active_bytes=MB, segment_bytes=MB, now=1000)
+BUDGET = replace(NONE, max_bytes=32 * MB, used_bytes=32 * MB)
 FULL = replace(BUDGET, used_bytes=32 * MB + 1)
 
 
@@ -35,6 +35,31 @@ def main(*numbers: int, size: int = MB) -> list[Entry]:
 
 def below(segments: list[Entry]) -> Task | None:
     return pick(segments, [], [], within(segments))
+
+
+class TestOnAFullDisk:
+    """There is space for one segment and no more."""
+
+    limits = replace(NONE, free_bytes=MB)
+
+    def test_a_merge_waits_and_the_largest_garbage_is_swept(self) -> None:
+        segments = young(*range(8, 0, -1))
+        segments[3] = replace(segments[3], dead=MB // 5)
+        segments[5] = replace(segments[5], dead=MB // 4)
+        assert pick(segments, [], [], NONE) == Task("merge", (8, 7, 6, 5, 4, 3, 2, 1))
+        assert pick(segments, [], [], self.limits) == Task("sweep", (3,))
+
+    def test_nothing_is_done_where_that_would_give_nothing_back(self) -> None:
+        assert pick(young(*range(8, 0, -1)), [], [], self.limits) is None
+
+    def test_no_more_is_swept_than_there_is_space_for(self) -> None:
+        large = entry(9, size=8 * MB, dead=5 * MB)
+        assert pick([large], [], [], NONE) == Task("sweep", (9,))
+        assert pick([large], [], [], self.limits) is None
+
+    def test_a_merge_that_fits_is_done(self) -> None:
+        segments = young(*range(8, 0, -1), size=MB // 8)
+        assert pick(segments, [], [], self.limits) == Task("merge", (8, 7, 6, 5, 4, 3, 2, 1))
 
 
 class TestWithoutBudget:

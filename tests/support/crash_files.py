@@ -260,6 +260,7 @@ _QUESTIONS = (
     "size",
     "allocated",
     "allocated_in",
+    "free",
     "stat",
     "names",
     "forget",
