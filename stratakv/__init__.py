@@ -29,7 +29,7 @@ from stratakv.errors import (
 from stratakv.maintenance.work import CompactionReport, MaintenanceReport
 from stratakv.options import Options
 from stratakv.recover import recover
-from stratakv.recovery_report import Finding, RecoveryReport
+from stratakv.recovery_report import Finding, KeptLog, RecoveryReport
 from stratakv.stats import SegmentStats, Stats
 from stratakv.verify import Damage, VerifyReport
 from stratakv.writer import Transaction
@@ -50,6 +50,7 @@ __all__ = [
     "InvalidKeyError",
     "InvalidTTLError",
     "InvalidValueError",
+    "KeptLog",
     "KeyNotFoundError",
     "MaintenanceReport",
     "NetworkFileSystemWarning",

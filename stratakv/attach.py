@@ -35,7 +35,7 @@ from stratakv.opening import check_indexes, young_keys
 from stratakv.options import Options
 from stratakv.orphans import remove_orphans, remove_temporary
 from stratakv.recovery import Recovery
-from stratakv.recovery_report import Mode
+from stratakv.recovery_report import Mode, RecoveryReport
 from stratakv.segment import Segment, create_active, map_index, open_log
 
 log = logging.getLogger("stratakv")
@@ -95,11 +95,8 @@ def prepare(directory: Directory, options: Options, *, write: bool) -> None:
                 f"{directory.path} must be recovered after a reboot and cannot be written; "
                 "open it once as a user who may write, or copy it"
             )
-        report = Recovery(directory, options.segment_bytes, Mode.POINT_IN_TIME).run(found, trust=True)
-        for finding in report.findings:
-            log.warning(
-                "%s: byte %d: %s (%d bytes)", finding.file, finding.offset, finding.what, finding.lost_bytes
-            )
+        recovery = Recovery(directory, options.segment_bytes, Mode.POINT_IN_TIME, asked=False)
+        _tell(directory, recovery.run(found))
         check_indexes(directory, manifest.load(directory), write=write)
         return
     if write:
@@ -108,6 +105,21 @@ def prepare(directory: Directory, options: Options, *, write: bool) -> None:
         control.words[W_STATE] = State.OPEN
         remove_orphans(directory, found)
         remove_temporary(directory)
+
+
+def _tell(directory: Directory, report: RecoveryReport) -> None:
+    """Log what a recovery that nobody asked for has done: damage as an error, a torn tail as a warning."""
+    for finding in report.findings:
+        log.log(
+            logging.ERROR if finding.damage else logging.WARNING,
+            "%s: byte %d: %s: %s (%d bytes lost%s)",
+            directory.path / finding.file,
+            finding.offset,
+            finding.action,
+            finding.what,
+            finding.lost_bytes,
+            f", kept as {finding.saved_as}" if finding.saved_as else "",
+        )
 
 
 def _create(directory: Directory, options: Options) -> None:

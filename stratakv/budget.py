@@ -8,6 +8,8 @@ YOUNG_PERCENT = 25  # of it is for the sealed segments of the young generation
 # No value or batch may take more than this part of the budget.
 LARGEST_SHARE = 4
 BLOCK = 4096  # bytes: what a file takes of the disk is a multiple of it
+_LOST_FOUND_SHARE = 8  # one part in so many of a budget
+_LOST_FOUND_BYTES = 2**30  # where there is no budget
 _SLACK = 4 * BLOCK  # for the files that grow a little: manifest, ghosts
 
 
@@ -18,6 +20,11 @@ def hard_limit(max_bytes: int, segment_bytes: int) -> int:
     begins the next one keeps this limit; from here to a tenth above is for what maintenance is writing.
     """
     return max_bytes + segment_bytes + _SLACK
+
+
+def lost_found_limit(max_bytes: int) -> int:
+    """Return how large lost+found may become by what is put there without anybody asking, 0 for no budget."""
+    return max_bytes // _LOST_FOUND_SHARE or _LOST_FOUND_BYTES
 
 
 def blocks(size: int) -> int:

@@ -19,6 +19,7 @@ MANIFEST_NAME = "MANIFEST"
 OLD_MANIFEST_NAME = "MANIFEST.old"
 CONTROL_NAME = "CONTROL"
 GHOSTS_NAME = "GHOSTS"
+LOST_FOUND_NAME = "lost+found"
 LOCK_NAMES = ("attach.lock", "writer.lock", "maintenance.lock", "sync.lock")
 log = logging.getLogger("stratakv")
 
@@ -125,7 +126,8 @@ class Directory:
         """Raise DirectoryError unless the directory holds nothing but what a broken-off creation leaves."""
         names = self.files.names(self.path)
         ours = (CONTROL_NAME, MANIFEST_NAME, OLD_MANIFEST_NAME, f"{MANIFEST_NAME}.tmp", f"{FORMAT_NAME}.tmp")
-        foreign = [n for n in names if n not in (*LOCK_NAMES, *ours) and not _NUMBERED.fullmatch(n)]
+        known = {*LOCK_NAMES, *ours, LOST_FOUND_NAME}
+        foreign = [name for name in names if name not in known and not _NUMBERED.fullmatch(name)]
         if foreign:
             raise DirectoryError(
                 f"{self.path} is not a StrataKV store and not empty (it has {foreign[0]!r}); "

@@ -165,6 +165,20 @@ class Files:
                 os.chown(made, owner.st_uid, owner.st_gid)
             self.sync_directory(made.parent)
 
+    def make_folder(self, path: Path, mode: int) -> None:
+        """Make a folder in a directory, durably; permissions and owner are as of a file made there."""
+        path.mkdir(mode=mode)
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._adopt(fd, path, mode)
+        finally:
+            os.close(fd)
+        self.sync_directory(path.parent)
+
+    def remove_folder(self, path: Path) -> None:
+        """Remove an empty folder."""
+        path.rmdir()
+
     def rename(self, source: Path, target: Path) -> None:
         source.rename(target)
 

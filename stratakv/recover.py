@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from stratakv import manifest
-from stratakv.directory import Directory
+from stratakv.directory import FORMAT_NAME, Directory
 from stratakv.errors import CorruptionError, DirectoryError, FormatError, StoreBusyError
 from stratakv.files import Files
 from stratakv.locks import FileLock
@@ -15,7 +16,7 @@ from stratakv.opening import check_indexes
 from stratakv.options import Options
 from stratakv.progress import Progress
 from stratakv.recovery import Recovery
-from stratakv.recovery_report import RecoveryReport, mode_of
+from stratakv.recovery_report import Finding, Mode, RecoveryReport, mode_of
 
 
 def recover(
@@ -23,12 +24,14 @@ def recover(
 ) -> RecoveryReport:
     """Check every log of the store in `path`, cut what is broken, and make indexes and CONTROL anew.
 
-    The manifest is rebuilt from the logs where it is lost. mode: "point-in-time", "strict" or "salvage",
-    see `stratakv.recovery`. progress: is told bytes done and bytes in all. Raises StoreBusyError while
-    the store is open anywhere, CorruptionError in mode "strict", DirectoryError where there is no log.
+    The manifest is rebuilt from the logs where it is lost. Whatever is cut or removed goes into the folder
+    `lost+found` of the directory first. mode: "point-in-time", "strict" or "salvage", see
+    `stratakv.recovery`. progress: is told bytes done and bytes in all. Raises StoreBusyError while the store
+    is open anywhere, CorruptionError in mode "strict", DirectoryError where there is no log, DiskFullError
+    where what would be lost finds no room in `lost+found`; nothing was changed then.
     """
     chosen = mode_of(mode)
-    directory = _directory(Path(path).absolute(), Files())
+    directory = directory_of(path, Files())
     directory.enter(create=False)
     if not directory.numbers("log"):
         raise DirectoryError(f"{directory.path} has no logs: there is nothing to recover")
@@ -38,38 +41,52 @@ def recover(
             raise StoreBusyError(
                 f"{directory.path} is open; close every process that uses it, then recover it"
             )
-        return _recover(directory, Recovery(directory, Options().segment_bytes, chosen, progress))
+        return recover_alone(directory, chosen, progress)
     finally:
         lock.free()
 
 
-def _directory(path: Path, files: Files) -> Directory:
+def directory_of(path: str | os.PathLike[str], files: Files) -> Directory:
     """Return the directory with the permissions it has, which may be those of a shared store."""
+    absolute = Path(path).absolute()
     try:
-        return Directory(path, files, files.stat(path).st_mode & 0o770 | 0o700)
+        return Directory(absolute, files, files.stat(absolute).st_mode & 0o770 | 0o700)
     except OSError:
-        return Directory(path, files)
+        return Directory(absolute, files)
 
 
-def _recover(directory: Directory, recovery: Recovery) -> RecoveryReport:
-    _check_format(directory)
-    report = recovery.run(_manifest(directory), trust=False)
+def recover_alone(directory: Directory, mode: Mode, progress: Progress | None = None) -> RecoveryReport:
+    """Recover a store; attach.lock is held alone."""
+    recovery = Recovery(directory, Options().segment_bytes, mode, progress)
+    sound = _format_is_sound(directory)
+    report = recovery.run(_manifest(directory))
     for number in directory.numbers("idx"):
         if number in (entry.number for entry in manifest.load(directory).segments):
             directory.files.unlink(directory.index_path(number))
     check_indexes(directory, manifest.load(directory), write=True)
-    directory.write_format()
-    return report
+    return report if sound else _with_format(directory, recovery, report)
 
 
-def _check_format(directory: Directory) -> None:
-    """Let a lost or damaged FORMAT pass, but not one of a newer version."""
+def _format_is_sound(directory: Directory) -> bool:
+    """Whether FORMAT is there and sound; raises FormatError where it is that of a newer version."""
     try:
-        directory.is_store()
+        return directory.is_store()
     except FormatError:
         raise
     except DirectoryError:
-        return
+        return False
+
+
+def _with_format(directory: Directory, recovery: Recovery, report: RecoveryReport) -> RecoveryReport:
+    """Write FORMAT anew, and return the report that says so."""
+    saved = None
+    if directory.files.is_there(directory.path / FORMAT_NAME):
+        saved = recovery.lost_found.link(FORMAT_NAME)
+        recovery.lost_found.sync()
+    directory.write_format()
+    finding = Finding(FORMAT_NAME, 0, "rebuilt", "lost or damaged; written anew", 0, True, saved)
+    findings = (finding, *report.findings)
+    return replace(report, damage=True, lost_found=recovery.lost_found.folder, findings=findings)
 
 
 def _manifest(directory: Directory) -> Manifest | None:

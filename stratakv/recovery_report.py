@@ -27,12 +27,31 @@ def mode_of(name: str) -> Mode:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing recovery met: in which file, at which byte, what, and how many bytes were given up for it."""
+    """One thing recovery met, and what it did about it.
+
+    file, offset: where; offset in bytes. action: "cut" (the log ends there now), "salvaged" (what is sound of
+    it is in a new log), "dropped" (taken off the store whole), "lost" (there was nothing to keep), "rebuilt"
+    (written anew from what else is known) or "left" (not touched). lost_bytes: how many bytes of records the
+    store no longer has. damage: more than a torn tail. saved_as: where in the store's directory the bytes
+    are now that were taken out; None where there were none or, at a recovery nobody asked for, were not kept.
+    """
 
     file: str
     offset: int
+    action: str
     what: str
-    lost_bytes: int
+    lost_bytes: int = 0
+    damage: bool = False
+    saved_as: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLog:
+    """One log of the store as recovery left it: its bytes, and its records; None where it was not read."""
+
+    file: str
+    size: int
+    records: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +59,9 @@ class RecoveryReport:
     """What recovery kept and what it gave up.
 
     manifest_rebuilt: the manifest was lost or damaged, and the logs' own headers took its place.
-    records: sound records kept, older versions included. damage: whether more than a torn tail was lost.
+    records: sound records kept, older versions included, in the logs that were read. damage: whether more
+    than a torn tail was lost. kept_bytes, lost_bytes: sums over `kept` and `findings`. lost_found: the folder
+    in the store's directory that has what was taken out; None where nothing was put there.
     """
 
     mode: str
@@ -48,4 +69,8 @@ class RecoveryReport:
     segments: int
     records: int
     damage: bool
+    kept_bytes: int
+    lost_bytes: int
+    lost_found: str | None
+    kept: tuple[KeptLog, ...]
     findings: tuple[Finding, ...]

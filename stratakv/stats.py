@@ -15,6 +15,7 @@ from stratakv.control import (
     Counter,
 )
 from stratakv.files import now_ms
+from stratakv.lost_found import lost_found_bytes
 from stratakv.segment import Segment
 from stratakv.store import Store
 
@@ -42,7 +43,8 @@ class Stats:
     """The state of a store.
 
     keys: keys summed over the segments: at least as many as are live, since older versions and
-    tombstones count as well. disk_bytes: blocks taken, as `du` counts. max_bytes: the budget, 0 for none.
+    tombstones count as well. disk_bytes: blocks taken, as `du` counts, without those of
+    lost+found, lost_found_bytes. max_bytes: the budget, 0 for none.
     log_bytes: records and headers; live_bytes and dead_bytes add up to them, see `SegmentStats`.
     unsynced_bytes: of the active log, not yet known to be on disk. hits, misses, records_written,
     bytes_written, rewritten_bytes (logs that maintenance wrote), evicted_keys, damaged_reads: summed over
@@ -56,6 +58,7 @@ class Stats:
     generation: int
     keys: int
     disk_bytes: int
+    lost_found_bytes: int
     max_bytes: int
     log_bytes: int
     live_bytes: int
@@ -93,6 +96,7 @@ def collect(store: Store) -> Stats:
         generation=words[W_GENERATION],
         keys=sum(segment.keys for segment in segments),
         disk_bytes=store.directory.used(),
+        lost_found_bytes=lost_found_bytes(store.directory),
         max_bytes=view.manifest.max_bytes,
         log_bytes=sum(segment.log_bytes for segment in segments),
         live_bytes=sum(segment.live_bytes for segment in segments),

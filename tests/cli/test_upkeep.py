@@ -133,6 +133,17 @@ def test_recover_salvages_what_is_around_damage(stratakv, store):
     assert content(store) == {key: value for key, value in CONTENT.items() if key != b"banana"}
 
 
+def test_recover_says_where_what_it_took_out_is(stratakv, store):
+    (store / "FORMAT").write_text("junk")
+    recovered = stratakv("recover", store)
+    assert recovered.returncode == 1
+    lines = recovered.stdout.decode().splitlines()
+    (folder,) = [line.split()[-1] for line in lines if line.startswith("lost found")]
+    assert any(line.split()[:3] == ["FORMAT", "0", "rebuilt"] and folder in line for line in lines)
+    assert (store / folder / "FORMAT").read_text() == "junk"
+    assert any(line.split()[0] == "000001.log" for line in lines if line.startswith("  "))
+
+
 def test_recover_refuses_a_store_in_use(refused, store):
     with engine.open(store):
         assert str(store) in refused("recover", store)

@@ -325,7 +325,11 @@ def test_damage_is_found_reported_and_mended(tmp_path: Path, store: Path) -> Non
     assert found["damage"][0]["path"].endswith(".log")
 
     recover = manage(tmp_path, store, "stratakv_recover", "--mode", "salvage", "--format", "json")
-    assert json.loads(recover.stdout)["findings"]
+    report = json.loads(recover.stdout)
+    assert [finding["action"] for finding in report["findings"]] == ["salvaged"]
+    assert (store / report["findings"][0]["saved_as"]).is_file()
+    assert [log["records"] for log in report["kept"]] == [report["records"]]
+    assert manage(tmp_path, store, "stratakv_stats").stdout.count("lost found bytes") == 1
     assert manage(tmp_path, store, "stratakv_verify").returncode == 0
 
 
@@ -333,7 +337,16 @@ def test_damage_is_found_reported_and_mended(tmp_path: Path, store: Path) -> Non
 @pytest.mark.parametrize("damage", [False, True])
 def test_recovery_that_lost_something_fails(damage: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = stratakv.RecoveryReport(
-        mode="salvage", manifest_rebuilt=False, segments=1, records=1, damage=damage, findings=()
+        mode="salvage",
+        manifest_rebuilt=False,
+        segments=1,
+        records=1,
+        damage=damage,
+        kept_bytes=100,
+        lost_bytes=0,
+        lost_found=None,
+        kept=(),
+        findings=(),
     )
     monkeypatch.setattr(stratakv, "recover", lambda path, mode, progress: outcome)
     if damage:

@@ -12,6 +12,7 @@ import pytest
 import stratakv
 from stratakv import store as stores
 from stratakv.maintenance.keeper import Keeper
+from tests.engine.layout import Layout
 from tests.engine.machine import Machine, MachineFiles, abandon
 
 Open = Callable[..., stratakv.DB]
@@ -54,6 +55,27 @@ def open_(machine: Machine, path: Path) -> Open:
 @pytest.fixture
 def db(open_: Open) -> stratakv.DB:
     return open_()
+
+
+@pytest.fixture
+def layout(open_: Open) -> Layout:
+    layout = Layout(open_(segment_bytes=8192))
+    layout.db.close()
+    return layout
+
+
+@pytest.fixture
+def found(open_: Open) -> Callable[[], dict[bytes, bytes]]:
+    def found() -> dict[bytes, bytes]:
+        with open_(segment_bytes=8192) as db:
+            result = dict(db.scan())
+            assert db.get_many(result) == result
+            assert db.verify().damage == ()
+            db.put(b"after", b"v")
+            db.delete(b"after")
+            return result
+
+    return found
 
 
 @pytest.fixture

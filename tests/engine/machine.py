@@ -26,6 +26,8 @@ STEPS = (
     "unlink",
     "sync_directory",
     "make_directory",
+    "make_folder",
+    "remove_folder",
     "copy",
 )
 

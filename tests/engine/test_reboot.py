@@ -220,7 +220,7 @@ def test_damage_before_a_synced_position_is_logged(
     machine.reboot()
     flip(path / "000001.log", 72 + 12)
     open_()
-    assert "000001.log: byte 72: the chain of sound records breaks" in caplog.text
+    assert "000001.log: byte 72: cut: the chain of sound records breaks" in caplog.text
 
 
 def test_old_bytes_behind_the_end_are_not_replayed(db: DB, machine: Machine, open_: Open, path: Path) -> None:

@@ -9,75 +9,11 @@ from typing import Any
 import pytest
 
 from stratakv import DB, CorruptionError, DirectoryError, StoreBusyError, recover
+from tests.engine.layout import Layout
 from tests.engine.machine import Machine, content, flip
 
 Open = Callable[..., DB]
 LOG_HEADER = 72
-
-
-class Layout:
-    """A store with a compacted, two sealed young segments and an active one, and what lies where."""
-
-    def __init__(self, db: DB) -> None:
-        self.db = db
-        self.path = db.path
-        self.model = {b"main %d" % number: b"v" * 50 for number in range(30)}
-        for key, value in self.model.items():
-            db.put(key, value)
-        db.compact()
-        self.numbers = {"main": db.stats().segments[1].number}
-        self.places: dict[bytes, tuple[str, int]] = {}
-        for name in ("first", "second", "active"):
-            for number in range(30):
-                self.put(name, b"%s %d" % (name.encode(), number), b"v" * 50)
-            self.numbers[name] = db.stats().segments[0].number
-            if name != "active":
-                self.seal()
-        db.sync()
-
-    def put(self, name: str, key: bytes, value: bytes) -> None:
-        before = self.db.stats().segments[0]
-        self.db.put(key, value)
-        after = self.db.stats().segments[0]
-        assert before.number == after.number
-        self.places[key] = name, before.log_bytes
-        self.model[key] = value
-
-    def seal(self) -> None:
-        held = self.db._store.exclusive
-        with held as lock:
-            self.db._store.structure.rotate(lock)
-
-    def log(self, name: str) -> Path:
-        return self.path / f"{self.numbers[name]:06d}.log"
-
-    def damage(self, key: bytes) -> None:
-        name, offset = self.places[key]
-        flip(self.log(name), offset + 12)
-
-    def only(self, *prefixes: bytes) -> dict[bytes, bytes]:
-        return {key: value for key, value in self.model.items() if key.startswith(prefixes)}
-
-
-@pytest.fixture
-def layout(open_: Open) -> Layout:
-    layout = Layout(open_(segment_bytes=8192))
-    layout.db.close()
-    return layout
-
-
-@pytest.fixture
-def found(open_: Open) -> Callable[[], dict[bytes, bytes]]:
-    def found() -> dict[bytes, bytes]:
-        with open_(segment_bytes=8192) as db:
-            result = dict(db.scan())
-            assert db.get_many(result) == result
-            assert db.verify().damage == ()
-            db.put(b"after", b"v")
-            db.delete(b"after")
-            return result
-
-    return found
 
 
 MODES = ["point-in-time", "strict", "salvage"]
@@ -154,7 +90,7 @@ class TestDamage:
         broken = next(f for f in report.findings if f.file == layout.log("first").name)
         assert broken.offset == layout.places[b"first 12"][1]
         assert broken.lost_bytes == 18 * (28 + 8 + 50)
-        dropped = {finding.file for finding in report.findings if "dropped" in finding.what}
+        dropped = {finding.file for finding in report.findings if finding.action == "dropped"}
         assert dropped == {layout.log("second").name, layout.log("active").name}
         kept = {b"first %d" % number for number in range(12)}
         assert found() == {
@@ -288,3 +224,87 @@ class TestRefusals:
         with pytest.raises(DirectoryError, match="nothing to recover"):
             recover(path)
         assert [file.name for file in path.iterdir()] == ["letter.txt"]
+
+
+class TestWithoutAManifest:
+    """What the logs alone tell, and what the manifest before the last one adds."""
+
+    @pytest.fixture(params=["", "without the one before"])
+    def lost(self, layout: Layout, request: pytest.FixtureRequest) -> Layout:
+        (layout.path / "MANIFEST").unlink()
+        if request.param:
+            (layout.path / "MANIFEST.old").unlink()
+        return layout
+
+    def test_a_break_takes_the_younger_logs_along(self, lost: Layout, found: Any) -> None:
+        """Else there would be a hole in time: a younger write survives, and an older one does not."""
+        lost.damage(b"first 12")
+        report = recover(lost.path)
+        broken = next(each for each in report.findings if each.file == lost.log("first").name)
+        assert (broken.action, broken.damage, broken.lost_bytes) == ("cut", True, 18 * (28 + 8 + 50))
+        kept = {b"first %d" % number for number in range(12)}
+        assert found() == {k: v for k, v in lost.model.items() if k in kept or k.startswith(b"main")}
+
+    def test_strict_refuses_that(self, lost: Layout) -> None:
+        lost.damage(b"first 12")
+        before = content(lost.path)
+        with pytest.raises(CorruptionError):
+            recover(lost.path, "strict")
+        assert content(lost.path) == before
+
+    @pytest.mark.parametrize("mode", ["point-in-time", "salvage"])
+    @pytest.mark.parametrize("name", ["first", "second", "active"])
+    def test_a_damaged_header_costs_nothing(self, lost: Layout, found: Any, mode: str, name: str) -> None:
+        flip(lost.log(name), 20)
+        recover(lost.path, mode)
+        assert found() == lost.model
+
+    def test_the_budget_stays(self, open_: Open, path: Path) -> None:
+        with open_(max_bytes=2**20) as db:
+            db.put(b"k", b"v")
+            with db._store.exclusive as held:
+                db._store.structure.rotate(held)
+        (path / "MANIFEST").unlink()
+        recover(path)
+        with open_() as db:
+            assert db.stats().max_bytes == 2**20
+
+    def test_salvage_of_a_compacted_log_without_an_end(self, layout: Layout, found: Any) -> None:
+        """It looks unfinished, but what it was made from has gone: so it was finished once."""
+        for name in ("MANIFEST", "MANIFEST.old"):
+            (layout.path / name).unlink()
+        flip(layout.log("main"), layout.log("main").stat().st_size - 10)
+        recover(layout.path, "salvage")
+        assert found() == layout.model
+
+
+def test_strict_changes_nothing_before_it_fails(layout: Layout) -> None:
+    """Not even what stands behind the end of an older log, which is no damage."""
+    with layout.log("first").open("ab") as file:
+        file.write(b"of a writer that died")
+    layout.damage(b"second 12")
+    before = content(layout.path)
+    with pytest.raises(CorruptionError):
+        recover(layout.path, "strict")
+    assert content(layout.path) == before
+
+
+def test_a_page_of_junk_does_not_make_damage_of_a_torn_tail(
+    layout: Layout, open_: Open, machine: Machine
+) -> None:
+    db = open_(segment_bytes=8192)
+    end = db.stats().segments[0].log_bytes
+    machine.bury(db)
+    (layout.path / "CONTROL").write_bytes(b"\xff" * 30_000)
+    with layout.log("active").open("r+b") as file:
+        file.seek(end)
+        file.write(b"torn")
+    report = recover(layout.path, "strict")
+    assert [each.action for each in report.findings] == ["cut"]
+    assert report.lost_bytes == 4
+
+
+def test_the_age_of_what_was_recovered(layout: Layout, open_: Open) -> None:
+    recover(layout.path)
+    with open_(segment_bytes=8192) as db:
+        assert db.stats().age < 3600

@@ -1,0 +1,110 @@
+"""Examining one log: how far its chain of records is sound, and what lies behind. Nothing is changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from mmap import mmap
+
+from stratakv import record
+from stratakv.directory import Directory
+from stratakv.errors import CorruptionError
+from stratakv.log import HEADER_BYTES, LogHeader
+from stratakv.manifest import Entry
+from stratakv.record import RANGE, TOMBSTONE
+from stratakv.segment import Segment, open_log
+
+_STEP_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What one log was found to hold.
+
+    headless: its own header is damaged, and `segment` has one made from what else is known.
+    limit: where the log should end. whole: where its last whole commit ends, as far as the chain is sound.
+    last: where its last byte ends that is not 0. records, keys, ranges: counts of what is whole.
+    """
+
+    segment: Segment
+    headless: bool
+    limit: int
+    whole: int
+    last: int
+    records: int
+    keys: int
+    ranges: int
+
+
+def scan(directory: Directory, entry: Entry, floor: int) -> Scan:
+    """Walk a log as far as its chain is sound; CorruptionError where it is shorter than a header."""
+    segment, headless = open_anyhow(directory, entry, floor)
+    limit = min(segment.end, entry.size or segment.end)
+    whole, records, pending, ranges = HEADER_BYTES, 0, 0, 0
+    keys: set[bytes] = set()
+    for found in record.walk(segment.log, segment.view, HEADER_BYTES, segment.header.first_link, limit):
+        if found.kind <= TOMBSTONE:
+            pending += 1
+            keys.add(found.key)
+        ranges += found.kind == RANGE
+        if found.commit or entry.ordered:
+            whole = found.end
+            records += pending
+            pending = 0
+    last = last_byte(segment.log, whole, segment.end)
+    return Scan(segment, headless, limit, whole, last, records, len(keys), ranges)
+
+
+def open_anyhow(directory: Directory, entry: Entry, floor: int) -> tuple[Segment, bool]:
+    """Open a log even if its header is damaged; return it, and whether that is so."""
+    try:
+        return open_log(directory, entry.number, None, write=True), False
+    except CorruptionError as damage:
+        if damage.offset:
+            raise
+    path = directory.log_path(entry.number)
+    fd = directory.open(path, write=True)
+    try:
+        size = directory.files.size(fd)
+        if size < HEADER_BYTES:
+            raise CorruptionError(path, size, "the log is shorter than its header")
+        # The first record knows what its link must be.
+        first_link = int.from_bytes(directory.files.pread(fd, 4, HEADER_BYTES + 8), "little")
+    except BaseException:
+        directory.files.close(fd)
+        raise
+    return Segment(directory, fd, header_of(entry, entry.number, floor, first_link), size, None), True
+
+
+def header_of(entry: Entry, number: int, floor: int, first_link: int, ranges: int = 0) -> LogHeader:
+    """Return the header of a log that holds, or again holds, what `entry` stands for."""
+    main = entry.kind == "main"
+    return LogHeader(
+        number, entry.oldest, entry.newest, floor, first_link, entry.began, entry.ordered, main, ranges
+    )
+
+
+def last_byte(log: mmap, start: int, end: int) -> int:
+    """Return where the last byte ends that is not 0, `start` where there is none behind it."""
+    while end > start:
+        step = max(start, end - _STEP_BYTES)
+        found = len(log[step:end].rstrip(b"\0"))
+        if found:
+            return step + found
+        end = step
+    return start
+
+
+def is_empty(directory: Directory, number: int) -> bool:
+    """Whether a log holds no record that tells of a write, sound or not; a missing one holds none."""
+    try:
+        segment = open_log(directory, number, None, write=False)
+    except FileNotFoundError:
+        return True
+    except CorruptionError:
+        return not directory.files.read_all(directory.log_path(number)).rstrip(b"\0")
+    end = HEADER_BYTES
+    for found in record.walk(segment.log, segment.view, end, segment.header.first_link, segment.end):
+        if found.kind != RANGE:
+            return False
+        end = found.end
+    return last_byte(segment.log, end, segment.end) == end

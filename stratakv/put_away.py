@@ -1,0 +1,97 @@
+"""Putting what a recovery is about to take out of the store into lost+found, before anything is changed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from stratakv.directory import MANIFEST_NAME, OLD_MANIFEST_NAME, Directory
+from stratakv.errors import CorruptionError, StrataKVError
+from stratakv.examine import is_empty
+from stratakv.log import HEADER_BYTES
+from stratakv.lost_found import LostFound
+from stratakv.recovery_report import Finding, Mode
+from stratakv.segment import open_log
+from stratakv.survey import Survey
+from stratakv.verdict import Fate, Verdict
+
+
+class PutAway:
+    """What one recovery puts away. asked: all of it; else what follows from damage."""
+
+    def __init__(self, directory: Directory, lost_found: LostFound, *, asked: bool) -> None:
+        self._directory = directory
+        self._lost_found = lost_found
+        self._asked = asked
+
+    def run(self, survey: Survey, verdicts: list[Verdict], strays: list[Finding]) -> list[Finding]:
+        """Put it away, durably, or change nothing and raise StorageError; return what was found so far."""
+        try:
+            found = [self._manifest()] if survey.rebuilt else []
+            for verdict in verdicts:
+                if verdict.fate is not Fate.TRUSTED and (self._asked or verdict.damage):
+                    self._log(verdict)
+                found += verdict.findings
+            for stray in strays:
+                linked = None if stray.action == "left" else self._lost_found.link(stray.file)
+                found.append(replace(stray, saved_as=linked))
+            self._lost_found.sync()
+        except StrataKVError:
+            self._lost_found.give_up()
+            raise
+        return found
+
+    def _manifest(self) -> Finding:
+        saved = None
+        for name in (f"{MANIFEST_NAME}.tmp", OLD_MANIFEST_NAME, MANIFEST_NAME):
+            if self._directory.files.is_there(self._directory.path / name):
+                saved = self._lost_found.link(name)
+        what = "lost or damaged; rebuilt from the logs"
+        return Finding(MANIFEST_NAME, 0, "rebuilt", what, 0, True, saved)
+
+    def _log(self, verdict: Verdict) -> None:
+        """Keep what the store is to lose of one log: all of it, or what stands behind the cut."""
+        number, scan = verdict.entry.number, verdict.scan
+        name = self._directory.log_path(number).name
+        if scan is None or scan.whole == HEADER_BYTES or verdict.fate is Fate.SALVAGED:
+            if not is_empty(self._directory, number):
+                verdict.saved_as = self._lost_found.link(name)
+                verdict.findings = [replace(each, saved_as=verdict.saved_as) for each in verdict.findings]
+            return
+        for place, finding in enumerate(verdict.findings):
+            end = scan.last if finding.action == "cut" else HEADER_BYTES
+            if finding.offset < end:
+                saved = self._lost_found.copy(name, scan.segment.log, finding.offset, end)
+                verdict.findings[place] = replace(finding, saved_as=saved)
+
+
+def strays(directory: Directory, survey: Survey, mode: Mode, *, asked: bool) -> list[Finding]:
+    """Return the logs with records that are not the store's and would be removed.
+
+    Those who died may leave such, whose records are elsewhere or were deleted. A log that writers wrote
+    after the manifest's active one is another thing: the manifest is not the one that was there. That is
+    damage, and a CorruptionError in mode "strict".
+    """
+    numbers = {entry.number for entry in survey.entries}
+    found = []
+    for number in directory.numbers("log"):
+        if number in numbers or is_empty(directory, number):
+            continue
+        path = directory.log_path(number)
+        if number in survey.unreadable:
+            what = "neither its header nor its records tell what it is"
+            found.append(Finding(path.name, 0, "left", what, 0, True))
+            continue
+        strange = not survey.rebuilt and number > survey.entries[-1].number and _is_written(directory, number)
+        if strange and mode is Mode.STRICT:
+            raise CorruptionError(path, 0, "writers wrote it, and the manifest does not know it yet")
+        if strange or asked:
+            found.append(Finding(path.name, 0, "dropped", "the manifest does not name it", 0, strange))
+    return found
+
+
+def _is_written(directory: Directory, number: int) -> bool:
+    """Whether writers wrote a log, and not maintenance."""
+    try:
+        return open_log(directory, number, None, write=False).header.is_original
+    except CorruptionError:
+        return False

@@ -1,0 +1,156 @@
+"""Which logs should be the store: as the manifest says or, where that is lost, as the logs themselves do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stratakv import record
+from stratakv.directory import OLD_MANIFEST_NAME, Directory
+from stratakv.errors import CorruptionError
+from stratakv.examine import open_anyhow, scan
+from stratakv.log import HEADER_BYTES, LogHeader, rank_of
+from stratakv.manifest import Entry, Manifest, decode
+from stratakv.record import END
+from stratakv.segment import Segment, open_log
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The logs that should be there, oldest first, and what the manifest is to say besides.
+
+    An entry without a size may end in a torn tail. floor: None where no manifest tells. unreadable: numbers
+    of the files that are named like logs and tell nothing of themselves.
+    """
+
+    entries: tuple[Entry, ...]
+    generation: int
+    next_number: int
+    floor: int | None
+    max_bytes: int
+    rebuilt: bool
+    unreadable: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    entry: Entry
+    floor: int
+
+
+def from_manifest(directory: Directory, found: Manifest) -> Survey:
+    """Return the manifest's segments, with the active one as the last."""
+    rank = rank_of(found.active)
+    active = Entry(found.active, "young", rank, rank, 0, 0, 0)
+    return Survey(
+        entries=(*reversed(found.segments), active),
+        generation=found.generation,
+        next_number=max([found.next_number, *(number + 1 for number in directory.numbers("log"))]),
+        floor=found.floor,
+        max_bytes=found.max_bytes,
+        rebuilt=False,
+    )
+
+
+def from_logs(directory: Directory, *, salvage: bool) -> Survey:
+    """Tell the segments from the logs' own headers, and what those do not know from the manifest before.
+
+    salvage: count in what was written from others that are gone now, even where its end is missing.
+    """
+    before = _manifest_before(directory)
+    numbers = directory.numbers("log")
+    candidates = [(number, _candidate(directory, number, before)) for number in numbers]
+    found = [candidate for _, candidate in candidates if candidate]
+    known = {entry.number for entry in before.segments}
+    # What an unfinished log says of the others was never true.
+    whole = [each for each in found if each.entry.number in known or _is_whole(directory, each.entry)]
+    floor = max([before.floor, *(each.floor for each in whole)])
+    above = [each.entry for each in whole if each.entry.newest >= floor]
+    living = [entry for entry in above if not any(_replaces(other, entry) for other in above)]
+    if salvage:
+        torn = [each.entry for each in found if each not in whole and each.entry.newest >= floor]
+        living += [each for each in torn if not any(_replaces(each, entry) for entry in living)]
+    return Survey(
+        entries=tuple(sorted(living, key=lambda entry: entry.newest)),
+        generation=before.generation,
+        next_number=max([before.next_number, *(number + 1 for number in numbers)]),
+        floor=None,
+        max_bytes=before.max_bytes,
+        rebuilt=True,
+        unreadable=tuple(number for number, candidate in candidates if candidate is None),
+    )
+
+
+def _manifest_before(directory: Directory) -> Manifest:
+    """Return the manifest before the one that is lost; an empty one where that is lost, too."""
+    try:
+        return decode(directory.files.read_all(directory.path / OLD_MANIFEST_NAME))
+    except (OSError, ValueError, TypeError, KeyError):
+        return Manifest(generation=0, active=0, next_number=1)
+
+
+def _candidate(directory: Directory, number: int, before: Manifest) -> _Candidate | None:
+    """Return what is known of one log; None where that is too little to give it a place."""
+    known = next((entry for entry in before.segments if entry.number == number), None)
+    try:
+        segment = open_log(directory, number, None, write=False)
+    except CorruptionError:
+        entry = known or _by_its_records(directory, number)
+        return _Candidate(entry, 0) if entry else None
+    header = segment.header
+    if known and (known.oldest, known.newest) == (header.oldest, header.newest):
+        return _Candidate(known, header.floor)
+    return _Candidate(_entry_of(header, segment.end), header.floor)
+
+
+def _entry_of(header: LogHeader, size: int) -> Entry:
+    return Entry(
+        number=header.number,
+        kind="main" if header.main else "young",
+        oldest=header.oldest,
+        newest=header.newest,
+        size=0 if header.is_original else size,
+        keys=0,
+        synced=0,
+        began=header.began,
+        ordered=header.ordered,
+        finished=header.ordered,
+    )
+
+
+def _by_its_records(directory: Directory, number: int) -> Entry | None:
+    """Return the entry of a log that writers wrote and that has only its records to show for it."""
+    rank = rank_of(number)
+    entry = Entry(number, "young", rank, rank, 0, 0, 0)
+    fd = directory.open(directory.log_path(number), write=False)
+    try:
+        if LogHeader.unpack(directory.files.pread(fd, HEADER_BYTES, 0)):
+            return None  # the header is sound, and that of another log
+    finally:
+        directory.files.close(fd)
+    try:
+        found = scan(directory, entry, 0)
+    except CorruptionError:
+        return None
+    if not found.records or _ends(found.segment):
+        return None
+    return entry
+
+
+def _is_original(entry: Entry) -> bool:
+    return entry.newest == rank_of(entry.number)
+
+
+def _is_whole(directory: Directory, entry: Entry) -> bool:
+    """Whether writers wrote a log, or it ends as a finished one does that was written from others."""
+    return _is_original(entry) or _ends(open_anyhow(directory, entry, 0)[0])
+
+
+def _ends(segment: Segment) -> bool:
+    last = segment.record_at(max(0, segment.end - record.HEADER_BYTES))
+    return last is not None and last.kind == END
+
+
+def _replaces(one: Entry, other: Entry) -> bool:
+    """Whether `one` was written from a range of segments to which `other` belongs."""
+    within = one.oldest <= other.oldest and other.newest <= one.newest
+    return within and other.number < one.number and not _is_original(one)
