@@ -30,6 +30,7 @@ from stratakv.maintenance.work import CompactionReport, MaintenanceReport
 from stratakv.options import Options
 from stratakv.recover import recover
 from stratakv.recovery_report import Finding, KeptLog, RecoveryReport
+from stratakv.rescue import RescueReport, rescue
 from stratakv.stats import SegmentStats, Stats
 from stratakv.verify import Damage, VerifyReport
 from stratakv.writer import Transaction
@@ -58,6 +59,7 @@ __all__ = [
     "Options",
     "ReadOnlyError",
     "RecoveryReport",
+    "RescueReport",
     "SegmentStats",
     "Stats",
     "StorageError",
@@ -69,6 +71,7 @@ __all__ = [
     "VerifyReport",
     "open",
     "recover",
+    "rescue",
 ]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stratakv.errors import DirectoryError, FormatError, ReadOnlyError, storage_error
 from stratakv.files import NETWORK_FILE_SYSTEMS, Attributes, Files
-from stratakv.log import HEADER_BYTES as LOG_HEADER_BYTES
+from stratakv.log import HEADER_BYTES, LogHeader
 
 FORMAT = 1
 FORMAT_NAME = "FORMAT"
@@ -24,6 +24,7 @@ LOCK_NAMES = ("attach.lock", "writer.lock", "maintenance.lock", "sync.lock")
 log = logging.getLogger("stratakv")
 
 _NUMBERED = re.compile(r"(\d{6,8})\.(log|idx)")
+_TEMPORARY = re.compile(r"(\d{6,8}(\.\d+)?|MANIFEST|MANIFEST\.old|FORMAT|GHOSTS)\.tmp")
 _FORMAT_LINE = re.compile(rb"stratakv (\d{1,9})\n")
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
@@ -103,12 +104,9 @@ class Directory:
 
     def is_store(self) -> bool:
         """Whether FORMAT says that this is a store we can read; FormatError for a newer one."""
-        try:
-            text = self.files.read_all(self.path / FORMAT_NAME)
-        except FileNotFoundError:
+        text = self._format()
+        if text is None:
             return False
-        except OSError as cause:
-            raise DirectoryError(f"{self.path}/{FORMAT_NAME} cannot be read: {cause.strerror}") from cause
         found = _FORMAT_LINE.fullmatch(text)
         if not found:
             raise DirectoryError(
@@ -122,13 +120,32 @@ class Directory:
             )
         return True
 
+    def format_is_damaged(self) -> bool:
+        """Whether there is a FORMAT, and it is not one that any StrataKV wrote."""
+        text = self._format()
+        return text is not None and not _FORMAT_LINE.fullmatch(text)
+
+    def _format(self) -> bytes | None:
+        try:
+            return self.files.read_all(self.path / FORMAT_NAME)
+        except FileNotFoundError:
+            return None
+        except OSError as cause:
+            raise DirectoryError(f"{self.path}/{FORMAT_NAME} cannot be read: {cause.strerror}") from cause
+
+    def foreign(self) -> list[str]:
+        """Return the names of what no store has."""
+        ours = (CONTROL_NAME, FORMAT_NAME, GHOSTS_NAME, LOST_FOUND_NAME, MANIFEST_NAME, OLD_MANIFEST_NAME)
+        return [
+            name
+            for name in self.files.names(self.path)
+            if name not in (*ours, *LOCK_NAMES) and not _NUMBERED.fullmatch(name)
+            if not _TEMPORARY.fullmatch(name)
+        ]
+
     def check_unclaimed(self) -> None:
         """Raise DirectoryError unless the directory holds nothing but what a broken-off creation leaves."""
-        names = self.files.names(self.path)
-        ours = (CONTROL_NAME, MANIFEST_NAME, OLD_MANIFEST_NAME, f"{MANIFEST_NAME}.tmp", f"{FORMAT_NAME}.tmp")
-        known = {*LOCK_NAMES, *ours, LOST_FOUND_NAME}
-        foreign = [name for name in names if name not in known and not _NUMBERED.fullmatch(name)]
-        if foreign:
+        if foreign := self.foreign():
             raise DirectoryError(
                 f"{self.path} is not a StrataKV store and not empty (it has {foreign[0]!r}); "
                 "name a new or an empty directory"
@@ -140,12 +157,13 @@ class Directory:
             )
 
     def _has_records(self, number: int) -> bool:
-        """Whether anything was ever written to a log behind its header."""
+        """Whether anything was ever written to a log behind its header, or it has another one than ours."""
         fd = self.open(self.log_path(number), write=False)
         try:
-            return any(self.files.pread(fd, 4096, 0)[LOG_HEADER_BYTES:])
+            head = self.files.pread(fd, 4096, 0)
         finally:
             self.files.close(fd)
+        return any(head[HEADER_BYTES:]) or (any(head) and LogHeader.unpack(head) is None)
 
     def write_format(self) -> None:
         self.replace(FORMAT_NAME, b"stratakv %d\n" % FORMAT)

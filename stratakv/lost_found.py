@@ -74,14 +74,6 @@ class LostFound:
             raise storage_error(self._directory.path / LOST_FOUND_NAME, cause) from cause
         return f"{self.folder}/{part}"
 
-    def move(self, name: str) -> None:
-        """Move a file of the store here."""
-        try:
-            self._files.rename(self._directory.path / name, self._here() / name)
-        except OSError as cause:
-            raise storage_error(self._directory.path / name, cause) from cause
-        self._took(name)
-
     def sync(self) -> None:
         """Return once everything here is on disk; before that, nothing may leave the store."""
         if self._folder:

@@ -38,7 +38,7 @@ class Renewal:
         self._verdicts = verdicts
         self._next = survey.next_number
         self._entries: list[Entry] = []  # oldest first
-        self._doomed: set[int] = set()
+        self._doomed: set[int] = set(survey.unwanted)
         self.kept: list[KeptLog] = []
         self.findings: list[Finding] = []
         self.begun = False

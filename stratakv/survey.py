@@ -19,7 +19,8 @@ class Survey:
     """The logs that should be there, oldest first, and what the manifest is to say besides.
 
     An entry without a size may end in a torn tail. floor: None where no manifest tells. unreadable: numbers
-    of the files that are named like logs and tell nothing of themselves.
+    of the files that are named like logs and tell nothing of themselves. unwanted: numbers of logs that go,
+    whatever they are.
     """
 
     entries: tuple[Entry, ...]
@@ -29,6 +30,7 @@ class Survey:
     max_bytes: int
     rebuilt: bool
     unreadable: tuple[int, ...] = ()
+    unwanted: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,20 @@ def from_logs(directory: Directory, *, salvage: bool) -> Survey:
         max_bytes=before.max_bytes,
         rebuilt=True,
         unreadable=tuple(number for number, candidate in candidates if candidate is None),
+    )
+
+
+def nothing(directory: Directory) -> Survey:
+    """Count nothing that is there as part of the store."""
+    before, numbers = _manifest_before(directory), directory.numbers("log")
+    return Survey(
+        entries=(),
+        generation=before.generation,
+        next_number=max([before.next_number, *(number + 1 for number in numbers)]),
+        floor=None,  # which is then above whatever was there
+        max_bytes=before.max_bytes,
+        rebuilt=True,
+        unwanted=tuple(numbers),
     )
 
 

@@ -40,13 +40,17 @@ class StrataKVCache(AsyncCalls):
         self._has_budget = bool(settings.engine.max_bytes)
         self._writes_can_block = self._limited or settings.engine.durability == "always"
 
+    def _open(self) -> stratakv.DB:
+        # Who wants errors raised wants to see this one, too, with the store as it is.
+        return self._store.open(rescue=not self._tolerance.strict)
+
     # -- one key ---------------------------------------------------------------------------------------
 
     def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
         name = self._name(key, version)
         stored = None
         try:
-            stored = (self._store.handle or self._store.open()).get(name)
+            stored = (self._store.handle or self._open()).get(name)
             return default if stored is None else codec.decode(name, stored)
         except codec.UndecodableValueError as error:
             self._discard(name, stored, error)
@@ -67,7 +71,7 @@ class StrataKVCache(AsyncCalls):
                 return
             if self._limited:
                 self._make_room(name)
-            (self._store.handle or self._store.open()).put(name, stored, ttl)
+            (self._store.handle or self._open()).put(name, stored, ttl)
         except STORAGE_ERRORS as error:
             if not self._survives_unsaved([name], error):
                 raise
@@ -230,7 +234,7 @@ class StrataKVCache(AsyncCalls):
     @property
     def _db(self) -> stratakv.DB:
         """The open store; get and set say this themselves, as a call would be 3 % of a get."""
-        return self._store.handle or self._store.open()
+        return self._store.handle or self._open()
 
     def _name(self, key: Any, version: int | None) -> bytes:
         """Return the engine key. `make_key` is written out here: calling it would be 15 % of a get."""

@@ -8,8 +8,10 @@ process ends.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +20,10 @@ from django.core.exceptions import ImproperlyConfigured
 import stratakv
 from stratakv_django.census import Census
 from stratakv_django.incidents import Incidents
+
+RESCUE_INTERVAL = 60.0  # seconds between two attempts of a process to rescue a store; it may read all of it
+
+_logger = logging.getLogger("stratakv_django")
 
 
 class Store:
@@ -34,19 +40,62 @@ class Store:
         self.incidents = Incidents(self.path)
         self._censuses: dict[bytes, Census] = {}
         self._opening = threading.Lock()
+        self._next_rescue = 0.0
 
-    def open(self) -> stratakv.DB:
+    def open(self, *, rescue: bool = False) -> stratakv.DB:
         """Open the store, unless it is open, and return it as `handle`.
 
+        rescue: where it is damaged so that it does not open, recover it or begin an empty one in its place.
         Raises ImproperlyConfigured if it is open with other options, else StrataKVError or OSError.
         """
         with self._opening:
             if self.handle is None:
                 try:
-                    self.handle = stratakv.open(self.path, **dataclasses.asdict(self.options))
-                except stratakv.OptionError as error:
-                    raise ImproperlyConfigured(f"CACHES: the store {self.path}: {error}") from error
+                    self.handle = self._open()
+                except (stratakv.CorruptionError, stratakv.DirectoryError) as damage:
+                    if not rescue or not self._rescue(damage):
+                        raise
+                    self.handle = self._open()
             return self.handle
+
+    def _open(self) -> stratakv.DB:
+        try:
+            return stratakv.open(self.path, **dataclasses.asdict(self.options))
+        except stratakv.OptionError as error:
+            raise ImproperlyConfigured(f"CACHES: the store {self.path}: {error}") from error
+
+    def _rescue(self, damage: stratakv.StrataKVError) -> bool:
+        """Return whether it is worth opening the store again."""
+        now = time.monotonic()
+        if self.options.read_only or now < self._next_rescue:
+            return False
+        self._next_rescue = now + RESCUE_INTERVAL
+        try:
+            done = stratakv.rescue(self.path)
+        except (stratakv.StrataKVError, OSError) as refusal:
+            damage.add_note(f"It was not rescued: {refusal}")
+            return False
+        self._tell(done)
+        return True
+
+    def _tell(self, done: stratakv.RescueReport) -> None:
+        if done.set_aside:
+            _logger.error(
+                "%s could not be opened: %s. The old cache is now in %s, and an empty one took its place. "
+                "To read what is left of it, run `python -m stratakv recover --mode salvage %s`. It is not "
+                "deleted by itself, and does not count in max_bytes: delete it when you are done.",
+                self.path,
+                done.reason,
+                done.set_aside,
+                done.set_aside,
+            )
+        elif done.recovery:
+            _logger.error(
+                "%s could not be opened: %s. It was recovered, no entry was lost; damaged files are in %s.",
+                self.path,
+                done.reason,
+                done.recovery.lost_found and f"{self.path}/{done.recovery.lost_found}",
+            )
 
     @contextmanager
     def briefly(self) -> Iterator[stratakv.DB]:
@@ -81,7 +130,7 @@ class MisconfiguredStore(Store):
         super().__init__("", stratakv.Options())
         self._error = error
 
-    def open(self) -> stratakv.DB:
+    def open(self, *, rescue: bool = False) -> stratakv.DB:
         raise self._error
 
 

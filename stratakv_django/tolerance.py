@@ -15,15 +15,15 @@ _CALLER_ERRORS = (stratakv.InvalidTTLError, stratakv.TransactionError)
 
 
 class Tolerance:
-    """Decides for one alias; what it survives is an incident of the store."""
+    """Decides for one alias; what it survives is an incident of the store. strict: it survives none."""
 
     def __init__(self, store: Store, *, strict: bool) -> None:
         self._store = store
-        self._strict = strict
+        self.strict = strict
 
     def covers(self, kind: Kind, error: BaseException) -> bool:
         """Take note of a storage error and return True, or return False: it must be raised."""
-        if self._strict or isinstance(error, _CALLER_ERRORS):
+        if self.strict or isinstance(error, _CALLER_ERRORS):
             return False
         self._store.incidents.record(kind, error)
         return True

@@ -26,7 +26,7 @@ FLOORS = [
     {"commit", "put_away", "reader", "renewal", "maintenance.blocks"},
     {"backup", "maintenance", "maintenance.output", "recovery", "scan", "sync", "verify", "writer"},
     {"attach", "recover", "maintenance.merge"},
-    {"maintenance.evict", "maintenance.finish"},
+    {"maintenance.evict", "maintenance.finish", "rescue"},
     {"maintenance.tasks"},
     {"maintenance.work"},
     {"maintenance.keeper"},
@@ -208,6 +208,7 @@ def test_public_names_are_pinned() -> None:
         "Options",
         "ReadOnlyError",
         "RecoveryReport",
+        "RescueReport",
         "SegmentStats",
         "Stats",
         "StorageError",
@@ -219,6 +220,7 @@ def test_public_names_are_pinned() -> None:
         "VerifyReport",
         "open",
         "recover",
+        "rescue",
     ]
     assert all(hasattr(stratakv, name) for name in stratakv.__all__)
 

@@ -23,8 +23,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     """The machine the store is on; whatever a test leaves open dies with it."""
     machine = Machine()
     monkeypatch.setattr(stores, "Files", lambda: MachineFiles(machine))
-    recovering = importlib.import_module("stratakv.recover")  # the attribute of that name is the function
-    monkeypatch.setattr(recovering, "Files", lambda: MachineFiles(machine))
+    for name in ("recover", "rescue"):
+        module = importlib.import_module(f"stratakv.{name}")  # the attribute of that name is the function
+        monkeypatch.setattr(module, "Files", lambda: MachineFiles(machine))
     before = set(stores._stores)
     yield machine
     for identity in set(stores._stores) - before:

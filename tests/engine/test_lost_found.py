@@ -301,7 +301,8 @@ class TestOrder:
             with open_(segment_bytes=8192) as db:
                 assert dict(db.scan()) == wanted
                 db.put(b"after", b"v")
-            assert open_(segment_bytes=8192).verify().ok
+            with open_(segment_bytes=8192) as db:
+                assert db.verify().ok
         assert installed > 5
 
 
