@@ -289,19 +289,22 @@ def test_strict_changes_nothing_before_it_fails(layout: Layout) -> None:
     assert content(layout.path) == before
 
 
-def test_a_page_of_junk_does_not_make_damage_of_a_torn_tail(
-    layout: Layout, open_: Open, machine: Machine
-) -> None:
-    db = open_(segment_bytes=8192)
-    end = db.stats().segments[0].log_bytes
-    machine.bury(db)
+def test_a_page_of_junk_does_not_make_damage_of_a_torn_tail(layout: Layout) -> None:
+    """CONTROL would say up to where all was on disk; the manifest does not know it of this log."""
     (layout.path / "CONTROL").write_bytes(b"\xff" * 30_000)
-    with layout.log("active").open("r+b") as file:
-        file.seek(end)
-        file.write(b"torn")
+    with layout.log("second").open("r+b") as file:
+        file.truncate(layout.log("second").stat().st_size - 3)
     report = recover(layout.path, "strict")
-    assert [each.action for each in report.findings] == ["cut"]
-    assert report.lost_bytes == 4
+    assert [each.action for each in report.findings] == ["cut", "dropped"]
+    assert not report.damage
+
+
+def test_a_damaged_manifest_does_not_take_the_place_of_the_one_before(layout: Layout) -> None:
+    """A second recovery may need that, should this one die."""
+    before = (layout.path / "MANIFEST.old").read_bytes()
+    (layout.path / "MANIFEST").write_bytes(b"junk")
+    recover(layout.path)
+    assert (layout.path / "MANIFEST.old").read_bytes() == before
 
 
 def test_the_age_of_what_was_recovered(layout: Layout, open_: Open) -> None:
