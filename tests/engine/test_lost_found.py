@@ -237,7 +237,6 @@ class TestOrder:
         [
             ("point-in-time", ""),
             ("point-in-time", "without a manifest"),
-            ("point-in-time", "without any"),
             ("salvage", "without a manifest"),
         ],
     )
@@ -248,8 +247,6 @@ class TestOrder:
         layout.damage(b"first 12")
         if manifest:
             (layout.path / "MANIFEST").unlink()
-        if manifest == "without any":
-            (layout.path / "MANIFEST.old").unlink()
         before = content(layout.path)
         recover(layout.path, mode)
         kept = set(evidence_names(layout.path))
