@@ -64,7 +64,7 @@ def from_logs(directory: Directory, *, salvage: bool) -> Survey:
     found = [candidate for _, candidate in candidates if candidate]
     known = {entry.number for entry in before.segments}
     # What an unfinished log says of the others was never true.
-    whole = [each for each in found if each.entry.number in known or _is_whole(directory, each.entry)]
+    whole = [each for each in found if each.entry.number in known or _is_whole(directory, each, found)]
     floor = max([before.floor, *(each.floor for each in whole)])
     above = [each.entry for each in whole if each.entry.newest >= floor]
     living = [entry for entry in above if not any(_replaces(other, entry) for other in above)]
@@ -156,9 +156,28 @@ def _is_original(entry: Entry) -> bool:
     return entry.newest == rank_of(entry.number)
 
 
-def _is_whole(directory: Directory, entry: Entry) -> bool:
-    """Whether writers wrote a log, or it ends as a finished one does that was written from others."""
-    return _is_original(entry) or _ends(open_anyhow(directory, entry, 0)[0])
+def _is_whole(directory: Directory, candidate: _Candidate, found: list[_Candidate]) -> bool:
+    """Whether writers wrote a log, or it is a finished one that was written from others.
+
+    Its end may be on disk before what stands in the middle. While what it was written from is still there,
+    it may be unfinished, and then that is the better of the two; afterwards a break in it is damage.
+    """
+    entry = candidate.entry
+    if _is_original(entry):
+        return True
+    segment, _ = open_anyhow(directory, entry, 0)
+    if not _ends(segment):
+        return False
+    return not any(_replaces(entry, other.entry) for other in found) or _is_sound(segment)
+
+
+def _is_sound(segment: Segment) -> bool:
+    try:
+        for _ in segment.records():
+            pass
+    except CorruptionError:
+        return False
+    return True
 
 
 def _ends(segment: Segment) -> bool:

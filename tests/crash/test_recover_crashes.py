@@ -1,0 +1,106 @@
+"""A power cut at each step of `recover`: done again, it keeps as much, and nothing it took out is lost."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import stratakv
+from stratakv import recover
+from stratakv.files import Files
+from tests.crash.work import Content, Setting, fast_place, machine
+from tests.engine.layout import Layout
+from tests.engine.machine import flip
+from tests.support.crash_files import (
+    CrashFiles,
+    Image,
+    nothing,
+    read_image,
+    some,
+    write_image,
+)
+
+SETTING = Setting("os")
+
+
+class Recorded(CrashFiles):
+    def make_folder(self, path: Path, mode: int) -> None:
+        self.make_directory(path, mode)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=fast_place(), prefix="stratakv-crash-") as path:
+        yield Path(path)
+
+
+@pytest.fixture
+def recover_on(monkeypatch: pytest.MonkeyPatch) -> Callable[[Files, Path, str], Any]:
+    """Recovers a store on a machine with these files."""
+    module = importlib.import_module("stratakv.recover")  # the attribute of that name is the function
+
+    def run(files: Files, path: Path, mode: str) -> stratakv.RecoveryReport:
+        monkeypatch.setattr(module, "Files", lambda: files)
+        return recover(path, mode)
+
+    return run
+
+
+def damaged(place: Path, manifest: str) -> Image:
+    """A store with a flipped bit in the middle of the older of two young segments."""
+    with stratakv.open(place / "made", durability="os", segment_bytes=8192, maintenance="manual") as db:
+        layout = Layout(db)
+    layout.damage(b"first 12")
+    flip(layout.log("main"), 72 + 12)
+    if manifest:
+        (layout.path / "MANIFEST").write_bytes(b"junk")
+    return read_image(layout.path)
+
+
+def evidence(path: Path) -> dict[str, set[bytes]]:
+    """What is in lost+found under each name, in whichever folder."""
+    found: dict[str, set[bytes]] = {}
+    for file in (path / "lost+found").rglob("*"):
+        if file.is_file():
+            found.setdefault(file.name, set()).add(file.read_bytes())
+    return found
+
+
+def content(path: Path) -> Content:
+    with machine(Files()), SETTING.open(path) as db:
+        assert db.verify().ok
+        return dict(db.scan())
+
+
+@pytest.mark.parametrize(
+    ("mode", "manifest"),
+    [("point-in-time", ""), ("point-in-time", "without a manifest"), ("salvage", "without a manifest")],
+)
+def test_a_power_cut_at_each_step(place: Path, recover_on: Any, mode: str, manifest: str) -> None:
+    path = place / "recovered"
+    write_image(damaged(place, manifest), path)
+    files = Recorded(path)
+    recover_on(files, path, mode)
+    files.finish()
+    wanted, kept = content(path), evidence(path)
+    assert len(kept) >= 2
+    disk, again, seen = files.disk(), place / "again", 0
+    for position, step in enumerate(files.trace):
+        disk.store(step)
+        for keep in (nothing, some(position), some(position + 1000)):
+            write_image(disk.after(keep), again)
+            recover_on(Files(), again, mode)
+            assert content(again) == wanted, (position, keep, step.change)
+            found = evidence(again)
+            for name, versions in kept.items():
+                assert versions <= found.get(name, set()), (position, keep, step.change, name)
+            shutil.rmtree(again)
+            seen += 1
+        disk.call(step)
+    assert seen > 80
