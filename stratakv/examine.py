@@ -94,6 +94,15 @@ def last_byte(log: mmap, start: int, end: int) -> int:
     return start
 
 
+def written(directory: Directory, number: int) -> int:
+    """Return up to where anything was written to a log; 0 for one that has no sound header."""
+    try:
+        segment = open_log(directory, number, None, write=False)
+    except (FileNotFoundError, CorruptionError):
+        return 0
+    return last_byte(segment.log, HEADER_BYTES, segment.end)
+
+
 def is_empty(directory: Directory, number: int) -> bool:
     """Whether a log holds no record that tells of a write, sound or not; a missing one holds none."""
     try:

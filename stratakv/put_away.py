@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from stratakv.directory import MANIFEST_NAME, OLD_MANIFEST_NAME, Directory
 from stratakv.errors import CorruptionError, StrataKVError
-from stratakv.examine import is_empty
+from stratakv.examine import is_empty, written
 from stratakv.log import HEADER_BYTES
 from stratakv.lost_found import LostFound
 from stratakv.recovery_report import Finding, Mode
@@ -85,7 +85,8 @@ def strays(directory: Directory, survey: Survey, mode: Mode, *, asked: bool) -> 
         if strange and mode is Mode.STRICT:
             raise CorruptionError(path, 0, "writers wrote it, and the manifest does not know it yet")
         if strange or asked:
-            found.append(Finding(path.name, 0, "dropped", "the manifest does not name it", 0, strange))
+            lost = written(directory, number) if strange else 0
+            found.append(Finding(path.name, 0, "dropped", "the manifest does not name it", lost, strange))
     return found
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from stratakv.control import bytes_below
 from stratakv.directory import Directory
 from stratakv.errors import CorruptionError
-from stratakv.examine import Scan, is_empty, last_byte, open_anyhow, scan
+from stratakv.examine import Scan, is_empty, scan, written
 from stratakv.log import HEADER_BYTES
 from stratakv.manifest import Entry
 from stratakv.recovery_report import Finding, Mode
@@ -83,17 +83,10 @@ class Judge:
         """Drop a log because an older one breaks off. damage: whether more than a torn tail did that."""
         verdict = Verdict(entry, Fate.GONE, damage=damage)
         if not is_empty(self._directory, entry.number):
-            size = entry.size or self._written(entry)
+            size = entry.size or written(self._directory, entry.number)
             what = "younger than the break before it"
             verdict.findings.append(Finding(self._name(entry), 0, "dropped", what, size, damage))
         return verdict
-
-    def _written(self, entry: Entry) -> int:
-        try:
-            segment, _ = open_anyhow(self._directory, entry, self._floor)
-        except (FileNotFoundError, CorruptionError):
-            return 0
-        return last_byte(segment.log, HEADER_BYTES, segment.end)
 
     def _unreadable(self, entry: Entry, problem: Exception, *, ends_time: bool) -> Verdict:
         """Give up a log that is missing, or shorter than its header, as a power cut may leave the newest."""

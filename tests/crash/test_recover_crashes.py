@@ -1,4 +1,4 @@
-"""A power cut at each step of `recover`: done again, it keeps as much, and nothing it took out is lost."""
+"""A power cut at each step of `recover` and `rescue`: done again, they keep as much, and lose nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import stratakv
-from stratakv import recover
+from stratakv import recover, rescue
 from stratakv.files import Files
 from tests.crash.work import Content, Setting, fast_place, machine
 from tests.engine.layout import Layout
@@ -41,15 +41,15 @@ def place() -> Iterator[Path]:
 
 
 @pytest.fixture
-def recover_on(monkeypatch: pytest.MonkeyPatch) -> Callable[[Files, Path, str], Any]:
-    """Recovers a store on a machine with these files."""
-    module = importlib.import_module("stratakv.recover")  # the attribute of that name is the function
+def on(monkeypatch: pytest.MonkeyPatch) -> Callable[[Files], None]:
+    """Makes these files those of the machine for `recover` and `rescue`."""
 
-    def run(files: Files, path: Path, mode: str) -> stratakv.RecoveryReport:
-        monkeypatch.setattr(module, "Files", lambda: files)
-        return recover(path, mode)
+    def on(files: Files) -> None:
+        for name in ("recover", "rescue"):
+            module = importlib.import_module(f"stratakv.{name}")  # the attribute of that name is the function
+            monkeypatch.setattr(module, "Files", lambda: files)
 
-    return run
+    return on
 
 
 def damaged(place: Path, manifest: str) -> Image:
@@ -82,12 +82,14 @@ def content(path: Path) -> Content:
     ("mode", "manifest"),
     [("point-in-time", ""), ("point-in-time", "without a manifest"), ("salvage", "without a manifest")],
 )
-def test_a_power_cut_at_each_step(place: Path, recover_on: Any, mode: str, manifest: str) -> None:
+def test_a_power_cut_at_each_step(place: Path, on: Any, mode: str, manifest: str) -> None:
     path = place / "recovered"
     write_image(damaged(place, manifest), path)
     files = Recorded(path)
-    recover_on(files, path, mode)
+    on(files)
+    recover(path, mode)
     files.finish()
+    on(Files())
     wanted, kept = content(path), evidence(path)
     assert len(kept) >= 2
     disk, again, seen = files.disk(), place / "again", 0
@@ -95,7 +97,7 @@ def test_a_power_cut_at_each_step(place: Path, recover_on: Any, mode: str, manif
         disk.store(step)
         for keep in (nothing, some(position), some(position + 1000)):
             write_image(disk.after(keep), again)
-            recover_on(Files(), again, mode)
+            recover(again, mode)
             assert content(again) == wanted, (position, keep, step.change)
             found = evidence(again)
             for name, versions in kept.items():
@@ -104,3 +106,29 @@ def test_a_power_cut_at_each_step(place: Path, recover_on: Any, mode: str, manif
             seen += 1
         disk.call(step)
     assert seen > 80
+
+
+def test_a_power_cut_while_a_store_is_set_aside(place: Path, on: Any) -> None:
+    """The old store is there, whole, or the empty one is, and the old one in lost+found."""
+    image = {name: data for name, data in damaged(place, "").items() if name != "000002.log"}
+    path = place / "rescued"
+    write_image(image, path)
+    files = Recorded(path)
+    on(files)
+    assert rescue(path).action == "set aside"
+    files.finish()
+    on(Files())
+    logs = {name: {data} for name, data in image.items() if name.endswith(".log") and data}
+    assert len(logs) == 3
+    disk, again = files.disk(), place / "again"
+    for position, step in enumerate(files.trace):
+        disk.store(step)
+        for keep in (nothing, some(position), some(position + 1000)):
+            write_image(disk.after(keep), again)
+            rescue(again)
+            assert content(again) == {}, (position, keep, step.change)
+            found = evidence(again)
+            assert all(data <= found.get(name, set()) for name, data in logs.items()), (position, keep)
+            shutil.rmtree(again)
+        disk.call(step)
+    assert position > 20

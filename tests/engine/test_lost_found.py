@@ -190,6 +190,26 @@ class TestAfterAReboot:
         open_()
         assert list(evidence(path).values()) == [before]
 
+    def test_an_unfinished_merge_is_not(self, db: DB, machine: Machine, open_: Open, path: Path) -> None:
+        """Its records are where it took them from."""
+        with db._store.exclusive as held:
+            db._store.structure.rotate(held)
+
+        def die(name: str, path: Path) -> None:
+            if name == "rename" and path.name == "MANIFEST.tmp":
+                machine.dead = True
+                raise Death
+
+        machine.refuse = die
+        with pytest.raises(Death):
+            db.compact()
+        assert len(list(path.glob("*.log"))) == 3
+        machine.refuse = lambda name, path: None
+        machine.bury(db)
+        machine.reboot()
+        assert len(list(open_().keys())) == 31
+        assert not (path / "lost+found").exists()
+
     @pytest.mark.parametrize(("taken", "kept"), [(0, 1), (2**15, 0)])
     def test_only_up_to_an_eighth_of_the_budget(
         self, machine: Machine, open_: Open, path: Path, caplog: Any, taken: int, kept: int
@@ -337,6 +357,30 @@ class TestAFullDisk:
         assert content(layout.path) == before
         assert list((layout.path / "lost+found").rglob("*")) == []
 
+    def test_opening_refuses_and_succeeds_later(
+        self, db: DB, machine: Machine, open_: Open, path: Path
+    ) -> None:
+        """It would need space for the next segment anyway, and a full disk passes."""
+        for number in range(3):
+            db.put(b"%d" % number, b"v")
+        db.sync()
+        machine.bury(db)
+        machine.reboot()
+        flip(path / "000001.log", 72 + 30 + 12)
+        before = (path / "000001.log").read_bytes()
+
+        def refuse(name: str, path: Path) -> None:
+            if name == "pwrite" and "lost+found" in str(path):
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        machine.refuse = refuse
+        with pytest.raises(DiskFullError, match="lost\\+found"):
+            open_()
+        assert (path / "000001.log").read_bytes() == before
+        machine.refuse = lambda name, path: None
+        assert list(open_().keys()) == [b"0"]
+        assert [len(data) for data in evidence(path).values()] == [60]
+
     def test_no_room_for_the_new_segment(self, layout: Layout, found: Any, machine: Machine) -> None:
         layout.damage(b"first 12")
         before = content(layout.path)
@@ -368,6 +412,16 @@ class TestTheFolder:
             expected = mode if each.is_dir() else mode & 0o666
             assert stat.S_IMODE(each.stat().st_mode) == expected, each
         assert stat.S_IMODE((path / "lost+found").stat().st_mode) == mode
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+    def test_root_gives_it_to_the_owner_of_the_store(self, layout: Layout) -> None:
+        for each in (layout.path, *layout.path.iterdir()):
+            os.chown(each, 12345, 12346)
+        layout.damage(b"first 12")
+        recover(layout.path)
+        below = [layout.path / "lost+found", *(layout.path / "lost+found").rglob("*")]
+        assert len(below) == 5
+        assert {(each.stat().st_uid, each.stat().st_gid) for each in below} == {(12345, 12346)}
 
     def test_it_does_not_count_in_the_budget(self, open_: Open, path: Path) -> None:
         with open_(max_bytes=2**18) as db:
