@@ -11,6 +11,7 @@ Whole files get a second name, which takes no space; their first one goes when t
 from __future__ import annotations
 
 import stat
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
 from mmap import mmap
@@ -83,11 +84,12 @@ class LostFound:
                 raise storage_error(self._folder, cause) from cause
 
     def give_up(self) -> None:
-        """Take back what was linked and copied; the store still has all of it."""
+        """Take back what was linked and copied, as far as that is possible; the store still has all of it."""
         if self._folder:
-            for name in self._names:
-                self._files.unlink(self._folder / name)
-            self._files.remove_folder(self._folder)
+            with suppress(OSError):
+                for name in self._names:
+                    self._files.unlink(self._folder / name)
+                self._files.remove_folder(self._folder)
             self._folder = None
 
     def _took(self, name: str) -> str:

@@ -10,7 +10,8 @@ mode decides:
     salvage         keep every sound record, whatever lies before it
 
 A log in key order has no order of time to cut by: of it, every sound record is kept in either mode but
-`strict`. Indexes and CONTROL are always made anew.
+`strict`. Indexes and CONTROL are always made anew, and so is a manifest that is lost, which costs nothing
+while all logs are there; a log in the middle whose end nobody knows must then be sound to its last byte.
 
 A run goes in steps, each durable before the next, so that one that dies can be done again and loses no
 more: judge all logs, which changes nothing; put what will be taken out into lost+found; write new logs and
