@@ -35,7 +35,7 @@ class PutAway:
                 linked = None if stray.action == "left" else self._lost_found.link(stray.file)
                 found.append(replace(stray, saved_as=linked))
             self._lost_found.sync()
-        except StrataKVError:
+        except (StrataKVError, OSError):
             self._lost_found.give_up()
             raise
         return found

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stratakv import manifest
 from stratakv.directory import FORMAT_NAME, Directory
-from stratakv.errors import CorruptionError, DirectoryError, FormatError, StoreBusyError
+from stratakv.errors import CorruptionError, DirectoryError, FormatError, StoreBusyError, reported
 from stratakv.files import Files
 from stratakv.locks import FileLock
 from stratakv.manifest import Manifest
@@ -41,7 +41,8 @@ def recover(
             raise StoreBusyError(
                 f"{directory.path} is open; close every process that uses it, then recover it"
             )
-        return recover_alone(directory, chosen, progress)
+        with reported(directory.path):
+            return recover_alone(directory, chosen, progress)
     finally:
         lock.free()
 

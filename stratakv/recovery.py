@@ -77,7 +77,7 @@ class Recovery:
         renewal = Renewal(self._directory, self._segment_bytes, survey, verdicts)
         try:
             renewal.run()
-        except StrataKVError:
+        except (StrataKVError, OSError):
             if not renewal.begun:
                 self.lost_found.give_up()  # a full disk must not fill up with attempts
             raise

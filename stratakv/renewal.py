@@ -49,7 +49,7 @@ class Renewal:
             for verdict in self._verdicts:
                 self._bring_in_order(verdict)
             self._install()
-        except StrataKVError:
+        except (StrataKVError, OSError):
             if not self.begun:
                 for number in range(self._survey.next_number, self._next + 1):
                     self._directory.remove(number)
@@ -127,9 +127,10 @@ class Renewal:
             max_bytes=survey.max_bytes,
             segments=tuple(reversed(self._entries)),
         )
+        control = open_control(directory, write=True)
         # IMPORTANT: from here to the end, CONTROL does not fit; whoever finds it so recovers again.
         self.begun = True
-        open_control(directory, write=True).words[W_STATE] = State.NEW
+        control.words[W_STATE] = State.NEW
         if survey.rebuilt:  # else the damaged one would take the place of the good one before it
             directory.replace(MANIFEST_NAME, manifest.encode(following))
         else:

@@ -15,7 +15,14 @@ from dataclasses import dataclass
 from stratakv import manifest
 from stratakv.attach import prepare
 from stratakv.directory import FORMAT_NAME, MANIFEST_NAME, OLD_MANIFEST_NAME, Directory
-from stratakv.errors import CorruptionError, DirectoryError, FormatError, StoreBusyError, StrataKVError
+from stratakv.errors import (
+    CorruptionError,
+    DirectoryError,
+    FormatError,
+    StoreBusyError,
+    StrataKVError,
+    reported,
+)
 from stratakv.files import Files
 from stratakv.locks import FileLock
 from stratakv.lost_found import LostFound
@@ -57,15 +64,15 @@ def rescue(path: str | os.PathLike[str]) -> RescueReport:
     _check_ours(directory)
     lock = FileLock(directory, "attach.lock", write=True)
     try:
-        if lock.try_exclusive():
-            return _rescue(directory)
-        lock.shared()  # once the one who was faster has finished
-        if _damage(directory, alone=False):
-            raise StoreBusyError(f"{directory.path} is damaged, and still open in another process")
-        return RescueReport("none")
+        with reported(directory.path):
+            if lock.try_exclusive():
+                return _rescue(directory)
+            lock.shared()  # once the one who was faster has finished
+            if _damage(directory, alone=False):
+                raise StoreBusyError(f"{directory.path} is damaged, and still open in another process")
+            return RescueReport("none")
     finally:
-        lock.release()
-        lock.close()
+        lock.free()
 
 
 def _check_ours(directory: Directory) -> None:
@@ -159,7 +166,7 @@ def _set_aside(directory: Directory) -> str:
                 lost_found.link(name)
         lost_found.sync()
         renewal.run()
-    except StrataKVError:
+    except (StrataKVError, OSError):
         if not renewal.begun:
             lost_found.give_up()
         raise

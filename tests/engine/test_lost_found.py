@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from stratakv import DB, DiskFullError, Finding, RecoveryReport, recover
+from stratakv import DB, DiskFullError, Finding, RecoveryReport, StorageError, recover
 from tests.engine.layout import Layout
 from tests.engine.machine import Death, Machine, content, flip
 
@@ -322,6 +322,37 @@ class TestOrder:
             with open_(segment_bytes=8192) as db:
                 assert db.verify().ok
         assert installed > 5
+
+    def test_a_refusal_of_each_step(self, layout: Layout, open_: Open, machine: Machine) -> None:
+        """It is a StorageError, and nothing is lost by it."""
+        layout.damage(b"first 12")
+        before = content(layout.path)
+        recover(layout.path)
+        kept = set(evidence_names(layout.path))
+        with open_(segment_bytes=8192) as db:
+            wanted = dict(db.scan())
+        for step in range(200):
+            restore(layout.path, before)
+            machine.steps.clear()
+
+            def refuse(name: str, path: Path, last: int = step) -> None:
+                if len(machine.steps) > last:
+                    machine.refuse = lambda name, path: None
+                    raise OSError(errno.EIO, "Input/output error")
+
+            machine.refuse = refuse
+            try:
+                recover(layout.path)
+            except StorageError:
+                recover(layout.path)
+            refused = machine.refuse is not refuse
+            machine.refuse = lambda name, path: None
+            if not refused:
+                break
+            with open_(segment_bytes=8192) as db:
+                assert dict(db.scan()) == wanted, f"refused at step {step}"
+            assert kept <= set(evidence_names(layout.path)), f"refused at step {step}"
+        assert 20 < step < 199
 
 
 def evidence_names(path: Path) -> list[str]:
