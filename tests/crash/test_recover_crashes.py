@@ -29,11 +29,6 @@ from tests.support.crash_files import (
 SETTING = Setting("os")
 
 
-class Recorded(CrashFiles):
-    def make_folder(self, path: Path, mode: int) -> None:
-        self.make_directory(path, mode)
-
-
 @pytest.fixture
 def place() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=fast_place(), prefix="stratakv-crash-") as path:
@@ -85,7 +80,7 @@ def content(path: Path) -> Content:
 def test_a_power_cut_at_each_step(place: Path, on: Any, mode: str, manifest: str) -> None:
     path = place / "recovered"
     write_image(damaged(place, manifest), path)
-    files = Recorded(path)
+    files = CrashFiles(path)
     on(files)
     recover(path, mode)
     files.finish()
@@ -113,7 +108,7 @@ def test_a_power_cut_while_a_store_is_set_aside(place: Path, on: Any) -> None:
     image = {name: data for name, data in damaged(place, "").items() if name != "000002.log"}
     path = place / "rescued"
     write_image(image, path)
-    files = Recorded(path)
+    files = CrashFiles(path)
     on(files)
     assert rescue(path).action == "set aside"
     files.finish()

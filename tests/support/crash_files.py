@@ -432,6 +432,14 @@ class CrashFiles(Files):
         path.mkdir(mode=mode)
         self.sync_directory(path.parent)
 
+    def make_folder(self, path: Path, mode: int) -> None:
+        self.make_directory(path, mode)
+
+    def remove_folder(self, path: Path) -> None:
+        self._enter("remove_folder")
+        self._step(Unname(self._name(path)))
+        super().remove_folder(path)
+
     def rename(self, source: Path, target: Path) -> None:
         self._enter("rename")
         file = self._ids[source.stat().st_ino] if source.is_file() else 0
