@@ -31,8 +31,9 @@ from stratakv.options import Options
 from stratakv.recover import recover
 from stratakv.recovery_report import Finding, KeptLog, RecoveryReport
 from stratakv.rescue import RescueReport, rescue
+from stratakv.soundness import Damage
 from stratakv.stats import SegmentStats, Stats
-from stratakv.verify import Damage, VerifyReport
+from stratakv.verify import VerifyReport
 from stratakv.writer import Transaction
 
 __version__ = "0.1.0"

@@ -15,7 +15,6 @@ from stratakv.control import (
     OFFSET_MASK,
     POSITION_BITS,
     W_BUSY,
-    W_GENERATION,
     W_INDEXED,
     W_STATE,
     W_TIP,
@@ -25,8 +24,8 @@ from stratakv.control import (
     open_control,
     start_control,
 )
-from stratakv.directory import Directory
-from stratakv.errors import DirectoryError, ReadOnlyError
+from stratakv.directory import CONTROL_NAME, Directory
+from stratakv.errors import CorruptionError, DirectoryError, ReadOnlyError
 from stratakv.files import now_ms
 from stratakv.locks import FileLock
 from stratakv.log import LogHeader, rank_of
@@ -36,9 +35,12 @@ from stratakv.options import Options
 from stratakv.orphans import remove_orphans, remove_temporary
 from stratakv.recovery import Recovery
 from stratakv.recovery_report import Mode, RecoveryReport
-from stratakv.segment import Segment, create_active, map_index, open_log
+from stratakv.resume import resume
+from stratakv.segment import create_active
 
 log = logging.getLogger("stratakv")
+
+_TRIES = 1000  # each but the last finds that who was to prepare the store has failed
 
 
 def attach(directory: Directory, options: Options) -> FileLock:
@@ -52,12 +54,15 @@ def attach(directory: Directory, options: Options) -> FileLock:
         _check_unclaimed(directory)
     lock = FileLock(directory, "attach.lock", write=write)
     try:
-        while True:
+        for _ in range(_TRIES):
             if lock.try_exclusive():
                 prepare(directory, options, write=write)
             lock.shared()
             if is_prepared(directory, write=write):
                 return lock
+        raise CorruptionError(
+            directory.path / CONTROL_NAME, 0, "it is missing or damaged while others have the store open"
+        )
     except BaseException:
         lock.free()
         raise
@@ -87,9 +92,7 @@ def prepare(directory: Directory, options: Options, *, write: bool) -> None:
         _create(directory, options)
         return
     found = manifest.load(directory)
-    if _survived(directory, found):
-        check_indexes(directory, found, write=write)
-    else:
+    if not _survived(directory, found, write=write):
         if not write:
             raise ReadOnlyError(
                 f"{directory.path} must be recovered after a reboot and cannot be written; "
@@ -135,26 +138,15 @@ def _create(directory: Directory, options: Options) -> None:
     directory.write_format()  # last: a directory without it is one whose making broke off
 
 
-def _survived(directory: Directory, found: Manifest) -> bool:
-    """Whether CONTROL and the active index can be trusted as they are.
-
-    After a kill within the same boot they are as good as memory. After a clean close they may have been
-    to the disk and back, and the checksum of the index must hold.
-    """
+def _survived(directory: Directory, found: Manifest, *, write: bool) -> bool:
+    """Whether CONTROL and the active index are of this boot and agree with the log, see `resume`."""
     try:
-        control = open_control(directory, write=False)
-        words = control.words
-        if not control.is_from(directory.files.boot_id()) or words[W_STATE] == State.NEW:
+        control = open_control(directory, write=write)
+        if not control.is_from(directory.files.boot_id()) or control.words[W_STATE] == State.NEW:
             return False
-        segment = open_log(directory, words[W_TIP] >> POSITION_BITS, None, write=False)
-        if not map_index(directory, segment, write=False):
-            return False
+        return resume(directory, control, found, write=write)
     except FileNotFoundError:
         return False
-    if words[W_STATE] == State.OPEN:
-        return True
-    expected = words[W_GENERATION] == found.generation and segment.number == found.active
-    return expected and index.is_sound(segment.arrays, words[W_TIP] & OFFSET_MASK)
 
 
 def seal_active(control: Control, active: Segment) -> None:

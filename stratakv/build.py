@@ -28,7 +28,7 @@ def build_index(
         count, stride = len(keys), int(ordered)
     shape = Shape.exact(count, stride)
     if not write:
-        _fill(segment, bytearray(shape.size), shape, keys)
+        _fill(segment, bytearray(shape.size), shape, keys, 0)
         return
     files, path = directory.files, directory.index_path(segment.number)
     # Two processes may both find it missing; what the elected one leaves behind, the next one removes.
@@ -38,7 +38,7 @@ def build_index(
         fd = directory.open(temporary, write=True, create=True)
         try:
             files.allocate(fd, shape.size)
-            _fill(segment, files.map(fd, shape.size, write=True), shape, keys)
+            _fill(segment, files.map(fd, shape.size, write=True), shape, keys, files.inode(fd))
             files.fdatasync(fd)
         finally:
             files.close(fd)
@@ -52,8 +52,10 @@ def entries(segment: Segment) -> Iterator[tuple[bytes, int]]:
     return ((found.key, found.offset) for found in segment.records() if found.kind <= record.TOMBSTONE)
 
 
-def _fill(segment: Segment, buffer: Any, shape: Shape, keys: Sequence[tuple[bytes, int]] | None) -> None:
-    segment.attach_index(buffer, shape)
+def _fill(
+    segment: Segment, buffer: Any, shape: Shape, keys: Sequence[tuple[bytes, int]] | None, inode: int
+) -> None:
+    segment.attach_index(buffer, shape, inode)
     arrays = segment.arrays
     index.write_header(arrays, segment.number)
     count = index.fill(arrays, entries(segment) if keys is None else keys)

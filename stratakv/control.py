@@ -100,6 +100,7 @@ class Control:
     def __init__(self, directory: Directory, fd: int, *, write: bool) -> None:
         files = directory.files
         self.page: Any = files.map(fd, SIZE, write=write)
+        self.inode = files.inode(fd)
         whole = memoryview(self.page).cast("Q")
         self.words = whole[: PAGE // 8]
         self._rows = whole[PAGE // 8 :]
@@ -125,6 +126,12 @@ class Control:
                 rest[place] = 0
         words[W_FORMAT], words[W_BOOT_LOW], words[W_BOOT_HIGH] = FORMAT, boot & _U64, boot >> 64
         words[W_GENERATION], words[W_NEXT], words[W_MAGIC] = generation, next_number, MAGIC
+
+    def identify(self, boot: int) -> None:
+        """Write what says that this is the page of an open store."""
+        words = self.words
+        words[W_MAGIC], words[W_FORMAT], words[W_STATE] = MAGIC, FORMAT, State.OPEN
+        words[W_BOOT_LOW], words[W_BOOT_HIGH] = boot & _U64, boot >> 64
 
     def set_active(self, number: int, tip: int, chain: int, used: int) -> None:
         """Point the page at the active segment, its log filled and indexed up to the offset `tip`."""

@@ -16,6 +16,7 @@ from stratakv.maintenance.work import CompactionReport, MaintenanceReport
 from stratakv.options import Options
 from stratakv.progress import Progress
 from stratakv.reader import Reader
+from stratakv.repair import Repair
 from stratakv.stats import Stats
 from stratakv.store import Store, acquire, release
 from stratakv.verify import VerifyReport, verify
@@ -199,9 +200,15 @@ class DB:
         """Return figures about the store, see `Stats`."""
         return stats.collect(self._open_store)
 
-    def verify(self, progress: Progress | None = None) -> VerifyReport:
-        """Check every log and index, while others read and write."""
-        return verify(self._open_store.structure, progress)
+    def verify(self, progress: Progress | None = None, *, repair: bool = False) -> VerifyReport:
+        """Check every file of the store, while others read and write.
+
+        repair: mend what can be mended, see `stratakv.repair`. What cannot be, stays in `damage`.
+        """
+        if not repair:
+            return verify(self._open_store.structure, progress)
+        store = self._writable
+        return Repair(store.structure, store.exclusive, store.syncer.reach_tip).run(progress)
 
     def backup(self, path: str | os.PathLike[str], progress: Progress | None = None) -> BackupReport:
         """Copy the store as it is now to `path`, a new or empty directory, while others read and write."""

@@ -124,6 +124,10 @@ class Files:
     def size(self, fd: int) -> int:
         return os.fstat(fd).st_size
 
+    def inode(self, fd: int) -> int:
+        """The number of an open file, which no other gets for as long as it is open or mapped."""
+        return os.fstat(fd).st_ino
+
     def allocated(self, path: Path) -> int:
         """Bytes of disk the file takes, as `du` counts them; 0 where it has just vanished."""
         try:

@@ -132,6 +132,13 @@ def read_shape(buffer: Any, size: int, number: int) -> Shape | None:
     return shape
 
 
+def is_described(index: Arrays, number: int) -> bool:
+    """Whether the header still says which index this is."""
+    shape = index.shape
+    claims = [MAGIC, FORMAT, number, shape.slots, shape.words, shape.order, shape.stride]
+    return index.header[: W_STRIDE + 1].tolist() == claims
+
+
 def seal(index: Arrays, keys: int, covered: int) -> None:
     """Make the index checkable, as the index of `covered` bytes of log."""
     index.header[W_KEYS], index.header[W_COVERED], index.header[W_SEALED] = keys, covered, 1

@@ -27,7 +27,8 @@ class Segment:
 
     end: where the log ends, which is its size once sealed and its capacity while active.
     ranges: the prefixes of its range tombstones, once they have been read. start: where the other records
-    begin. chain: the link of the first of them.
+    begin. chain: the link of the first of them. inode, index_inode: of the files that are mapped; 0 for an
+    index in memory.
     """
 
     __slots__ = (
@@ -41,6 +42,8 @@ class Segment:
         "files",
         "header",
         "hot",
+        "index_inode",
+        "inode",
         "log",
         "number",
         "path",
@@ -62,6 +65,8 @@ class Segment:
         self.header = header
         self.end = end
         self.entry = entry  # None while active
+        self.inode = self.files.inode(fd)
+        self.index_inode = 0
         self.log: mmap = self.files.map(fd, end)
         self.view = memoryview(self.log)
         self.arrays: index.Arrays
@@ -78,8 +83,9 @@ class Segment:
         # The maps go when the last view of them does; a reader may hold one longer than the segment.
         self.files.close(self.fd)
 
-    def attach_index(self, buffer: Any, shape: index.Shape) -> None:
+    def attach_index(self, buffer: Any, shape: index.Shape, inode: int = 0) -> None:
         """Lay the index in `buffer` over the log; lookups then read the arrays without a further step."""
+        self.index_inode = inode
         self.arrays = index.arrays(buffer, shape)
         self.slots, self.slot_count = self.arrays.slots, shape.slots
         self.bloom, self.word_count = self.arrays.bloom, shape.words
@@ -191,6 +197,21 @@ class Segment:
                 high = middle
         return low
 
+    def follower(self, offset: int, end: int) -> Record | None:
+        """Return the record behind a damaged one, where its link confirms the lengths in that."""
+        if offset + record.HEADER_BYTES > end:
+            return None
+        checksum, _, value_bytes, key_bytes, _, _, _ = record.unpack_header(self.view, offset)
+        found = record.decode(
+            self.log, self.view, offset + record.HEADER_BYTES + key_bytes + value_bytes, end
+        )
+        return found if found and found.link == checksum & record.LINK_MASK else None
+
+    def offsets_beyond(self, offset: int = 0) -> list[int]:
+        """Return where the slots lead, beyond `offset`, ascending; for when the log itself does not tell."""
+        places = (slot & index.OFFSET_MASK for slot in self.slots if slot)
+        return sorted(place for place in places if place > offset)
+
     def sound(self, offset: int) -> Record:
         """Return the record at `offset`; raises CorruptionError where it is damaged."""
         found = self.record_at(offset)
@@ -243,7 +264,8 @@ def create_active(
         index_fd = directory.open(path, write=True, create=True)
         try:
             files.allocate(index_fd, shape.size)
-            segment.attach_index(files.map(index_fd, shape.size, write=True), shape)
+            buffer = files.map(index_fd, shape.size, write=True)
+            segment.attach_index(buffer, shape, files.inode(index_fd))
         finally:
             files.close(index_fd)
     except OSError as cause:
@@ -285,11 +307,11 @@ def map_index(directory: Directory, segment: Segment, *, write: bool) -> bool:
         size = files.size(fd)
         if size < index.HEADER_BYTES:
             return False
-        buffer = files.map(fd, size, write=write)
+        buffer, inode = files.map(fd, size, write=write), files.inode(fd)
     finally:
         files.close(fd)
     shape = index.read_shape(buffer, size, segment.number)
     if shape is None:
         return False
-    segment.attach_index(buffer, shape)
+    segment.attach_index(buffer, shape, inode)
     return True

@@ -20,6 +20,7 @@ from stratakv.control import (
     OFFSET_MASK,
     POSITION_BITS,
     W_GENERATION,
+    W_INDEXED,
     W_LOGGED,
     W_NEXT,
     W_SYNCED,
@@ -28,8 +29,9 @@ from stratakv.control import (
     Control,
     Counter,
     bytes_below,
+    position,
 )
-from stratakv.directory import GHOSTS_NAME, Directory
+from stratakv.directory import CONTROL_NAME, GHOSTS_NAME, MANIFEST_NAME, Directory
 from stratakv.errors import CorruptionError, InvalidValueError, StorageError, reported, storage_error
 from stratakv.files import now_ms
 from stratakv.ghosts import Ghosts
@@ -84,13 +86,15 @@ class Structure:
 
     def now(self) -> tuple[View, int]:
         """Return the view of now, and the offset at which its active log ends."""
-        while True:
+        for _ in range(_TRIES):
             view = self.current()
             tip = self.control.words[W_TIP]
             if tip >> POSITION_BITS <= view.active.number:
                 # A tip that is still in the segment before: the active one is so new that it is empty.
                 begun = tip >> POSITION_BITS == view.active.number
                 return view, tip & OFFSET_MASK if begun else HEADER_BYTES
+        path = self.directory.path / CONTROL_NAME
+        raise CorruptionError(path, 8 * W_TIP, "the tip lies in a segment that the manifest does not name")
 
     def forked(self) -> None:
         """In a child: whatever is used first brings a new view, and attaches the child for itself."""
@@ -113,7 +117,11 @@ class Structure:
         """Make a view from the manifest, and again where a compaction has removed a file meanwhile."""
         for _ in range(_TRIES):
             try:
-                return self._open(manifest.load(self.directory), before)
+                found = manifest.load(self.directory)
+                if before and found.generation < before.manifest.generation:
+                    path = self.directory.path / MANIFEST_NAME
+                    raise CorruptionError(path, 0, "the manifest is older than the one before it")
+                return self._open(found, before)
             except FileNotFoundError as vanished:
                 missing = vanished.filename
         raise CorruptionError(missing, 0, "the manifest names the file, and it is missing")
@@ -124,13 +132,23 @@ class Structure:
         sealed = []
         for entry in found.segments:
             segment = known.get(entry.number)
-            if segment is None or segment.entry is None or segment.entry.finished != entry.finished:
-                segment = open_sealed(self.directory, entry, write=self._write, verify=not self._write)
+            if segment is None or segment.entry is None or self._is_replaced(segment):
+                segment = open_sealed(self.directory, entry, write=self._write)
                 segment.read_ranges()
             segment.entry = entry  # what is known of a log on disk may be more by now
             sealed.append(segment)
         marks = bool(found.max_bytes) and self._write
         return View.of(found, active, tuple(sealed), self._open_ghosts() if marks else None, marks)
+
+    def _is_replaced(self, segment: Segment) -> bool:
+        """Whether the index has been made anew since it was mapped: finished, or mended."""
+        if not segment.index_inode:
+            return False
+        try:
+            found = self.files.stat(self.directory.index_path(segment.number))
+        except FileNotFoundError:
+            return True
+        return found.st_ino != segment.index_inode
 
     def _open_active(self, number: int) -> Segment:
         segment = open_log(self.directory, number, None, write=self._write)
@@ -159,15 +177,45 @@ class Structure:
 
         begun: the segment that becomes active, where the edit names one.
         """
-        following = manifest.apply(manifest.load(self.directory), edit, self.control.words[W_NEXT])
+        following = manifest.apply(self._present(held), edit, self.control.words[W_NEXT])
         manifest.install(self.directory, following)
         self._publish(following, begun)
         held.view = self.current()
 
+    def _present(self, held: Held) -> Manifest:
+        """Return the manifest on disk, or, where that is damaged or an older one, what this process knows."""
+        try:
+            found = manifest.load(self.directory)
+            if found.generation >= held.view.generation:
+                return found
+            reason = "the manifest is an older one"
+        except CorruptionError as damage:
+            reason = damage.reason
+        log.error("%s/MANIFEST: %s; it is written anew", self.directory.path, reason)
+        return held.view.manifest
+
+    def restore(self, held: Held) -> None:
+        """Write the manifest, and the words that follow from it and from the log, anew."""
+        control, active = self.control, held.view.active
+        words = control.words
+        control.identify(self.files.boot_id())
+        end, link, used, keys = active.start, active.chain, 0, set()
+        for found in record.walk(active.log, active.view, end, link, active.end):
+            keys.add(found.key)
+            if found.commit:
+                end, link, used = found.end, found.checksum & record.LINK_MASK, len(keys)
+        # Where tip and index agree, and the log does not reach so far, it is the log that is damaged.
+        if words[W_TIP] != words[W_INDEXED] or words[W_TIP] == position(active.number, end):
+            control.set_active(active.number, end, link, used)
+        words[W_SYNCED] = min(words[W_SYNCED], position(active.number, 0))
+        words[W_NEXT] = max(*held.view.manifest.numbers(), *self.directory.numbers("log")) + 1
+        for _ in range(2):  # the second makes MANIFEST.old a sound one
+            self.install(held, Edit())
+
     def take_number(self) -> int:
         """Return the number of a new segment; under the writer lock."""
         words = self.control.words
-        number = words[W_NEXT]
+        number = max(words[W_NEXT], self.view.manifest.next_number)
         words[W_NEXT] = number + 1
         return number
 

@@ -5,116 +5,194 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from stratakv import index, manifest
-from stratakv.bloom import PATTERN_MASK, PATTERNS
-from stratakv.errors import CorruptionError, StrataKVError
-from stratakv.index import hash_key
+from stratakv import manifest
+from stratakv.control import (
+    FORMAT,
+    MAGIC,
+    OFFSET_MASK,
+    POSITION_BITS,
+    W_BUSY,
+    W_CHAIN,
+    W_FORMAT,
+    W_GENERATION,
+    W_INDEXED,
+    W_MAGIC,
+    W_NEXT,
+    W_STATE,
+    W_SYNCED,
+    W_TIP,
+    W_USED,
+    State,
+)
+from stratakv.directory import (
+    CONTROL_NAME,
+    FORMAT_NAME,
+    GHOSTS_NAME,
+    MANIFEST_NAME,
+    OLD_MANIFEST_NAME,
+    Directory,
+)
+from stratakv.errors import StrataKVError
+from stratakv.opening import map_ghosts
 from stratakv.progress import Progress
-from stratakv.reader import lookup
-from stratakv.record import TOMBSTONE
-from stratakv.segment import Segment
+from stratakv.resume import MOST_AHEAD
+from stratakv.soundness import Damage, Findings, examine
 from stratakv.structure import Structure
+from stratakv.view import View
 
-_STEP_BYTES = 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """One thing that cannot be what was written: in which file, at which byte, and why."""
-
-    path: str
-    offset: int
-    reason: str
+_STEP_RECORDS = 4096
+_LOOKS = 10  # at words that writers may be about to change
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What was looked at, and what was found. Sizes in bytes."""
+    """What was looked at, and what was found. Sizes in bytes.
+
+    damage: what is not as it was written. repaired: what was not, and is again, or has been removed so that
+    nothing wrong can be read.
+    """
 
     segments: int
     records: int
     log_bytes: int
     damage: tuple[Damage, ...]
+    repaired: tuple[Damage, ...] = ()
 
     @property
     def ok(self) -> bool:
         return not self.damage
 
 
+@dataclass(slots=True)
+class Inspection:
+    """Everything that was found: in the single files, and in each segment, newest first."""
+
+    view: View
+    files: list[Damage]
+    segments: list[Findings]
+    records: int
+
+    def damage(self) -> tuple[Damage, ...]:
+        return (*self.files, *(one for found in self.segments for one in found.damage))
+
+    def report(self, repaired: tuple[Damage, ...] = ()) -> VerifyReport:
+        size = sum(found.end for found in self.segments)
+        return VerifyReport(len(self.segments), self.records, size, self.damage(), repaired)
+
+
 def verify(structure: Structure, progress: Progress | None) -> VerifyReport:
-    """Read every log and every index of the store and compare them with each other."""
-    damage: list[Damage] = []
-    try:
-        manifest.load(structure.directory)
-    except StrataKVError as problem:
-        damage.append(_damage(problem))
+    """Read every file of the store and compare the logs with their indexes."""
+    return inspect(structure, progress).report()
+
+
+def inspect(structure: Structure, progress: Progress | None) -> Inspection:
+    files = list(_check_files(structure.directory))
     view, tip = structure.now()
     ends = {segment: segment.end for segment in view.sealed} | {view.active: tip}
     total, done, records = sum(ends.values()), 0, 0
+    segments = []
     for segment, end in ends.items():
-        damage += _check_index(segment)
-        try:
-            for offset in _check_log(segment, end, damage):
-                records += 1
-                if progress and records % 4096 == 0:
-                    progress(done + offset, total)
-        except CorruptionError as problem:
-            damage.append(_damage(problem))
+        for found in examine(structure.directory, segment, end):
+            if isinstance(found, Findings):
+                segments.append(found)
+                continue
+            records += 1
+            if progress and records % _STEP_RECORDS == 0:
+                progress(done + found, total)
         done += end
         if progress:
             progress(done, total)
-    return VerifyReport(len(ends), records, total, tuple(damage))
+    inspection = Inspection(view, files, segments, records)
+    _leave_out_gone(structure, inspection)
+    files += _check_control(structure, next(found for found in segments if found.segment is view.active))
+    return inspection
 
 
-def _damage(problem: StrataKVError) -> Damage:
-    if isinstance(problem, CorruptionError):
-        return Damage(problem.path, problem.offset, problem.reason)
-    return Damage("MANIFEST", 0, str(problem))
+def _leave_out_gone(structure: Structure, inspection: Inspection) -> None:
+    """Forget what was found in segments that have left the store meanwhile, and whose files are gone."""
+    named = structure.current().manifest.numbers()
+    for found in inspection.segments:
+        if found.segment.number not in named:
+            found.damage.clear()
 
 
-def _check_index(segment: Segment) -> Iterator[Damage]:
-    if segment.entry is not None and not index.is_sound(segment.arrays, segment.entry.size):
-        yield _index_damage(
-            segment, "the checksum of the index does not hold; reopening the store rebuilds it"
-        )
+# -- single files --------------------------------------------------------------------------------------
 
 
-def _index_damage(segment: Segment, reason: str) -> Damage:
-    return Damage(str(segment.path.with_suffix(".idx")), 0, reason)
+def _check_files(directory: Directory) -> Iterator[Damage]:
+    path = directory.path
+    try:
+        if not directory.is_store():
+            yield Damage(str(path / FORMAT_NAME), 0, "the file is missing")
+    except StrataKVError as problem:
+        yield Damage(str(path / FORMAT_NAME), 0, str(problem))
+    for name in (MANIFEST_NAME, OLD_MANIFEST_NAME):
+        try:
+            manifest.decode(directory.files.read_all(path / name))
+        except FileNotFoundError:
+            if name == MANIFEST_NAME:
+                yield Damage(str(path / name), 0, "the file is missing")
+        except (OSError, ValueError, TypeError, KeyError) as problem:
+            yield Damage(str(path / name), 0, str(problem))
+    try:
+        if map_ghosts(directory) is None:
+            yield Damage(str(path / GHOSTS_NAME), 0, "the header of the ghosts is not sound")
+    except FileNotFoundError:
+        pass  # only a store that evicts has them
+    except OSError as problem:
+        yield Damage(str(path / GHOSTS_NAME), 0, str(problem))
 
 
-def _check_log(segment: Segment, end: int, damage: list[Damage]) -> Iterator[int]:
-    """Yield the offset of each record of the log, and compare the index with the last one of each key."""
-    latest: dict[bytes, int] = {}
-    last_key = b""
-    for found in segment.records(end):
-        if found.kind > TOMBSTONE:
-            continue
-        yield found.offset
-        if not segment.header.ordered:
-            latest[found.key] = found.offset
-            continue
-        if found.key <= last_key:
-            damage.append(Damage(str(segment.path), found.offset, "the keys are not in order"))
-        last_key = found.key
-        damage += _check_slot(segment, found.key, found.offset)
-    for key, offset in latest.items():
-        damage += _check_slot(segment, key, offset)
-    order = segment.arrays.order
-    if latest and len(order) and [latest[key] for key in sorted(latest)] != list(order):
-        damage.append(_index_damage(segment, "its key order is not that of the log"))
+def _check_control(structure: Structure, active: Findings) -> Iterator[Damage]:
+    """Compare the words that follow from something else with that.
+
+    Writers change some of them while we look: what is wrong stays so.
+    """
+    path = structure.directory.path / CONTROL_NAME
+    try:
+        fd = structure.directory.open(path, write=False)
+    except (OSError, StrataKVError) as problem:
+        yield Damage(str(path), 0, str(problem))
+        return
+    try:
+        same = structure.files.inode(fd) == structure.control.inode
+    finally:
+        structure.files.close(fd)
+    if not same:
+        yield Damage(str(path), 0, "the file was deleted or replaced; all processes must reopen the store")
+    wrong = set(_wrong_words(structure, active))
+    for _ in range(_LOOKS):
+        if wrong:
+            wrong &= set(_wrong_words(structure, active))
+    for word, reason in sorted(wrong):
+        yield Damage(str(path), 8 * word, reason)
 
 
-def _check_slot(segment: Segment, key: bytes, offset: int) -> Iterator[Damage]:
-    """The index must lead to this record, or, in a log still being written, to a later one."""
-    first, second = hash_key(key)
-    pattern = PATTERNS[second & PATTERN_MASK]
-    passes = segment.bloom[first % segment.word_count] & pattern == pattern
-    found = lookup(segment, key, first)
-    if (
-        not passes
-        or found is None
-        or found.offset < offset
-        or (segment.entry is not None and found.offset != offset)
-    ):
-        yield _index_damage(segment, f"the record at byte {offset} is not found by it")
+def _wrong_words(structure: Structure, active: Findings) -> Iterator[tuple[int, str]]:
+    words = structure.control.words
+    if words[W_MAGIC] != MAGIC or words[W_FORMAT] != FORMAT:
+        yield W_MAGIC, "this is not the header of CONTROL"
+    if not structure.control.is_from(structure.files.boot_id()):
+        yield W_MAGIC, "CONTROL is not that of this boot"
+    if words[W_STATE] not in (State.OPEN, State.CLEAN):  # who may not write leaves it closed
+        yield W_STATE, "the state is not that of an open store"
+    if words[W_BUSY] > 1:
+        yield W_BUSY, "this word is 0 or 1"
+    if words[W_BUSY]:
+        return  # what follows is being changed, or was when its writer died, and is mended by the next one
+    view, tip = structure.current(), words[W_TIP]
+    if words[W_GENERATION] != view.generation:
+        yield W_GENERATION, "the generation is not that of the manifest"
+    if tip >> POSITION_BITS != view.active.number or tip & OFFSET_MASK > view.active.end:
+        yield W_TIP, "the tip is not in the segment being written"
+    if words[W_INDEXED] != tip:
+        yield W_INDEXED, "the index does not reach to the tip"
+    if words[W_SYNCED] > tip:
+        yield W_SYNCED, "more is said to be on disk than was written"
+    if not 0 <= words[W_NEXT] - view.manifest.next_number <= MOST_AHEAD:
+        yield W_NEXT, "the number of the next segment cannot be"
+    if view.active is active.segment and tip & OFFSET_MASK == active.end and not active.unsound:
+        if words[W_CHAIN] != active.chain:
+            yield W_CHAIN, "the link that comes next is not that of the last record"
+        if words[W_USED] != len(active.newest):
+            yield W_USED, "the index is said to have another number of keys than it has"

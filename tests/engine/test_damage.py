@@ -78,10 +78,10 @@ class TestCollisions:
 
     @pytest.fixture(autouse=True)
     def _same(self, monkeypatch: Any) -> None:
-        from stratakv import commit, index, reader, verify, writer
+        from stratakv import commit, index, reader, repair, soundness, writer
         from stratakv.maintenance import evict, finish, merge, output
 
-        for module in (commit, index, reader, verify, writer, evict, finish, merge, output):
+        for module in (commit, index, reader, repair, soundness, writer, evict, finish, merge, output):
             monkeypatch.setattr(module, "hash_key", lambda key: (12345, 67890))
 
     def test_each_key_has_its_own_value(self, db: DB, open_: Open) -> None:

@@ -1,0 +1,303 @@
+"""Mending what `verify` finds, while others read and write.
+
+    header of a log, link      follow from what is sound, and are written anew in their place
+    one bit of a record        is found by trying each, and flipped back: the checksum proves it
+    an index                   is made anew from its log
+    any other record           its segment is written anew without it; the damaged log goes to lost+found
+    FORMAT, MANIFEST, CONTROL  are written anew from what this process knows
+
+The key of a record that is lost cannot be believed, but its slot still says 24 bits of the key's hash and
+nearly all of its home. Each key of an older segment that they fit gets a tombstone in the new one, so that
+no older version comes back. A lost record that no slot leads to was not the last of its key, and goes. Where
+the index is damaged as well, nobody can tell which is which: then the segment is left as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from mmap import mmap
+
+from stratakv import record
+from stratakv.build import build_index
+from stratakv.commit import Exclusive
+from stratakv.control import W_TIP
+from stratakv.directory import GHOSTS_NAME
+from stratakv.errors import CorruptionError, StorageError, storage_error
+from stratakv.index import FINGERPRINT, OFFSET_MASK, hash_key
+from stratakv.locks import FileLock
+from stratakv.maintenance.blocks import Block, Item, merged, without
+from stratakv.maintenance.merge import Merger, SupersededError, job, with_heat
+from stratakv.manifest import Edit
+from stratakv.progress import Progress
+from stratakv.record import PREFIX_BYTES, TOMBSTONE, TOMBSTONE_EXPIRY, checksum_of
+from stratakv.segment import Segment, open_log
+from stratakv.soundness import Findings
+from stratakv.structure import Structure
+from stratakv.verify import Inspection, VerifyReport, inspect
+from stratakv.view import View
+
+log = logging.getLogger("stratakv")
+
+_MOST_TRIED = 2**14  # bytes of a record in which a flipped bit is looked for: 0.3 s
+_LENGTHS = range(12, 18)  # bytes of a record that say how long it is
+_BLOCK = 4096  # records
+_LOST_FOUND = "lost+found"
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """One repair; sync: makes all that is committed durable."""
+
+    structure: Structure
+    exclusive: Exclusive
+    sync: Callable[[], None]
+
+    def run(self, progress: Progress | None) -> VerifyReport:
+        """Mend what can be mended, and report what was and what is left."""
+        lock = FileLock(self.structure.directory, "maintenance.lock", write=True)
+        try:
+            lock.exclusive()
+            before = inspect(self.structure, progress)
+            if not before.damage():
+                return before.report()
+            self._mend_files(before)
+            for found in before.segments:
+                if found.damage:
+                    self._try(found)
+            after = inspect(self.structure, None)
+            left = set(after.damage())
+            return after.report(tuple(one for one in before.damage() if one not in left))
+        finally:
+            lock.release()
+            lock.close()
+
+    def _mend_files(self, before: Inspection) -> None:
+        if before.files:
+            directory = self.structure.directory
+            if any(one.path.endswith(GHOSTS_NAME) for one in before.files):
+                directory.files.unlink(directory.path / GHOSTS_NAME)  # the next eviction begins it anew
+            directory.write_format()
+            with self.exclusive as held:
+                self.structure.restore(held)
+
+    def _try(self, found: Findings) -> None:
+        """Mend one segment; what cannot be mended stays, and is found again."""
+        try:
+            self._mend(found)
+        except SupersededError:
+            log.info("segment %d has gone meanwhile", found.segment.number)
+        except (CorruptionError, StorageError) as problem:
+            log.error("%s; the segment is left as it is", problem)
+
+    def _mend(self, found: Findings) -> None:
+        segment = found.segment
+        self._mend_in_place(found)
+        if not found.there:
+            self._put_back(segment, found.end)
+        if segment.entry is None and (found.unsound or not found.index):
+            segment = self._sealed(segment)
+        if found.unsound and found.index:
+            self._rewrite(segment, set(found.unsound))
+        elif not found.index and not found.unsound:
+            self._reindex(segment)
+
+    def _sealed(self, active: Segment) -> Segment:
+        """Return the segment that was being written, sealed."""
+        with self.exclusive as held:
+            if held.view.active is active:
+                self.structure.rotate(held)
+        return _segment(self.structure.current(), active.number)
+
+    def _put_back(self, segment: Segment, end: int) -> None:
+        """Write a log that was deleted or replaced to its place, from what is open here."""
+        directory, files = self.structure.directory, self.structure.files
+        temporary = segment.path.with_suffix(".tmp")
+        try:
+            with self.exclusive as held:
+                # Nobody may write to a log that has lost its name.
+                if held.view.active is segment:
+                    end = self.structure.control.words[W_TIP] & OFFSET_MASK
+                files.unlink(temporary)
+                fd = directory.open(temporary, write=True, create=True)
+                try:
+                    files.copy(segment.fd, fd, end, lambda step: None)
+                    files.fdatasync(fd)
+                finally:
+                    files.close(fd)
+                files.rename(temporary, segment.path)
+                if held.view.active is segment:
+                    self.structure.rotate(held)
+        except OSError as cause:
+            raise storage_error(segment.path, cause) from cause
+
+    # -- in place ----------------------------------------------------------------------------------------
+
+    def _mend_in_place(self, found: Findings) -> None:
+        segment = found.segment
+        if not found.header:
+            self._write(segment, segment.header.pack(), 0)
+        found.unsound = [
+            offset for offset in found.unsound if not self._flip_back(segment, offset, found.end)
+        ]
+        for offset, link in found.unlinked.items():
+            self._write(segment, link.to_bytes(4, "little"), offset + 8)
+
+    def _write(self, segment: Segment, data: bytes, offset: int) -> None:
+        files = self.structure.files
+        try:
+            files.write_all(segment.fd, data, offset)
+            files.fdatasync(segment.fd)
+        except OSError as cause:
+            raise storage_error(segment.path, cause) from cause
+
+    def _flip_back(self, segment: Segment, offset: int, end: int) -> bool:
+        """Mend a record of which one bit is wrong; return whether it was."""
+        mended = _one_bit_off(segment.log, offset, end)
+        if mended:
+            self._write(segment, mended, offset)
+        return mended is not None
+
+    # -- made anew ---------------------------------------------------------------------------------------
+
+    def _reindex(self, segment: Segment) -> None:
+        """Make the index of a sealed segment anew, and have all processes map it."""
+        entry = segment.entry
+        assert entry is not None
+        fresh = open_log(self.structure.directory, segment.number, entry, write=True)
+        build_index(self.structure.directory, fresh, ordered=entry.finished, write=True, elected=True)
+        with self.exclusive as held:
+            self.structure.install(held, Edit())
+
+    def _rewrite(self, segment: Segment, unsound: set[int]) -> None:
+        """Write a segment anew without its unsound records, and keep its log aside."""
+        view = self.structure.current()
+        segment = _segment(view, segment.number)
+        entry = segment.entry
+        assert entry is not None
+        what = job(view, [segment], entry.kind)
+        lost = [place for place, slot in enumerate(segment.slots) if slot & OFFSET_MASK in unsound]
+        blocks = _sound(segment, unsound)
+        if view.marks:
+            blocks = with_heat(segment, blocks)
+        older = view.sealed[view.sealed.index(segment) + 1 :]
+        hidden = sorted(_keys_for(segment, lost, older))
+        blocks = merged([blocks, iter([[_tombstone(key) for key in hidden]])])
+        prefixes = view.hidden.get(segment.number, ())
+        self._set_aside(segment)
+        merger = Merger(self.structure, self.exclusive, lambda read: None)
+        merger.run(view, what, [without(blocks, prefixes) if prefixes else blocks], before_install=self.sync)
+        log.error(
+            "%s: %d records were lost; %d older versions stay hidden; the log is in %s",
+            segment.path,
+            len(lost),
+            len(hidden),
+            _LOST_FOUND,
+        )
+
+    def _set_aside(self, segment: Segment) -> None:
+        """Give a log a second name in lost+found."""
+        directory, files = self.structure.directory, self.structure.files
+        folder = directory.path / _LOST_FOUND
+        try:
+            if not files.is_there(folder):
+                files.make_directory(folder, directory.mode)
+            files.unlink(folder / segment.path.name)
+            files.link(segment.path, folder / segment.path.name)
+            files.sync_directory(folder)
+        except OSError as cause:
+            raise storage_error(folder, cause) from cause
+
+
+def _segment(view: View, number: int) -> Segment:
+    for segment in view.sealed:
+        if segment.number == number:
+            return segment
+    raise SupersededError
+
+
+# -- one bit -------------------------------------------------------------------------------------------
+
+
+def _one_bit_off(log: mmap, offset: int, end: int) -> bytes | None:
+    """Return the record at `offset` with the one bit flipped back that makes its checksum hold, or None."""
+    head = bytearray(log[offset : offset + record.HEADER_BYTES])
+    if len(head) < record.HEADER_BYTES or offset + record.HEADER_BYTES > end:
+        return None
+    for place in range(_LENGTHS.start * 8, _LENGTHS.stop * 8):
+        head[place // 8] ^= 1 << place % 8
+        size = _size(head)
+        if offset + size <= end:
+            whole = bytes(head) + log[offset + record.HEADER_BYTES : offset + size]
+            if checksum_of(whole[PREFIX_BYTES:]) == int.from_bytes(whole[:8], "little"):
+                return whole
+        head[place // 8] ^= 1 << place % 8
+    size = _size(head)
+    return _flipped_back(log[offset : offset + size]) if offset + size <= end else None
+
+
+def _flipped_back(damaged: bytes) -> bytes | None:
+    """The same for a record whose lengths are right."""
+    body, wanted = bytearray(damaged[PREFIX_BYTES:]), int.from_bytes(damaged[:8], "little")
+    checksum = checksum_of(body)
+    if (checksum ^ wanted).bit_count() == 1:
+        return checksum.to_bytes(8, "little") + damaged[8:]
+    for place in range(8 * len(body) if len(body) <= _MOST_TRIED else 0):
+        body[place // 8] ^= 1 << place % 8
+        if checksum_of(body) == wanted:
+            return damaged[:PREFIX_BYTES] + body
+        body[place // 8] ^= 1 << place % 8
+    return None
+
+
+def _size(head: bytes | bytearray) -> int:
+    """Return the size of the record that begins so."""
+    _, _, value_bytes, key_bytes, _, _, _ = record.unpack_header(head)
+    return record.HEADER_BYTES + int(value_bytes) + int(key_bytes)
+
+
+# -- a segment without some of its records -------------------------------------------------------------
+
+
+def _sound(segment: Segment, unsound: set[int]) -> Iterator[Block]:
+    """Yield the last record of each key that is sound, in key order."""
+    offsets = [offset for offset in segment.offsets_beyond() if offset not in unsound]
+    if not segment.header.ordered:
+        offsets.sort(key=lambda offset: segment.sound(offset).key)
+    for begun in range(0, len(offsets), _BLOCK):
+        block: Block = []
+        for offset in offsets[begun : begun + _BLOCK]:
+            found = segment.sound(offset)
+            body = segment.view[offset + PREFIX_BYTES : found.end]
+            block.append((found.key, body, offset, found.checksum, found.expiry, 0))
+        yield block
+
+
+def _tombstone(key: bytes) -> Item:
+    return key, b"", 0, 0, TOMBSTONE_EXPIRY, 0  # a merge makes a record of it where there is one to hide
+
+
+def _keys_for(segment: Segment, lost: Sequence[int], older: Sequence[Segment]) -> set[bytes]:
+    """Return the keys of older segments that a lookup would have looked for in one of the `lost` slots."""
+    wanted: dict[int, list[int]] = {}
+    for place in lost:
+        wanted.setdefault(segment.slots[place] & FINGERPRINT, []).append(place)
+    keys = set()
+    for other in older:
+        for slot in other.slots:
+            places = wanted.get(slot & FINGERPRINT) if slot else None
+            found = other.record_at(slot & OFFSET_MASK) if places else None
+            if found and found.kind <= TOMBSTONE and _is_led_to(segment, found.key, places or ()):
+                keys.add(found.key)
+    return keys
+
+
+def _is_led_to(segment: Segment, key: bytes, places: Sequence[int]) -> bool:
+    """Whether the probes for `key` come to one of the slots `places`."""
+    place = hash_key(key)[0] % segment.slot_count
+    while segment.slots[place]:
+        if place in places:
+            return True
+        place = (place + 1) % segment.slot_count
+    return False

@@ -1,0 +1,119 @@
+"""Going on within one boot: whether CONTROL and the active index are what the log says.
+
+Both are memory that happens to have files, and neither has a checksum while it is in use. Whoever is alone
+with the store can compare them with the log, which has one in every record:
+
+    closed    the index was sealed; the words of CONTROL are compared with it and with the last record
+    killed    the log is walked up to the tip, the index and the words that follow from it are made anew
+
+Where they do not agree, the store is recovered as after a reboot. A log that is damaged before the tip is
+no reason for that, as cutting it there would bring older values back: index and CONTROL are then all that
+leads to what lies behind the damage, and are left as they are.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from stratakv import index, record
+from stratakv.control import (
+    OFFSET_MASK,
+    POSITION_BITS,
+    W_BUSY,
+    W_CHAIN,
+    W_GENERATION,
+    W_INDEXED,
+    W_NEXT,
+    W_STATE,
+    W_SYNCED,
+    W_TIP,
+    W_USED,
+    Control,
+    State,
+    position,
+)
+from stratakv.directory import MANIFEST_NAME, Directory
+from stratakv.errors import CorruptionError
+from stratakv.log import HEADER_BYTES
+from stratakv.manifest import Manifest
+from stratakv.record import LINK_MASK
+from stratakv.segment import Segment, map_index, open_log
+
+log = logging.getLogger("stratakv")
+
+_WINDOWS = (2**12, 2**16, 2**20)  # bytes before the tip in which the last record is looked for
+MOST_AHEAD = 1 << 20  # numbers that were taken since the manifest was written; a merge takes one
+
+
+def resume(directory: Directory, control: Control, found: Manifest, *, write: bool) -> bool:
+    """Return whether the store can go on as it is, which is made so where `write` allows it.
+
+    The caller is alone with the store. Raises FileNotFoundError where the log has gone, CorruptionError for
+    one with a damaged header.
+    """
+    words = control.words
+    number, tip = words[W_TIP] >> POSITION_BITS, words[W_TIP] & OFFSET_MASK
+    segment = open_log(directory, number, None, write=write)
+    if not map_index(directory, segment, write=write) or not HEADER_BYTES <= tip <= segment.end:
+        return False
+    if 0 < words[W_GENERATION] - found.generation <= MOST_AHEAD and not words[W_BUSY]:
+        path = directory.path / MANIFEST_NAME
+        raise CorruptionError(path, 0, "the manifest is older than the one that was in use last")
+    if not found.next_number <= words[W_NEXT] <= found.next_number + MOST_AHEAD:
+        return False
+    if words[W_STATE] == State.OPEN and words[W_BUSY] and number != found.active:
+        return True  # a writer died while it began a segment, and the next one finishes that
+    current = words[W_GENERATION] == found.generation and number == found.active
+    as_left = current and words[W_INDEXED] == words[W_TIP]
+    if words[W_STATE] != State.OPEN:
+        return as_left and _is_sealed(words, segment, tip)
+    if not as_left and not words[W_BUSY]:
+        return False
+    return not write or _remake(words, segment, tip)
+
+
+def _is_sealed(words: memoryview, segment: Segment, tip: int) -> bool:
+    """Whether the index and CONTROL are what the last user left."""
+    arrays = segment.arrays
+    if not index.is_sound(arrays, tip) or arrays.header[index.W_KEYS] != words[W_USED]:
+        return False
+    if tip == HEADER_BYTES:
+        return words[W_CHAIN] == segment.header.first_link
+    # Where the last record is damaged, or very long, there is nothing to compare with.
+    links = _last_links(segment, tip)
+    return words[W_CHAIN] in links if links else words[W_CHAIN] <= LINK_MASK
+
+
+def _last_links(segment: Segment, tip: int) -> list[int]:
+    """Return what the next record's link may be: the last record's, and those of records in its value."""
+    for window in _WINDOWS:
+        tail = record.search(segment.log, segment.view, max(HEADER_BYTES, tip - window), tip)
+        if links := [found.checksum & LINK_MASK for found in tail if found.end == tip]:
+            return links
+    return []
+
+
+def _remake(words: memoryview, segment: Segment, tip: int) -> bool:
+    """Make the index anew in its place, and the words that follow from the log."""
+    try:
+        segment.read_ranges()
+        latest = segment.latest(tip)
+    except CorruptionError as damage:
+        log.error("%s; the index of the log is left as it is", damage)
+        return True
+    arrays = segment.arrays
+    if len(latest) >= arrays.shape.slots:
+        return False
+    fresh = index.arrays(bytearray(arrays.shape.size), arrays.shape)
+    index.fill(fresh, latest.items())
+    if words[W_INDEXED] != words[W_TIP]:
+        log.warning("%s: a writer stopped inside its commit; indexed up to byte %d", segment.path, tip)
+    # IMPORTANT: the filter before the slots, as for every writer: a process that dies here leaves no slot
+    # without its bits.
+    arrays.bloom[:], arrays.slots[:] = fresh.bloom, fresh.slots
+    words[W_USED], words[W_INDEXED] = len(latest), words[W_TIP]
+    last = segment.record_at(max(latest.values())) if latest else None
+    words[W_CHAIN] = last.checksum & LINK_MASK if last else segment.chain
+    if words[W_SYNCED] > words[W_TIP]:
+        words[W_SYNCED] = position(segment.number, 0)
+    return True

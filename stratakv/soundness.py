@@ -1,0 +1,210 @@
+"""Whether one segment is what was written: its log, and its index compared with that.
+
+A record that fails its checksum does not end the reading: the one behind it is found by its lengths, where
+its link confirms them, or else by the slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from stratakv import index
+from stratakv.bloom import PATTERN_MASK, PATTERNS
+from stratakv.directory import Directory
+from stratakv.errors import CorruptionError, StrataKVError
+from stratakv.index import hash_key
+from stratakv.log import HEADER_BYTES, LogHeader
+from stratakv.reader import lookup
+from stratakv.record import END, LINK_MASK, TOMBSTONE
+from stratakv.segment import Segment
+
+_STEP_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One thing that cannot be what was written: in which file, at which byte, and why."""
+
+    path: str
+    offset: int
+    reason: str
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was found in one segment.
+
+    unsound: offsets of records whose checksum does not hold. unlinked: offset of each record whose link is
+    not that of the one before it, with the link it should have. newest: the last record of each key up to
+    `end`. chain: the link of the record that comes next. header, index, there: whether the header of the
+    log, the index, and the log file as such are as they should be.
+    """
+
+    segment: Segment
+    end: int
+    damage: list[Damage]
+    unsound: list[int]
+    unlinked: dict[int, int]
+    newest: dict[bytes, int]
+    chain: int
+    header: bool = True
+    index: bool = True
+    there: bool = True
+
+
+def examine(directory: Directory, segment: Segment, end: int) -> Iterator[int | Findings]:
+    """Read a segment up to the offset `end`: yield each record's offset, and what was found as the last."""
+    found = Findings(segment, end, [], [], {}, {}, segment.header.first_link)
+    if _is_there(directory, found):
+        _check_header(found)
+        yield from _check_log(found)
+        _check_index(found)
+    yield found
+
+
+def _note(found: Findings, offset: int, reason: str) -> None:
+    found.damage.append(Damage(str(found.segment.path), offset, reason))
+
+
+def _note_index(found: Findings, reason: str) -> None:
+    found.index = False
+    path = found.segment.path.with_suffix(".idx")
+    found.damage.append(Damage(str(path), 0, reason))
+
+
+def _is_there(directory: Directory, found: Findings) -> bool:
+    """Whether the log can be read: a mapped page that was cut off would end the process."""
+    segment, files = found.segment, directory.files
+    size = files.size(segment.fd)
+    if size < found.end:
+        _note(found, size, f"the log is cut short: {found.end} bytes were written")
+        return False
+    if not _is_same(directory, segment.path, segment.fd, segment.inode, found.end):
+        found.there = False
+        _note(found, 0, "the file was deleted or replaced; what this process has open is read on")
+    path = directory.index_path(segment.number)
+    if segment.index_inode and _inode(directory, path) != segment.index_inode:
+        _note_index(found, "the index was deleted or replaced; what this process has open is read on")
+    return True
+
+
+def _inode(directory: Directory, path: Path) -> int:
+    try:
+        return directory.files.stat(path).st_ino
+    except OSError:
+        return 0
+
+
+def _is_same(directory: Directory, path: Path, fd: int, inode: int, end: int) -> bool:
+    """Whether the file that now has this name is the one that is open, or holds the same."""
+    found = _inode(directory, path)
+    if not found or found == inode:
+        return bool(found)
+    files = directory.files
+    try:
+        other = directory.open(path, write=False)
+    except (OSError, StrataKVError):
+        return False
+    try:
+        steps = range(0, end, _STEP_BYTES)
+        return all(
+            files.pread(fd, min(_STEP_BYTES, end - o), o) == files.pread(other, min(_STEP_BYTES, end - o), o)
+            for o in steps
+        )
+    finally:
+        files.close(other)
+
+
+def _check_header(found: Findings) -> None:
+    segment = found.segment
+    if LogHeader.unpack(segment.log[:HEADER_BYTES]) != segment.header:
+        found.header = False
+        _note(found, 0, "the header of the log is not sound")
+
+
+def _check_log(found: Findings) -> Iterator[int]:
+    segment, end = found.segment, found.end
+    offset, link = HEADER_BYTES, segment.header.first_link
+    last = b""
+    kind = 0
+    while offset < end:
+        record = segment.record_at(offset)
+        if record is None or record.end > end:
+            _note(found, offset, "the record's checksum does not hold")
+            found.unsound.append(offset)
+            offset, link = _behind(segment, offset, end)
+            continue
+        if link >= 0 and record.link != link:
+            _note(found, offset, "its link is not that of the record before it")
+            found.unlinked[offset] = link
+        kind = record.kind
+        if kind <= TOMBSTONE:
+            yield offset
+            if segment.header.ordered and record.key <= last:
+                _note(found, offset, "the keys are not in order")
+            last = record.key
+            found.newest[last] = offset
+        offset, link = record.end, record.checksum & LINK_MASK
+    found.chain = max(link, 0)
+    if not segment.header.is_original and kind != END and not found.unsound:
+        _note(found, end, "the log does not end as a whole one does")
+    if segment.header.ranges != len(segment.ranges):
+        _note(found, HEADER_BYTES, "a range tombstone is missing")
+
+
+def _behind(segment: Segment, offset: int, end: int) -> tuple[int, int]:
+    """Return where the record behind a damaged one begins, and what its link must be; -1 where unknown."""
+    follower = segment.follower(offset, end)
+    if follower:
+        return follower.offset, follower.link
+    return next((o for o in segment.offsets_beyond(offset) if segment.record_at(o)), end), -1
+
+
+def _check_index(found: Findings) -> None:
+    """Compare the index with the last record of each key.
+
+    A key of a log that is still being written may have a later record than we have seen.
+    """
+    segment, arrays = found.segment, found.segment.arrays
+    sealed = segment.entry is not None
+    if not index.is_described(arrays, segment.number):
+        _note_index(found, "the header of the index is not sound")
+    elif sealed and not index.is_sound(arrays, found.end):
+        _note_index(found, "the checksum of the index does not hold")
+    wrong = _misleading(found)
+    for key, offset in found.newest.items():
+        if not _leads_to(found, key, offset):
+            wrong.append(offset)
+    for offset in wrong[:1]:
+        _note_index(
+            found, f"{len(wrong)} of its slots are wrong; the first concerns the record at byte {offset}"
+        )
+    order = () if segment.header.ordered or found.unsound else arrays.order
+    if len(order) and [found.newest[key] for key in sorted(found.newest)] != list(order):
+        _note_index(found, "its key order is not that of the log")
+
+
+def _misleading(found: Findings) -> list[int]:
+    """Return where slots lead that lead to no key's last record."""
+    right = {*found.newest.values(), *found.unsound}
+    mask, end = index.OFFSET_MASK, found.end
+    offsets = (slot & mask for slot in found.segment.slots if slot)
+    return [offset for offset in offsets if offset not in right and offset < end]
+
+
+def _leads_to(found: Findings, key: bytes, offset: int) -> bool:
+    segment = found.segment
+    first, second = hash_key(key)
+    pattern = PATTERNS[second & PATTERN_MASK]
+    if segment.bloom[first % segment.word_count] & pattern != pattern:
+        return False
+    try:
+        led = lookup(segment, key, first)
+    except CorruptionError as damage:
+        # A damaged record in front of it, whose key has the same fingerprint.
+        return damage.offset in found.unsound
+    if led is None:
+        return False
+    return led.offset == offset or (segment.entry is None and led.offset >= found.end)
