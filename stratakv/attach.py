@@ -36,7 +36,7 @@ from stratakv.orphans import remove_orphans, remove_temporary
 from stratakv.recovery import Recovery
 from stratakv.recovery_report import Mode, RecoveryReport
 from stratakv.resume import resume
-from stratakv.segment import create_active
+from stratakv.segment import Segment, create_active
 
 log = logging.getLogger("stratakv")
 

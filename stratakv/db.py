@@ -157,9 +157,11 @@ class DB:
     ) -> Iterator[tuple[bytes, bytes]]:
         """Yield (key, value) in key order: keys that begin with `prefix`, from `start` up to before `stop`.
 
-        The scan shows the store as it was when it began, whatever is written meanwhile.
+        The scan shows the store as it was when it began, whatever is written meanwhile. A damaged record is
+        left out, as `get` misses it; it is logged and counted in `stats()`.
         """
-        return scan.scan(self._open_store.structure, prefix, start, stop)
+        store = self._open_store
+        return scan.scan(store.structure, prefix, start, stop, store.reader.leave_out)
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Return a context manager that keeps all other writers out, in every process.

@@ -183,9 +183,12 @@ def place_of(index: Arrays, key: bytes, offset: int) -> int:
     slots, size = index.slots, index.shape.slots
     first, _ = hash_key(key)
     place, wanted = first % size, first & FINGERPRINT | offset
-    while slot := slots[place]:
+    for _ in range(size):  # damaged, it may have no empty slot to end at
+        slot = slots[place]
         if slot == wanted:
             return place
+        if not slot:
+            break
         place = (place + 1) % size
     raise LookupError(key)
 

@@ -82,6 +82,8 @@ def lookup(segment: Segment, key: bytes, first: int) -> Found | None:
         place += 1
         if place == size:
             place = 0
+            if 0 not in slots:
+                raise CorruptionError(segment.path, 0, "its index has no empty slot")
     return None
 
 
@@ -122,14 +124,14 @@ class Reader:
                     try:
                         checksum, value_bytes, key_bytes, expiry = unpack_fields(data, offset)
                     except struct.error:  # beyond the end of the log
-                        return self._damaged(segment, offset, default)
+                        return self._again(segment, offset, key, default)
                     start = offset + HEADER_BYTES
                     value = start + key_bytes
                     mapped = segment.log
                     if mapped[start:value] == key:
                         end = value + value_bytes
                         if xxh3_64_intdigest(data[offset + PREFIX_BYTES : end]) != checksum:
-                            return self._damaged(segment, offset, default)
+                            return self._again(segment, offset, key, default)
                         if expiry and expiry <= time.time() * 1000:  # a tombstone's is 1
                             return self._missed(default)
                         if view.hidden and view.hides(segment, key):
@@ -139,10 +141,12 @@ class Reader:
                         self.hits += 1
                         return mapped[value:end]
                     if segment.record_at(offset) is None:
-                        return self._damaged(segment, offset, default)
+                        return self._again(segment, offset, key, default)
                 place += 1
                 if place == size:
                     place = 0
+                    if 0 not in slots:
+                        return self._again(segment, 0, key, default)
         if not 1 <= len(key) <= MAX_KEY_BYTES:
             check_key(key)
         row = self._control.row
@@ -171,7 +175,8 @@ class Reader:
                 try:
                     found = lookup(segment, key, first)
                 except CorruptionError as damage:
-                    self._damaged(segment, damage.offset, None)
+                    self.damaged(segment, damage.offset)
+                    self._missed(None)
                     return None
                 if found:
                     return None if view.hides(segment, key) else found
@@ -257,7 +262,7 @@ class Reader:
         now = now_ms()
         rewritten: set[bytes] = set()
         for segment in reversed(tuple(view.segments())):
-            for record in segment.records(end if segment is view.active else None):
+            for record in segment.records_but(self.leave_out, end if segment is view.active else None):
                 if record.kind != PUT or not record.key.startswith(prefix):
                     continue
                 newest = self.find(view, record.key)
@@ -271,13 +276,23 @@ class Reader:
                     continue
                 yield record.key
 
-    def _damaged(self, segment: Segment, offset: int, default: Any) -> Any:
-        """Count and report a record that cannot be believed; the lookup ends, older versions stay hidden."""
+    def _again(self, segment: Segment, offset: int, key: bytes, default: Any) -> Any:
+        """Answer a `get` that met damage: anew if that could be healed; older versions stay hidden."""
+        return self.get(key, default) if self.damaged(segment, offset) else self._missed(default)
+
+    def damaged(self, segment: Segment, offset: int) -> bool:
+        """Count and report what cannot be believed; return whether it was the index, and is healed."""
         self._control.row[_DAMAGE] += 1
         if (segment.number, offset) in self._reported:
-            return self._missed(default)
+            return False
         self._reported.add((segment.number, offset))
+        if self._structure.heal(segment):
+            return True
         log.error(
             "%06d.log: the record at byte %d is damaged; its key reads as missing", segment.number, offset
         )
-        return self._missed(default)
+        return False
+
+    def leave_out(self, segment: Segment, offset: int) -> None:
+        """Count and report a damaged record that a scan leaves out."""
+        self.damaged(segment, offset)

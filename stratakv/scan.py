@@ -1,36 +1,83 @@
-"""Reading in key order, from one moment's view, while others write."""
+"""Reading in key order, from one moment's view, while others write.
+
+A record that is damaged is left out, counted and logged, as a lookup would do: a scan that could not get past
+it would be of no use, and there may be thousands of sound ones behind it. Its key cannot be known. So once a
+segment is found to be damaged, whatever an older one has is looked up in it first: where a lookup of the key
+ends at the damaged record, so does the scan.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from stratakv import versions
+from stratakv.errors import CorruptionError
 from stratakv.files import now_ms
-from stratakv.reader import check_bounds
+from stratakv.index import hash_key
+from stratakv.reader import check_bounds, lookup
 from stratakv.record import Record
-from stratakv.segment import Segment
+from stratakv.segment import Damaged, Segment
 from stratakv.structure import Structure
+from stratakv.view import View
 
 
 def scan(
-    structure: Structure, prefix: bytes, start: bytes | None, stop: bytes | None
+    structure: Structure,
+    prefix: bytes,
+    start: bytes | None,
+    stop: bytes | None,
+    leave_out: Callable[[Segment, int], None],
 ) -> Iterator[tuple[bytes, bytes]]:
     """Yield the live keys of this moment with their values, in key order.
 
     The view's maps stay for as long as the scan does, whatever is compacted or deleted meanwhile. The
     active log is read up to where it reached at the start: what is written later is not seen.
+    leave_out: told each damaged record.
     """
     check_bounds(prefix=prefix, start=start, stop=stop)
     view, end = structure.now()
     first = max(prefix, start or b"")
-    sources = [(view.active, _young(view.active, end, first))]
-    sources += [(segment, segment.in_order(first)) for segment in view.sealed]
-    return _within(versions.live(sources, view.hides, now_ms()), prefix, stop)
+    broken: set[Segment] = set()
+
+    def damaged(segment: Segment, offset: int) -> None:
+        broken.add(segment)
+        leave_out(segment, offset)
+
+    sources = [(view.active, _young(view.active, end, first, damaged))]
+    sources += [(segment, segment.in_order(first, damaged)) for segment in view.sealed]
+    found = versions.live(sources, view.hides, now_ms())
+    return _within(_certain(found, view, broken), prefix, stop)
 
 
-def _young(active: Segment, end: int, first: bytes) -> Iterator[Record]:
-    latest = active.latest(end)
+def _young(active: Segment, end: int, first: bytes, damaged: Damaged) -> Iterator[Record]:
+    try:
+        latest = active.latest(end)
+    except CorruptionError:
+        latest = active.latest_but(end, damaged)
     return (active.sound(latest[key]) for key in sorted(latest) if key >= first)
+
+
+def _certain(
+    found: Iterator[tuple[Segment, Record]], view: View, broken: set[Segment]
+) -> Iterator[tuple[Segment, Record]]:
+    """Leave out what a damaged record in a newer segment, or in the same one, may hide."""
+    for segment, record in found:
+        if not broken or _is_certain(view, broken, segment, record.key):
+            yield segment, record
+
+
+def _is_certain(view: View, broken: set[Segment], segment: Segment, key: bytes) -> bool:
+    first, second = hash_key(key)
+    for newer in view.segments():
+        if newer in broken and newer.may_have(first, second):
+            try:
+                if lookup(newer, key, first) and newer is not segment:
+                    return False
+            except CorruptionError:
+                return False
+        if newer is segment:
+            return True
+    return True
 
 
 def _within(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import errno
 from array import array
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
 from mmap import mmap
 from typing import Any
 
@@ -20,6 +21,9 @@ from stratakv.errors import CorruptionError, storage_error
 from stratakv.log import HEADER_BYTES, LogHeader
 from stratakv.manifest import Entry
 from stratakv.record import Record
+
+# Told the segment and the offset of each damaged record that is left out.
+Damaged = Callable[["Segment", int], None]
 
 
 class Segment:
@@ -147,20 +151,29 @@ class Segment:
             raise CorruptionError(self.path, offset, "the chain of records breaks here")
         return latest
 
-    def order(self) -> array[int] | memoryview:
+    def order(self, damaged: Damaged | None = None) -> array[int] | memoryview:
         """Return the offsets of each key's last record in key order, for a sealed log that is not in it."""
         if self.arrays.shape.order:
             return self.arrays.order
         if self._order is None:
-            offsets = (offset for _, offset in sorted(self.latest(self.end).items()))
-            self._order = array("Q", offsets)
+            try:
+                latest = self.latest(self.end)
+            except CorruptionError:
+                if damaged is None:
+                    raise
+                # Not to be remembered: each scan must be told of the damage.
+                return _sorted_offsets(self.latest_but(self.end, damaged))
+            self._order = _sorted_offsets(latest)
         return self._order
 
-    def in_order(self, start: bytes) -> Iterator[Record]:
-        """Yield each key's last record from key `start` on, in key order; for sealed segments."""
+    def in_order(self, start: bytes, damaged: Damaged) -> Iterator[Record]:
+        """Yield each key's last record from key `start` on, in key order; for sealed segments.
+
+        damaged: told the offset of each record that has to be left out.
+        """
         if self.header.ordered:
-            return self._walk_from(start)
-        return self._follow(start, self.order())
+            return self._walk_from(start, damaged)
+        return self._follow(start, self.order(damaged), damaged)
 
     def bounds(self) -> tuple[bytes, bytes] | None:
         """Return the first and the last key in key order; None where that is not known yet."""
@@ -173,29 +186,72 @@ class Segment:
             last = final.key
         return self.sound(order[0]).key, last
 
-    def _follow(self, start: bytes, order: array[int] | memoryview) -> Iterator[Record]:
+    def _follow(self, start: bytes, order: array[int] | memoryview, damaged: Damaged) -> Iterator[Record]:
         for place in range(self._bisect(start, order), len(order)):
-            yield self.sound(order[place])
+            found = self.record_at(order[place])
+            if found:
+                yield found
+            else:
+                damaged(self, order[place])
 
-    def _walk_from(self, start: bytes) -> Iterator[Record]:
+    def _walk_from(self, start: bytes, damaged: Damaged | None = None) -> Iterator[Record]:
         """Walk a log in key order, from the last key of the sparse order that is not beyond `start`."""
         order = self.arrays.order
         offset = order[max(0, self._bisect(start, order) - 1)] if len(order) else self.start
-        while (found := self.sound(offset)).kind != record.END:
+        walked = self.records_but(damaged, self.end, offset) if damaged else self._all_from(offset)
+        for found in walked:
+            if found.kind == record.END:
+                return
             if found.key >= start:
                 yield found
+
+    def _all_from(self, offset: int) -> Iterator[Record]:
+        while True:
+            found = self.sound(offset)
+            yield found
             offset = found.end
 
     def _bisect(self, start: bytes, order: Any) -> int:
-        """Return the first place in `order` whose key is not below `start`."""
+        """Return the first place in `order` whose key is not below `start`.
+
+        A damaged record counts as what comes behind it, so that whoever begins there meets it.
+        """
         low, high = 0, len(order)
         while low < high:
             middle = (low + high) // 2
-            if self.sound(order[middle]).key < start:
+            sound = (found for place in range(middle, high) if (found := self.record_at(order[place])))
+            found = next(sound, None)
+            if found and found.key < start:
                 low = middle + 1
             else:
                 high = middle
         return low
+
+    def records_but(
+        self, damaged: Damaged, end: int | None = None, offset: int = HEADER_BYTES
+    ) -> Iterator[Record]:
+        """Yield the records from `offset` to `end` that are sound; `damaged` is told the others."""
+        limit = self.end if end is None else end
+        places: list[int] | None = None
+        while offset < limit:
+            found = record.decode(self.log, self.view, offset, limit)
+            if found:
+                yield found
+                offset = found.end
+                continue
+            damaged(self, offset)
+            follower = self.follower(offset, limit)
+            if follower:
+                offset = follower.offset
+            else:
+                places = places or self.offsets_beyond(offset)
+                place = bisect_right(places, offset)
+                offset = places[place] if place < len(places) else limit
+
+    def latest_but(self, end: int, damaged: Damaged) -> dict[bytes, int]:
+        """Return the same as `latest` of what is sound; `damaged` is told the rest."""
+        found = (each for each in self.records_but(damaged, end) if each.kind <= record.TOMBSTONE)
+        return {each.key: each.offset for each in found}
 
     def follower(self, offset: int, end: int) -> Record | None:
         """Return the record behind a damaged one, where its link confirms the lengths in that."""
@@ -218,6 +274,10 @@ class Segment:
         if found is None:
             raise CorruptionError(self.path, offset, "the record's checksum does not hold")
         return found
+
+
+def _sorted_offsets(latest: dict[bytes, int]) -> array[int]:
+    return array("Q", (offset for _, offset in sorted(latest.items())))
 
 
 # -- making and opening --------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ its link confirms them, or else by the slots.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,8 @@ class Findings:
     unsound: offsets of records whose checksum does not hold. unlinked: offset of each record whose link is
     not that of the one before it, with the link it should have. newest: the last record of each key up to
     `end`. chain: the link of the record that comes next. header, index, there: whether the header of the
-    log, the index, and the log file as such are as they should be.
+    log, the index, and the log file as such are as they should be. places: where the slots lead, once that
+    was needed.
     """
 
     segment: Segment
@@ -52,6 +54,7 @@ class Findings:
     header: bool = True
     index: bool = True
     there: bool = True
+    places: list[int] | None = None
 
 
 def examine(directory: Directory, segment: Segment, end: int) -> Iterator[int | Findings]:
@@ -134,7 +137,7 @@ def _check_log(found: Findings) -> Iterator[int]:
         if record is None or record.end > end:
             _note(found, offset, "the record's checksum does not hold")
             found.unsound.append(offset)
-            offset, link = _behind(segment, offset, end)
+            offset, link = _behind(found, offset)
             continue
         if link >= 0 and record.link != link:
             _note(found, offset, "its link is not that of the record before it")
@@ -154,12 +157,19 @@ def _check_log(found: Findings) -> Iterator[int]:
         _note(found, HEADER_BYTES, "a range tombstone is missing")
 
 
-def _behind(segment: Segment, offset: int, end: int) -> tuple[int, int]:
+def _behind(found: Findings, offset: int) -> tuple[int, int]:
     """Return where the record behind a damaged one begins, and what its link must be; -1 where unknown."""
-    follower = segment.follower(offset, end)
+    segment = found.segment
+    follower = segment.follower(offset, found.end)
     if follower:
         return follower.offset, follower.link
-    return next((o for o in segment.offsets_beyond(offset) if segment.record_at(o)), end), -1
+    if found.places is None:
+        places = segment.offsets_beyond()
+        if segment.entry and not index.is_sound(segment.arrays, found.end):
+            places = [place for place in places if segment.record_at(place)]
+        found.places = places
+    place = bisect_right(found.places, offset)
+    return (found.places[place] if place < len(found.places) else found.end), -1
 
 
 def _check_index(found: Findings) -> None:

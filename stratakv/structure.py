@@ -92,9 +92,11 @@ class Structure:
             if tip >> POSITION_BITS <= view.active.number:
                 # A tip that is still in the segment before: the active one is so new that it is empty.
                 begun = tip >> POSITION_BITS == view.active.number
-                return view, tip & OFFSET_MASK if begun else HEADER_BYTES
+                end = tip & OFFSET_MASK if begun else HEADER_BYTES
+                if end <= view.active.end:
+                    return view, end
         path = self.directory.path / CONTROL_NAME
-        raise CorruptionError(path, 8 * W_TIP, "the tip lies in a segment that the manifest does not name")
+        raise CorruptionError(path, 8 * W_TIP, "the tip lies in no segment that the manifest names")
 
     def forked(self) -> None:
         """In a child: whatever is used first brings a new view, and attaches the child for itself."""
@@ -139,6 +141,25 @@ class Structure:
             sealed.append(segment)
         marks = bool(found.max_bytes) and self._write
         return View.of(found, active, tuple(sealed), self._open_ghosts() if marks else None, marks)
+
+    def heal(self, segment: Segment) -> bool:
+        """Make the index of a sealed segment anew if it is damaged, and map it; return whether that was so.
+
+        Other processes map it when they find it damaged themselves, or with the next change of structure.
+        """
+        entry = segment.entry
+        if entry is None or not self._write or index.is_sound(segment.arrays, entry.size):
+            return False
+        try:
+            fresh = open_log(self.directory, segment.number, entry, write=True)
+            build_index(self.directory, fresh, ordered=entry.finished, write=True)
+            with self._refreshing:
+                self.view = self._load(self.view)
+        except (CorruptionError, StorageError, FileNotFoundError):
+            log.exception("%s: its index is damaged and could not be made anew", segment.path)
+            return False
+        log.error("%s: its index was damaged, and has been made anew", segment.path)
+        return True
 
     def _is_replaced(self, segment: Segment) -> bool:
         """Whether the index has been made anew since it was mapped: finished, or mended."""

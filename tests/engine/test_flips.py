@@ -1,0 +1,203 @@
+"""One bit flipped anywhere in any file of a closed, a killed or a rebooted store, which is then opened.
+
+What comes out is the right value, a miss that was counted or logged, or an error of ours: never a wrong value,
+and never another exception. By default one bit of each byte is flipped, a different one from byte to byte, and of
+each fourth byte of the large, nearly empty indexes that are made for writers; STRATAKV_FLIPS=all flips all bits
+of all bytes (half an hour).
+
+After a reboot the log that was being written may end anywhere behind the last sync: a flipped bit in it looks
+like a torn tail, and the store is then as it was at some moment, which is checked.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stratakv import DB, CorruptionError, DirectoryError
+from tests.engine.conftest import Open
+from tests.engine.machine import Machine, content, flip
+
+BITS = range(8) if os.environ.get("STRATAKV_FLIPS") == "all" else None
+Model = dict[bytes, bytes]
+DELETED = (b"deleted", b"expired", b"range:1")
+_LARGE = 1000  # bytes
+WORDS = 16 * 8  # bytes of CONTROL that are words; behind them are counters
+
+
+@pytest.fixture(scope="module")
+def fast() -> Iterator[Path]:
+    """A directory in memory, where there is one: thousands of stores are opened."""
+    memory = Path("/dev/shm")
+    where = memory if os.access(memory, os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=where) as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def path(fast: Path, request: pytest.FixtureRequest) -> Path:
+    return fast / str(abs(hash(request.node.nodeid)))
+
+
+class Heard(logging.Handler):
+    """What was logged as a warning or worse."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+@pytest.fixture
+def damage_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    logger, heard = logging.getLogger("stratakv"), Heard()
+    monkeypatch.setattr(logger, "propagate", False)
+    logger.addHandler(heard)
+    yield heard.messages
+    logger.removeHandler(heard)
+
+
+def rotate(db: DB) -> None:
+    with db._store.exclusive as held:
+        db._store.structure.rotate(held)
+
+
+def fill(db: DB) -> list[Model]:
+    """Put older and newer versions into a main, a finished, a sealed and an active segment.
+
+    Returns what was live after each commit.
+    """
+    history: list[Model] = []
+
+    def keep() -> None:
+        history.append(dict(db.scan()))
+
+    for key in (b"a", b"b", b"c", b"d", b"e", *DELETED):
+        db.put(key, b"old " + key)
+    db.compact()
+    db.put(b"b", b"middle b")
+    db.put(b"c", b"middle c")
+    db.delete_prefix(b"range:")
+    db.put(b"d", b"middle d")
+    rotate(db)
+    db.maintain()
+    keep()
+    db.delete(b"deleted")
+    keep()
+    db.put(b"c", b"young c")
+    keep()
+    db.put(b"expired", b"new", ttl=0)
+    rotate(db)
+    db.sync()
+    db.put(b"a", b"dropped a")
+    keep()
+    db.put(b"a", b"new a")
+    keep()
+    db.put_many({b"d": b"new d", b"f": b"new f"})
+    keep()
+    db.delete(b"e")
+    keep()
+    return history
+
+
+class Store:
+    """A store's files at one moment, put back before each flip."""
+
+    def __init__(self, path: Path, files: dict[str, bytes], history: list[Model]) -> None:
+        self.path, self.files, self.history = path, files, history
+
+    def restore(self) -> None:
+        for entry in self.path.iterdir():
+            if entry.name not in self.files:
+                entry.unlink()
+        for name, data in self.files.items():
+            file = self.path / name
+            if not file.is_file() or file.read_bytes() != data:
+                file.write_bytes(data)
+
+
+@pytest.fixture
+def store(open_: Open, path: Path, machine: Machine, state: str) -> Store:
+    db = open_()
+    history = fill(db)
+    if state == "closed":
+        db.close()
+        return Store(path, content(path), history)
+    files = content(path)
+    machine.bury(db)
+    return Store(path, files, history)
+
+
+def places(store: Store, kind: str) -> Iterator[tuple[str, int, int]]:
+    """Yield file, byte and bit of each flip."""
+    for name in sorted(store.files):
+        suffix = Path(name).suffix or name
+        if suffix != kind and name != kind:
+            continue
+        size = len(store.files[name])
+        if kind == ".log":
+            size = min(size, len(store.files[name].rstrip(b"\0")) + 8)
+        if kind == "CONTROL":
+            size = WORDS
+        for offset in range(0, size, 4 if size > _LARGE and kind == ".idx" and not BITS else 1):
+            for bit in BITS or (range(8) if kind == "CONTROL" else [(offset * 5 + 3) % 8]):
+                yield name, offset, bit
+
+
+def answers(db: DB, model: Model) -> set[str]:
+    """Ask the store in every way; return what kinds of answers there were."""
+    kinds = set()
+    for key in (*model, *DELETED):
+        value = db.get(key)
+        assert value in (model.get(key), None), (key, value)
+        kinds.add("right" if value == model.get(key) else "miss")
+        assert db.get_many([key]).get(key) == value
+    for key, value in db.scan():
+        assert model.get(key) == value, (key, value)
+        assert db.get(key) == value
+    assert set(db.keys()) <= {key for key in model if db.get(key)}
+    return kinds
+
+
+@pytest.mark.parametrize("kind", ["MANIFEST", "MANIFEST.old", "CONTROL", "FORMAT", ".log", ".idx"])
+@pytest.mark.parametrize("state", ["closed", "killed", "rebooted"])
+def test_no_flip_gives_a_wrong_value(
+    store: Store, open_: Open, machine: Machine, damage_log: list[str], state: str, kind: str
+) -> None:
+    counts: Counter[str] = Counter()
+    boot = machine.boot
+    for name, offset, bit in places(store, kind):
+        machine.boot = boot + (state == "rebooted")
+        store.restore()
+        flip(store.path / name, offset, bit)
+        damage_log.clear()
+        try:
+            db = open_()
+        except (CorruptionError, DirectoryError):
+            counts["error"] += 1
+            continue
+        model = store.history[-1]
+        if state == "rebooted" and damage_log:
+            model = dict(db.scan())  # of some moment
+            assert any(model.items() <= moment.items() for moment in store.history), (name, offset, bit)
+        try:
+            kinds = answers(db, model)
+        except AssertionError as wrong:
+            raise AssertionError((name, offset, bit, damage_log)) from wrong
+        if "miss" in kinds:
+            assert damage_log, (name, offset, bit)
+            assert state == "rebooted" or db.stats().damaged_reads, (name, offset, bit)
+        counts["miss" if "miss" in kinds else "right"] += 1
+        db.put(b"after", b"it goes on")
+        assert db.get(b"after") == b"it goes on"
+        machine.bury(db)
+    print(f"{state}, {kind}: {dict(counts)}")
+    assert counts
