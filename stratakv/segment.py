@@ -128,6 +128,13 @@ class Segment:
         if reached != limit:
             raise CorruptionError(self.path, reached, "the chain of records breaks here")
 
+    def end_of_chain(self) -> int:
+        """Return where the last whole commit ends, as far as the records are sound and linked."""
+        end = self.start
+        for found in record.walk(self.log, self.view, end, self.chain, self.end):
+            end = found.end if found.commit else end
+        return end
+
     def latest(self, end: int) -> dict[bytes, int]:
         """Return the offset of each key's last record among those below the offset `end`."""
         log, view = self.log, self.view

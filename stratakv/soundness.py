@@ -41,7 +41,7 @@ class Findings:
     not that of the one before it, with the link it should have. newest: the last record of each key up to
     `end`. chain: the link of the record that comes next. header, index, there: whether the header of the
     log, the index, and the log file as such are as they should be. places: where the slots lead, once that
-    was needed.
+    was needed. furthest: to where one of them leads.
     """
 
     segment: Segment
@@ -55,6 +55,7 @@ class Findings:
     index: bool = True
     there: bool = True
     places: list[int] | None = None
+    furthest: int = 0
 
 
 def examine(directory: Directory, segment: Segment, end: int) -> Iterator[int | Findings]:
@@ -71,7 +72,7 @@ def _note(found: Findings, offset: int, reason: str) -> None:
     found.damage.append(Damage(str(found.segment.path), offset, reason))
 
 
-def _note_index(found: Findings, reason: str) -> None:
+def note_index(found: Findings, reason: str) -> None:
     found.index = False
     path = found.segment.path.with_suffix(".idx")
     found.damage.append(Damage(str(path), 0, reason))
@@ -89,7 +90,7 @@ def _is_there(directory: Directory, found: Findings) -> bool:
         _note(found, 0, "the file was deleted or replaced; what this process has open is read on")
     path = directory.index_path(segment.number)
     if segment.index_inode and _inode(directory, path) != segment.index_inode:
-        _note_index(found, "the index was deleted or replaced; what this process has open is read on")
+        note_index(found, "the index was deleted or replaced; what this process has open is read on")
     return True
 
 
@@ -180,28 +181,29 @@ def _check_index(found: Findings) -> None:
     segment, arrays = found.segment, found.segment.arrays
     sealed = segment.entry is not None
     if not index.is_described(arrays, segment.number):
-        _note_index(found, "the header of the index is not sound")
+        note_index(found, "the header of the index is not sound")
     elif sealed and not index.is_sound(arrays, found.end):
-        _note_index(found, "the checksum of the index does not hold")
+        note_index(found, "the checksum of the index does not hold")
     wrong = _misleading(found)
     for key, offset in found.newest.items():
         if not _leads_to(found, key, offset):
             wrong.append(offset)
     for offset in wrong[:1]:
-        _note_index(
+        note_index(
             found, f"{len(wrong)} of its slots are wrong; the first concerns the record at byte {offset}"
         )
     order = () if segment.header.ordered or found.unsound else arrays.order
     if len(order) and [found.newest[key] for key in sorted(found.newest)] != list(order):
-        _note_index(found, "its key order is not that of the log")
+        note_index(found, "its key order is not that of the log")
 
 
 def _misleading(found: Findings) -> list[int]:
-    """Return where slots lead that lead to no key's last record."""
+    """Return where slots lead that lead to no key's last record, and note the one that leads furthest."""
     right = {*found.newest.values(), *found.unsound}
-    mask, end = index.OFFSET_MASK, found.end
-    offsets = (slot & mask for slot in found.segment.slots if slot)
-    return [offset for offset in offsets if offset not in right and offset < end]
+    offsets = [slot & index.OFFSET_MASK for slot in found.segment.slots if slot]
+    found.furthest = max(offsets, default=0)
+    sealed, end = found.segment.entry is not None, found.end
+    return [offset for offset in offsets if offset not in right and (offset < end or sealed)]
 
 
 def _leads_to(found: Findings, key: bytes, offset: int) -> bool:

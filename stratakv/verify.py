@@ -32,11 +32,11 @@ from stratakv.directory import (
     OLD_MANIFEST_NAME,
     Directory,
 )
-from stratakv.errors import StrataKVError
+from stratakv.errors import CorruptionError, StrataKVError
 from stratakv.opening import map_ghosts
 from stratakv.progress import Progress
 from stratakv.resume import MOST_AHEAD
-from stratakv.soundness import Damage, Findings, examine
+from stratakv.soundness import Damage, Findings, examine, note_index
 from stratakv.structure import Structure
 from stratakv.view import View
 
@@ -87,7 +87,12 @@ def verify(structure: Structure, progress: Progress | None) -> VerifyReport:
 
 def inspect(structure: Structure, progress: Progress | None) -> Inspection:
     files = list(_check_files(structure.directory))
-    view, tip = structure.now()
+    try:
+        view, tip = structure.now()
+    except CorruptionError as problem:
+        files.append(Damage(problem.path, problem.offset, problem.reason))
+        view = structure.current()
+        tip = view.active.end_of_chain()
     ends = {segment: segment.end for segment in view.sealed} | {view.active: tip}
     total, done, records = sum(ends.values()), 0, 0
     segments = []
@@ -104,8 +109,18 @@ def inspect(structure: Structure, progress: Progress | None) -> Inspection:
             progress(done, total)
     inspection = Inspection(view, files, segments, records)
     _leave_out_gone(structure, inspection)
-    files += _check_control(structure, next(found for found in segments if found.segment is view.active))
+    active = next(found for found in segments if found.segment is view.active)
+    _check_reach(structure, active)
+    files += _check_control(structure, active)
     return inspection
+
+
+def _check_reach(structure: Structure, active: Findings) -> None:
+    """Check where the slots lead in what has been written since we began; a slot is set after the tip."""
+    segment = structure.current().active
+    reached = structure.control.words[W_TIP] & OFFSET_MASK
+    if segment is active.segment and active.furthest >= max(reached, active.end):
+        note_index(active, "one of its slots leads beyond the end of the log")
 
 
 def _leave_out_gone(structure: Structure, inspection: Inspection) -> None:

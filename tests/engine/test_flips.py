@@ -1,9 +1,9 @@
 """One bit flipped anywhere in any file of a closed, a killed or a rebooted store, which is then opened.
 
-What comes out is the right value, a miss that was counted or logged, or an error of ours: never a wrong value,
-and never another exception. By default one bit of each byte is flipped, a different one from byte to byte, and of
-each fourth byte of the large, nearly empty indexes that are made for writers; STRATAKV_FLIPS=all flips all bits
-of all bytes (half an hour).
+What comes out is the right value, a miss that was counted or logged, or an error of ours: never a wrong
+value, and never another exception. By default one bit of each byte is flipped, a different one from byte to
+byte, and of each fourth byte of the large, nearly empty indexes that are made for writers. STRATAKV_FLIPS=all
+flips all bits of all bytes, which takes half an hour.
 
 After a reboot the log that was being written may end anywhere behind the last sync: a flipped bit in it looks
 like a torn tail, and the store is then as it was at some moment, which is checked.
