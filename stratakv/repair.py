@@ -63,12 +63,10 @@ class Repair:
             if not before.damage():
                 return before.report()
             self._mend_files(before)
-            for found in before.segments:
-                if found.damage:
-                    self._try(found)
+            lost = sum(self._try(found) for found in before.segments if found.damage)
             after = inspect(self.structure, None)
             left = set(after.damage())
-            return after.report(tuple(one for one in before.damage() if one not in left))
+            return after.report(tuple(one for one in before.damage() if one not in left), lost)
         finally:
             lock.release()
             lock.close()
@@ -82,16 +80,17 @@ class Repair:
             with self.exclusive as held:
                 self.structure.restore(held)
 
-    def _try(self, found: Findings) -> None:
-        """Mend one segment; what cannot be mended stays, and is found again."""
+    def _try(self, found: Findings) -> int:
+        """Mend one segment, return how many records are lost; what cannot be mended stays as it is."""
         try:
-            self._mend(found)
+            return self._mend(found)
         except SupersededError:
             log.info("segment %d has gone meanwhile", found.segment.number)
         except (CorruptionError, StorageError) as problem:
             log.error("%s; the segment is left as it is", problem)
+        return 0
 
-    def _mend(self, found: Findings) -> None:
+    def _mend(self, found: Findings) -> int:
         segment = found.segment
         self._mend_in_place(found)
         if not found.there:
@@ -99,9 +98,10 @@ class Repair:
         if segment.entry is None and (found.unsound or not found.index):
             segment = self._sealed(segment)
         if found.unsound and found.index:
-            self._rewrite(segment, set(found.unsound))
-        elif not found.index and not found.unsound:
+            return self._rewrite(segment, set(found.unsound))
+        if not found.index and not found.unsound:
             self._reindex(segment)
+        return 0
 
     def _sealed(self, active: Segment) -> Segment:
         """Return the segment that was being written, sealed."""
@@ -112,25 +112,33 @@ class Repair:
 
     def _put_back(self, segment: Segment, end: int) -> None:
         """Write a log that was deleted or replaced to its place, from what is open here."""
-        directory, files = self.structure.directory, self.structure.files
-        temporary = segment.path.with_suffix(".tmp")
-        try:
-            with self.exclusive as held:
-                # Nobody may write to a log that has lost its name.
+        problem = None
+        with self.exclusive as held:
+            try:
                 if held.view.active is segment:
                     end = self.structure.control.words[W_TIP] & OFFSET_MASK
-                files.unlink(temporary)
-                fd = directory.open(temporary, write=True, create=True)
-                try:
-                    files.copy(segment.fd, fd, end, lambda step: None)
-                    files.fdatasync(fd)
-                finally:
-                    files.close(fd)
-                files.rename(temporary, segment.path)
+                self._copy(segment, end)
+            except OSError as cause:
+                problem = cause  # raised in here, it would pass for a commit that was broken off
+            else:
+                # The others write on to a file without a name.
                 if held.view.active is segment:
                     self.structure.rotate(held)
-        except OSError as cause:
-            raise storage_error(segment.path, cause) from cause
+        if problem:
+            raise storage_error(segment.path, problem) from problem
+
+    def _copy(self, segment: Segment, end: int) -> None:
+        directory, files = self.structure.directory, self.structure.files
+        temporary = segment.path.with_suffix(".tmp")
+        files.unlink(temporary)
+        fd = directory.open(temporary, write=True, create=True)
+        try:
+            files.copy(segment.fd, fd, end, lambda step: None)
+            files.fdatasync(fd)
+        finally:
+            files.close(fd)
+        files.rename(temporary, segment.path)
+        directory.sync()
 
     # -- in place ----------------------------------------------------------------------------------------
 
@@ -170,8 +178,8 @@ class Repair:
         with self.exclusive as held:
             self.structure.install(held, Edit())
 
-    def _rewrite(self, segment: Segment, unsound: set[int]) -> None:
-        """Write a segment anew without its unsound records, and keep its log aside."""
+    def _rewrite(self, segment: Segment, unsound: set[int]) -> int:
+        """Write a segment anew without its unsound records, and return how many keys that concerns."""
         view = self.structure.current()
         segment = _segment(view, segment.number)
         entry = segment.entry
@@ -195,6 +203,7 @@ class Repair:
             len(hidden),
             _LOST_FOUND,
         )
+        return len(lost)
 
     def _set_aside(self, segment: Segment) -> None:
         """Give a log a second name in lost+found."""

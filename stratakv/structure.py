@@ -230,8 +230,7 @@ class Structure:
             control.set_active(active.number, end, link, used)
         words[W_SYNCED] = min(words[W_SYNCED], position(active.number, 0))
         words[W_NEXT] = max(*held.view.manifest.numbers(), *self.directory.numbers("log")) + 1
-        for _ in range(2):  # the second makes MANIFEST.old a sound one
-            self.install(held, Edit())
+        self.install(held, Edit())
 
     def take_number(self) -> int:
         """Return the number of a new segment; under the writer lock."""
@@ -402,9 +401,11 @@ class Structure:
         found = manifest.load(self.directory)
         # IMPORTANT: it may have been renamed and no more. Whatever is promised from now on depends on it.
         self.directory.sync()
-        with reported(self.directory.path):
-            active = self._open_active(found.active)
-        self._publish(found, active)
+        begun = None
+        if self.control.words[W_TIP] >> POSITION_BITS != found.active:
+            with reported(self.directory.path):
+                begun = self._open_active(found.active)
+        self._publish(found, begun)
         for newest in self.current().sealed[:1]:
             self._end_log(newest)
 

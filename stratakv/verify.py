@@ -29,7 +29,6 @@ from stratakv.directory import (
     FORMAT_NAME,
     GHOSTS_NAME,
     MANIFEST_NAME,
-    OLD_MANIFEST_NAME,
     Directory,
 )
 from stratakv.errors import CorruptionError, StrataKVError
@@ -49,7 +48,7 @@ class VerifyReport:
     """What was looked at, and what was found. Sizes in bytes.
 
     damage: what is not as it was written. repaired: what was not, and is again, or has been removed so that
-    nothing wrong can be read.
+    nothing wrong can be read. lost_records: how many were removed; their keys read as missing.
     """
 
     segments: int
@@ -57,6 +56,7 @@ class VerifyReport:
     log_bytes: int
     damage: tuple[Damage, ...]
     repaired: tuple[Damage, ...] = ()
+    lost_records: int = 0
 
     @property
     def ok(self) -> bool:
@@ -75,9 +75,9 @@ class Inspection:
     def damage(self) -> tuple[Damage, ...]:
         return (*self.files, *(one for found in self.segments for one in found.damage))
 
-    def report(self, repaired: tuple[Damage, ...] = ()) -> VerifyReport:
+    def report(self, repaired: tuple[Damage, ...] = (), lost_records: int = 0) -> VerifyReport:
         size = sum(found.end for found in self.segments)
-        return VerifyReport(len(self.segments), self.records, size, self.damage(), repaired)
+        return VerifyReport(len(self.segments), self.records, size, self.damage(), repaired, lost_records)
 
 
 def verify(structure: Structure, progress: Progress | None) -> VerifyReport:
@@ -141,14 +141,12 @@ def _check_files(directory: Directory) -> Iterator[Damage]:
             yield Damage(str(path / FORMAT_NAME), 0, "the file is missing")
     except StrataKVError as problem:
         yield Damage(str(path / FORMAT_NAME), 0, str(problem))
-    for name in (MANIFEST_NAME, OLD_MANIFEST_NAME):
-        try:
-            manifest.decode(directory.files.read_all(path / name))
-        except FileNotFoundError:
-            if name == MANIFEST_NAME:
-                yield Damage(str(path / name), 0, "the file is missing")
-        except (OSError, ValueError, TypeError, KeyError) as problem:
-            yield Damage(str(path / name), 0, str(problem))
+    try:
+        manifest.load(directory)
+    except CorruptionError as problem:
+        yield Damage(problem.path, problem.offset, problem.reason)
+    except StrataKVError as problem:
+        yield Damage(str(path / MANIFEST_NAME), 0, str(problem))
     try:
         if map_ghosts(directory) is None:
             yield Damage(str(path / GHOSTS_NAME), 0, "the header of the ghosts is not sound")

@@ -23,14 +23,16 @@ def stats(directory: Path, style: str) -> int:
 
 @click.command
 @directory_argument
+@click.option("--repair", is_flag=True, help="Mend what can be mended, while others use the store.")
 @format_option
-def verify(directory: Path, style: str) -> int:
+def verify(directory: Path, repair: bool, style: str) -> int:
     """Check every byte of the store.
 
-    Exits with status 1 when something is damaged.
+    Exits with status 1 when something is damaged, or with --repair when something still is.
     """
-    with open_for_reading(directory) as db, progress_bar("verify") as progress:
-        found = db.verify(progress=progress)
+    opened = open_for_writing(directory) if repair else open_for_reading(directory)
+    with opened as db, progress_bar("verify") as progress:
+        found = db.verify(progress=progress, repair=repair)
     report.show(found, style)
     return OK if found.ok else DAMAGED
 

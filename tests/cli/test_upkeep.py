@@ -101,6 +101,18 @@ def test_verify_finds_a_flipped_bit(stratakv, store):
     assert report["damage"][0]["path"].endswith(log.name)
 
 
+def test_verify_repairs_what_it_finds(stratakv, store):
+    (log,) = store.glob("*.log")
+    flip_last_byte_of(log, b"banana2")
+    mended = stratakv("verify", store, "--repair", "--format", "json")
+    assert mended.returncode == 0
+    report = json.loads(mended.stdout)
+    assert report["repaired"][0]["path"].endswith(log.name)
+    assert report["lost_records"] == 0
+    assert stratakv("verify", store).returncode == 0
+    assert stratakv("get", store, "banana").stdout == b"2"
+
+
 def flip_last_byte_of(path, record):
     data = bytearray(path.read_bytes())
     data[data.index(record) + len(record) - 1] ^= 1

@@ -192,7 +192,7 @@ class TestOnASoundStore:
         pytest.importorskip("rich", reason="needs rich, which the extra stratakv[django] brings")
         told: list[object] = []
 
-        def verify(db: stratakv.DB, progress: object) -> stratakv.VerifyReport:
+        def verify(db: stratakv.DB, progress: object, *, repair: bool) -> stratakv.VerifyReport:
             told.append(progress)
             return stratakv.VerifyReport(segments=1, records=1, log_bytes=1, damage=())
 
@@ -315,11 +315,22 @@ def test_exit_status(tmp_path: Path, store: Path, arguments: list[str], status: 
 
 
 @pytest.mark.usefixtures("filled")
+def test_damage_is_repaired_while_the_site_runs(tmp_path: Path, store: Path) -> None:
+    damage(store)
+    repair = manage(tmp_path, store, "stratakv_verify", "--repair", "--format", "json")
+    assert repair.returncode == 0, repair.stderr
+    report = json.loads(repair.stdout)
+    assert report["ok"] is True
+    assert report["repaired"][0]["path"].endswith(".log")
+    assert manage(tmp_path, store, "stratakv_verify").returncode == 0
+
+
+@pytest.mark.usefixtures("filled")
 def test_damage_is_found_reported_and_mended(tmp_path: Path, store: Path) -> None:
     damage(store)
     verify = manage(tmp_path, store, "stratakv_verify", "--format", "json")
     assert verify.returncode == 1
-    assert "stratakv_recover" in verify.stderr
+    assert "stratakv_verify --repair" in verify.stderr
     found = json.loads(verify.stdout)
     assert found["ok"] is False
     assert found["damage"][0]["path"].endswith(".log")

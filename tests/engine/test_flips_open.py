@@ -56,7 +56,7 @@ def files(db: DB, path: Path) -> Iterator[tuple[Path, int, int]]:
         tip = segment.end if segment.entry else db.stats().segments[0].log_bytes
         yield segment.path, 0, tip
         yield segment.path.with_suffix(".idx"), 0, segment.arrays.shape.size
-    for name in ("MANIFEST", "MANIFEST.old", "FORMAT"):
+    for name in ("MANIFEST", "FORMAT"):  # MANIFEST.old is not a part of the store
         yield path / name, 0, (path / name).stat().st_size
     yield path / "CONTROL", 0, 16 * 8
 
