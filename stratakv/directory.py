@@ -178,7 +178,11 @@ class Directory:
 
     def numbers(self, suffix: str) -> list[int]:
         """Numbers of the files that end in `suffix` ("log" or "idx"), ascending."""
-        found = (_NUMBERED.fullmatch(name) for name in self.files.names(self.path))
+        try:
+            names = self.files.names(self.path)
+        except OSError as cause:
+            raise DirectoryError(f"{self.path} cannot be read: {cause.strerror}") from cause
+        found = (_NUMBERED.fullmatch(name) for name in names)
         return sorted(int(match[1]) for match in found if match and match[2] == suffix)
 
     def open(self, path: Path, *, write: bool, create: bool = False) -> int:
@@ -235,7 +239,10 @@ class Directory:
 
     def used(self) -> int:
         """Bytes of disk that all files of the directory take, as `du` counts them."""
-        return self.files.allocated_in(self.path)
+        try:
+            return self.files.allocated_in(self.path)
+        except OSError as cause:
+            raise DirectoryError(f"{self.path} cannot be read: {cause.strerror}") from cause
 
     def used_by(self, number: int) -> int:
         """Bytes of disk that the files of one segment take."""

@@ -193,9 +193,17 @@ def place_of(index: Arrays, key: bytes, offset: int) -> int:
     raise LookupError(key)
 
 
+def heat_of(index: Arrays, key: bytes, offset: int) -> int:
+    """Return how often a key was read, up to `HOTTEST`; 0 where a damaged index does not lead to it."""
+    try:
+        return int(index.hot[place_of(index, key, offset)])
+    except LookupError:
+        return 0
+
+
 def copy_hot(source: Arrays, target: Arrays, entries: Iterable[tuple[bytes, int]]) -> None:
     """Give the keys of `target` the hot bytes that they have in `source`, another index of the same log."""
     for key, offset in entries:
-        heat = source.hot[place_of(source, key, offset)]
+        heat = heat_of(source, key, offset)
         if heat:
             target.hot[place_of(target, key, offset)] = heat

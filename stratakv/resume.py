@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 
-from stratakv import index, record
+from stratakv import index
 from stratakv.control import (
     OFFSET_MASK,
     POSITION_BITS,
@@ -41,7 +41,6 @@ from stratakv.segment import Segment, map_index, open_log
 
 log = logging.getLogger("stratakv")
 
-_WINDOWS = (2**12, 2**16, 2**20)  # bytes before the tip in which the last record is looked for
 MOST_AHEAD = 1 << 20  # numbers that were taken since the manifest was written; a merge takes one
 
 
@@ -80,17 +79,8 @@ def _is_sealed(words: memoryview, segment: Segment, tip: int) -> bool:
     if tip == HEADER_BYTES:
         return words[W_CHAIN] == segment.header.first_link
     # Where the last record is damaged, or very long, there is nothing to compare with.
-    links = _last_links(segment, tip)
+    links = [found.checksum & LINK_MASK for found in segment.last_records(tip)]
     return words[W_CHAIN] in links if links else words[W_CHAIN] <= LINK_MASK
-
-
-def _last_links(segment: Segment, tip: int) -> list[int]:
-    """Return what the next record's link may be: the last record's, and those of records in its value."""
-    for window in _WINDOWS:
-        tail = record.search(segment.log, segment.view, max(HEADER_BYTES, tip - window), tip)
-        if links := [found.checksum & LINK_MASK for found in tail if found.end == tip]:
-            return links
-    return []
 
 
 def _remake(words: memoryview, segment: Segment, tip: int) -> bool:

@@ -22,6 +22,8 @@ from stratakv.log import HEADER_BYTES, LogHeader
 from stratakv.manifest import Entry
 from stratakv.record import Record
 
+_WINDOWS = (2**12, 2**16, 2**20)  # bytes before the end of a log in which its last record is looked for
+
 # Told the segment and the offset of each damaged record that is left out.
 Damaged = Callable[["Segment", int], None]
 
@@ -111,6 +113,19 @@ class Segment:
         pattern = PATTERNS[second & PATTERN_MASK]
         return self.bloom[first % self.word_count] & pattern == pattern
 
+    def leads_to(self, key: bytes, offset: int) -> bool:
+        """Whether the slots lead from `key` to the record at `offset`, or to a later one."""
+        first, _ = index.hash_key(key)
+        place, tag = first % self.slot_count, first & index.FINGERPRINT
+        for _ in range(self.slot_count):
+            slot = self.slots[place]
+            if not slot:
+                return False
+            if slot & index.FINGERPRINT == tag and slot & index.OFFSET_MASK >= offset:
+                return True
+            place = (place + 1) % self.slot_count
+        return False
+
     def record_at(self, offset: int) -> Record | None:
         """Return the sound record at `offset`, or None."""
         return record.decode(self.log, self.view, offset, self.end)
@@ -127,6 +142,14 @@ class Segment:
             yield found
         if reached != limit:
             raise CorruptionError(self.path, reached, "the chain of records breaks here")
+
+    def last_records(self, end: int) -> list[Record]:
+        """Return the record that ends at `end`, and what looks like one in its value; nothing if it is long."""
+        for window in _WINDOWS:
+            tail = record.search(self.log, self.view, max(self.start, end - window), end)
+            if found := [each for each in tail if each.end == end]:
+                return found
+        return []
 
     def end_of_chain(self) -> int:
         """Return where the last whole commit ends, as far as the records are sound and linked."""

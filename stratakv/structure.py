@@ -177,7 +177,18 @@ class Structure:
             path = self.directory.index_path(number)
             raise CorruptionError(path, 0, "the index of the segment being written is missing or damaged")
         segment.read_ranges()
+        self._check_active(segment)
         return segment
+
+    def _check_active(self, segment: Segment) -> None:
+        """Raise CorruptionError for an index that does not lead to the last record: it is an older copy."""
+        reached = self.control.words[W_INDEXED]
+        if reached >> POSITION_BITS != segment.number or reached & OFFSET_MASK > segment.end:
+            return
+        last = segment.last_records(reached & OFFSET_MASK)
+        if last and not any(segment.leads_to(found.key, found.offset) for found in last):
+            path = self.directory.index_path(segment.number)
+            raise CorruptionError(path, 0, "this is not the index that is being written to")
 
     def _open_ghosts(self) -> Ghosts | None:
         """Map the ghosts there are now; they are made anew when the store has outgrown them."""

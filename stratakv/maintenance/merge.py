@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from stratakv import manifest
+from stratakv import index, manifest
 from stratakv.commit import Exclusive
 from stratakv.control import Counter
 from stratakv.errors import CorruptionError
 from stratakv.files import now_ms
-from stratakv.index import hash_key, place_of
+from stratakv.index import hash_key
 from stratakv.log import LogHeader
 from stratakv.maintenance.blocks import Block, Item, in_key_order, merged, range_prefixes, without
 from stratakv.maintenance.output import Output
@@ -214,4 +214,4 @@ def with_heat(segment: Segment, blocks: Iterator[Block]) -> Iterator[Block]:
 
 def heat_of(segment: Segment, item: Item) -> int:
     """Return how often the key of an item was read in its segment, up to `HOTTEST`."""
-    return segment.hot[place_of(segment.arrays, item[0], item[2])]
+    return index.heat_of(segment.arrays, item[0], item[2])
