@@ -144,7 +144,7 @@ class Segment:
             raise CorruptionError(self.path, reached, "the chain of records breaks here")
 
     def last_records(self, end: int) -> list[Record]:
-        """Return the record that ends at `end`, and what looks like one in its value; nothing if it is long."""
+        """Return the record that ends at `end`, and those that its value may hold; none for a long one."""
         for window in _WINDOWS:
             tail = record.search(self.log, self.view, max(self.start, end - window), end)
             if found := [each for each in tail if each.end == end]:

@@ -314,3 +314,13 @@ def test_a_file_taken_away_under_an_open_handle_is_put_back(
     model[b"0"] = b"goes on"
     db.close()
     check(open_(), model)
+
+
+def test_an_older_manifest_is_not_built_upon(db: DB, open_: Open, path: Path) -> None:
+    """By who has the store open, and knows better."""
+    model = fill(db)
+    (path / "MANIFEST").write_bytes((path / "MANIFEST.old").read_bytes())
+    rotate(db)
+    check(db, model)
+    db.close()
+    check(open_(), model)
