@@ -23,7 +23,6 @@ from stratakv import record
 from stratakv.build import build_index
 from stratakv.commit import Exclusive
 from stratakv.control import W_TIP
-from stratakv.directory import GHOSTS_NAME
 from stratakv.errors import CorruptionError, StorageError, storage_error
 from stratakv.index import FINGERPRINT, OFFSET_MASK, hash_key
 from stratakv.locks import FileLock
@@ -73,10 +72,7 @@ class Repair:
 
     def _mend_files(self, before: Inspection) -> None:
         if before.files:
-            directory = self.structure.directory
-            if any(one.path.endswith(GHOSTS_NAME) for one in before.files):
-                directory.files.unlink(directory.path / GHOSTS_NAME)  # the next eviction begins it anew
-            directory.write_format()
+            self.structure.directory.write_format()
             with self.exclusive as held:
                 self.structure.restore(held)
 

@@ -27,12 +27,10 @@ from stratakv.control import (
 from stratakv.directory import (
     CONTROL_NAME,
     FORMAT_NAME,
-    GHOSTS_NAME,
     MANIFEST_NAME,
     Directory,
 )
 from stratakv.errors import CorruptionError, StrataKVError
-from stratakv.opening import map_ghosts
 from stratakv.progress import Progress
 from stratakv.resume import MOST_AHEAD
 from stratakv.soundness import Damage, Findings, examine, note_index
@@ -135,6 +133,7 @@ def _leave_out_gone(structure: Structure, inspection: Inspection) -> None:
 
 
 def _check_files(directory: Directory) -> Iterator[Damage]:
+    """Check what is no segment. GHOSTS is never synced: what a power cut has left of it is no damage."""
     path = directory.path
     try:
         if not directory.is_store():
@@ -147,13 +146,6 @@ def _check_files(directory: Directory) -> Iterator[Damage]:
         yield Damage(problem.path, problem.offset, problem.reason)
     except StrataKVError as problem:
         yield Damage(str(path / MANIFEST_NAME), 0, str(problem))
-    try:
-        if map_ghosts(directory) is None:
-            yield Damage(str(path / GHOSTS_NAME), 0, "the header of the ghosts is not sound")
-    except FileNotFoundError:
-        pass  # only a store that evicts has them
-    except OSError as problem:
-        yield Damage(str(path / GHOSTS_NAME), 0, str(problem))
 
 
 def _check_control(structure: Structure, active: Findings) -> Iterator[Damage]:
