@@ -38,6 +38,7 @@ from stratakv.ghosts import Ghosts
 from stratakv.log import HEADER_BYTES, LogHeader, rank_of
 from stratakv.manifest import Edit, Entry, Manifest
 from stratakv.opening import map_ghosts, open_sealed, young_keys
+from stratakv.resume import MOST_AHEAD
 from stratakv.segment import Segment, create_active, map_index, open_log
 from stratakv.view import FORKED, View
 
@@ -150,14 +151,16 @@ class Structure:
         entry = segment.entry
         if entry is None or not self._write or index.is_sound(segment.arrays, entry.size):
             return False
-        try:
-            fresh = open_log(self.directory, segment.number, entry, write=True)
-            build_index(self.directory, fresh, ordered=entry.finished, write=True)
-            with self._refreshing:
+        with self._refreshing:
+            if segment not in self.view.sealed:
+                return True  # another thread was faster
+            try:
+                fresh = open_log(self.directory, segment.number, entry, write=True)
+                build_index(self.directory, fresh, ordered=entry.finished, write=True)
                 self.view = self._load(self.view)
-        except (CorruptionError, StorageError, FileNotFoundError):
-            log.exception("%s: its index is damaged and could not be made anew", segment.path)
-            return False
+            except (CorruptionError, StorageError, FileNotFoundError):
+                log.exception("%s: its index is damaged and could not be made anew", segment.path)
+                return False
         log.error("%s: its index was damaged, and has been made anew", segment.path)
         return True
 
@@ -240,7 +243,9 @@ class Structure:
         if words[W_TIP] != words[W_INDEXED] or words[W_TIP] == position(active.number, end):
             control.set_active(active.number, end, link, used)
         words[W_SYNCED] = min(words[W_SYNCED], position(active.number, 0))
-        words[W_NEXT] = max(*held.view.manifest.numbers(), *self.directory.numbers("log")) + 1
+        # Never lower than it was: who has slept holds segments by numbers that are free now.
+        if not 0 <= words[W_NEXT] - held.view.manifest.next_number <= MOST_AHEAD:
+            words[W_NEXT] = max(held.view.manifest.next_number, *self.directory.numbers("log")) + 1
         self.install(held, Edit())
 
     def take_number(self) -> int:
