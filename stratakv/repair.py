@@ -83,7 +83,7 @@ class Repair:
         except SupersededError:
             log.info("segment %d has gone meanwhile", found.segment.number)
         except (CorruptionError, StorageError) as problem:
-            log.error("%s; the segment is left as it is", problem)
+            log.error("%s; the segment is left as it is", str(problem))
         return 0
 
     def _mend(self, found: Findings) -> int:

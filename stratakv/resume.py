@@ -89,7 +89,8 @@ def _remake(words: memoryview, segment: Segment, tip: int) -> bool:
         segment.read_ranges()
         latest = segment.latest(tip)
     except CorruptionError as damage:
-        log.error("%s; the index of the log is left as it is", damage)
+        # As text: a handler that keeps the error would keep the maps of its frames open.
+        log.error("%s; the index of the log is left as it is", str(damage))
         return True
     arrays = segment.arrays
     if len(latest) >= arrays.shape.slots:
