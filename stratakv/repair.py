@@ -26,6 +26,7 @@ from stratakv.control import W_TIP
 from stratakv.errors import CorruptionError, StorageError, storage_error
 from stratakv.index import FINGERPRINT, OFFSET_MASK, hash_key
 from stratakv.locks import FileLock
+from stratakv.lost_found import LostFound
 from stratakv.maintenance.blocks import Block, Item, merged, without
 from stratakv.maintenance.merge import Merger, SupersededError, job, with_heat
 from stratakv.manifest import Edit
@@ -42,7 +43,6 @@ log = logging.getLogger("stratakv")
 _MOST_TRIED = 2**14  # bytes of a record in which a flipped bit is looked for: 0.3 s
 _LENGTHS = range(12, 18)  # bytes of a record that say how long it is
 _BLOCK = 4096  # records
-_LOST_FOUND = "lost+found"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,9 @@ class Repair:
         hidden = sorted(_keys_for(segment, lost, older))
         blocks = merged([blocks, iter([[_tombstone(key) for key in hidden]])])
         prefixes = view.hidden.get(segment.number, ())
-        self._set_aside(segment)
+        lost_found = LostFound(self.structure.directory)
+        kept = lost_found.link(segment.path.name)
+        lost_found.sync()
         merger = Merger(self.structure, self.exclusive, lambda read: None)
         merger.run(view, what, [without(blocks, prefixes) if prefixes else blocks], before_install=self.sync)
         log.error(
@@ -197,22 +199,9 @@ class Repair:
             segment.path,
             len(lost),
             len(hidden),
-            _LOST_FOUND,
+            kept,
         )
         return len(lost)
-
-    def _set_aside(self, segment: Segment) -> None:
-        """Give a log a second name in lost+found."""
-        directory, files = self.structure.directory, self.structure.files
-        folder = directory.path / _LOST_FOUND
-        try:
-            if not files.is_there(folder):
-                files.make_directory(folder, directory.mode)
-            files.unlink(folder / segment.path.name)
-            files.link(segment.path, folder / segment.path.name)
-            files.sync_directory(folder)
-        except OSError as cause:
-            raise storage_error(folder, cause) from cause
 
 
 def _segment(view: View, number: int) -> Segment:

@@ -133,7 +133,7 @@ def _unclaimed(directory: Directory) -> str | None:
 
 def _open_logs(directory: Directory, found: Manifest) -> None:
     for entry in found.segments:
-        open_sealed(directory, entry, write=False, verify=False).read_ranges()
+        open_sealed(directory, entry, write=False).read_ranges()
     open_log(directory, found.active, None, write=False).read_ranges()
 
 
