@@ -79,11 +79,12 @@ class Files:
         while done < len(data):
             done += self.pwrite(fd, memoryview(data)[done:], offset + done)
 
-    def read_all(self, path: Path) -> bytes:
+    def read_all(self, path: Path, most: int) -> bytes:
+        """Read a file whole, but for what lies behind its first `most` bytes."""
         fd = self.open(path, write=False)
         try:
             size = os.fstat(fd).st_size
-            return self.pread(fd, size, 0)
+            return self.pread(fd, min(size, most), 0)
         finally:
             os.close(fd)
 

@@ -1,7 +1,8 @@
 """MANIFEST: which segments are the store, as one value; changed only by replacing it as a whole.
 
 The file is two lines: `stratakv-manifest 1 <XXH3-64 of the second line, 16 hex digits>`, then the
-manifest as JSON, segments newest first.
+manifest as JSON, segments newest first. The checksum finds accidents; what a sound one covers is still
+checked value by value (`_is_possible`), as everything that is computed from a manifest takes it to be so.
 """
 
 from __future__ import annotations
@@ -15,8 +16,15 @@ from xxhash import xxh3_64_hexdigest
 
 from stratakv.directory import MANIFEST_NAME, OLD_MANIFEST_NAME, Directory
 from stratakv.errors import CorruptionError, DirectoryError
+from stratakv.log import HEADER_BYTES as LOG_HEADER_BYTES
+from stratakv.log import rank_of
+from stratakv.record import HEADER_BYTES as RECORD_HEADER_BYTES
 
 _TITLE = "stratakv-manifest 1 "
+_MOST_BYTES = 16 * 2**20  # of a manifest: more segments than a process can map
+_MOST_NUMBER = 99_999_999  # of a segment: what a file name has digits for
+_MOST_SIZE = 2**40  # of a log: what an offset has bits for
+_MOST = 2**63  # of anything else
 
 Generation = Literal["young", "main"]
 
@@ -88,6 +96,8 @@ class Edit:
 
 _ENTRY = tuple(each.name for each in fields(Entry))
 _MANIFEST = tuple(each.name for each in fields(Manifest) if each.name != "segments")
+_FLAGS = ("poisoned", "ordered", "finished")
+_COUNTS = tuple(name for name in _ENTRY if name not in ("kind", *_FLAGS))
 
 
 def apply(manifest: Manifest, edit: Edit, next_number: int) -> Manifest:
@@ -126,19 +136,56 @@ def decode(data: bytes) -> Manifest:
         raise ValueError("the first line is not that of a manifest")
     if title.removeprefix(_TITLE) != xxh3_64_hexdigest(body.encode()):
         raise ValueError("the checksum does not hold")
-    values: dict[str, Any] = json.loads(body)
-    values["segments"] = tuple(Entry(**entry) for entry in values["segments"])
-    return Manifest(**values)
+    try:
+        values: dict[str, Any] = json.loads(body)
+        if type(values["segments"]) is not list:
+            raise TypeError("the segments are no list")
+        values["segments"] = tuple([Entry(**entry) for entry in values["segments"]])
+        found = Manifest(**values)
+    except (TypeError, KeyError, RecursionError) as error:
+        raise ValueError(f"its fields are not those of a manifest: {error}") from None
+    if not _is_possible(found):
+        raise ValueError("it says what cannot be")
+    return found
+
+
+def _is_possible(found: Manifest) -> bool:
+    """Whether every value is of its type and within its bounds, and whether they agree with each other."""
+    numbers = [found.active, *(entry.number for entry in found.segments)]
+    ranks = [entry.newest for entry in found.segments]
+    return (
+        all(_is_count(getattr(found, name)) for name in _MANIFEST)
+        and all(_is_entry(entry) for entry in found.segments)
+        and len(set(numbers)) == len(numbers)
+        and 1 <= min(numbers) <= max(numbers) < found.next_number <= _MOST_NUMBER
+        and ranks == sorted(ranks, reverse=True)
+    )
+
+
+def _is_entry(entry: Entry) -> bool:
+    return (
+        all(_is_count(getattr(entry, name)) for name in _COUNTS)
+        and all(type(getattr(entry, name)) is bool for name in _FLAGS)
+        and entry.kind in ("young", "main")
+        and entry.oldest <= entry.newest <= rank_of(entry.number)
+        and LOG_HEADER_BYTES <= entry.size < _MOST_SIZE
+        and entry.keys * RECORD_HEADER_BYTES <= entry.size
+        and entry.synced <= entry.size
+    )
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value <= _MOST
 
 
 def load(directory: Directory) -> Manifest:
     """Read the manifest; raises CorruptionError for a damaged or a missing one."""
     path = directory.path / MANIFEST_NAME
     try:
-        return decode(directory.files.read_all(path))
+        return decode(directory.files.read_all(path, _MOST_BYTES))
     except FileNotFoundError:
         raise CorruptionError(path, 0, "the file is missing") from None
-    except (ValueError, TypeError, KeyError) as reason:
+    except ValueError as reason:
         raise CorruptionError(path, 0, str(reason)) from None
     except OSError as cause:
         raise DirectoryError(f"{path} cannot be read: {cause.strerror}") from cause

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from xxhash import xxh3_64_hexdigest
 
 from stratakv import manifest
 from stratakv.manifest import Edit, Entry, Manifest
@@ -26,9 +30,23 @@ GOLDEN = (
 BEFORE = Manifest(7, 3, 4, 1, 0, (SECOND, FIRST))
 
 counts = st.integers(0, 2**63)
-entries = st.builds(
-    Entry, counts, st.sampled_from(["young", "main"]), counts, counts, counts, counts, counts, st.booleans()
-)
+
+
+@st.composite
+def entries(draw: st.DrawFn, number: int) -> Entry:
+    oldest, newest = sorted(draw(st.tuples(*[st.integers(0, number * 65_536)] * 2)))
+    size = draw(st.integers(72, 2**40 - 1))
+    keys, synced = draw(st.integers(0, size // 28)), draw(st.integers(0, size))
+    kind, flag = draw(st.sampled_from(["young", "main"])), draw(st.booleans())
+    return Entry(number, kind, oldest, newest, size, keys, synced, flag, draw(counts), dead=draw(counts))
+
+
+@st.composite
+def manifests(draw: st.DrawFn) -> Manifest:
+    active, *numbers = draw(st.lists(st.integers(1, 99_999_998), min_size=1, max_size=6, unique=True))
+    found = sorted((draw(entries(number)) for number in numbers), key=lambda entry: -entry.newest)
+    following = max(active, *numbers, 0) + 1
+    return Manifest(draw(counts), active, following, draw(counts), draw(counts), tuple(found))
 
 
 def test_layout_is_frozen() -> None:
@@ -36,7 +54,7 @@ def test_layout_is_frozen() -> None:
     assert manifest.decode(GOLDEN) == BEFORE
 
 
-@given(st.builds(Manifest, counts, counts, counts, counts, counts, st.lists(entries, max_size=5).map(tuple)))
+@given(manifests())
 def test_round_trip(value: Manifest) -> None:
     assert manifest.decode(manifest.encode(value)) == value
 
@@ -90,3 +108,84 @@ def test_a_budget_stays_until_another_is_set() -> None:
 
 def test_numbers_are_all_live_files() -> None:
     assert BEFORE.numbers() == {1, 2, 3}
+
+
+class TestSoundChecksum:
+    """What bears the right checksum was not always written here, and is refused all the same."""
+
+    def refuse(self, body: str) -> None:
+        title = f"stratakv-manifest 1 {xxh3_64_hexdigest(body.encode())}"
+        with pytest.raises(ValueError, match=r"says what cannot be|not those of a manifest|Expecting|digits"):
+            manifest.decode(f"{title}\n{body}\n".encode())
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            "",
+            "1",
+            "[]",
+            "null",
+            '"text"',
+            "{}",
+            '{"segments":1}',
+            '{"segments":[1]}',
+            '{"segments":"text"}',
+            "[" * 100_000,
+            '{"segments":' * 100_000,
+            '{"generation":' + "9" * 5000,
+        ],
+        ids=lambda body: f"{body[:20]}-{len(body)}",
+    )
+    def test_no_manifest_at_all(self, body: str) -> None:
+        self.refuse(body)
+
+    WRONG = [-1, 2**63 + 1, 10**300, 1.0, float("nan"), float("inf"), True, None, "1", [1], {}]
+
+    @pytest.mark.parametrize("value", WRONG, ids=repr)
+    @pytest.mark.parametrize(
+        "name", ["generation", "active", "next_number", "floor", "max_bytes", "segments"]
+    )
+    def test_a_wrong_value(self, name: str, value: Any) -> None:
+        self.refuse(_changed(**{name: value}))
+
+    @pytest.mark.parametrize("value", WRONG, ids=repr)
+    @pytest.mark.parametrize("name", list(json.loads(GOLDEN.split(b"\n")[1])["segments"][0]))
+    def test_a_wrong_value_in_a_segment(self, name: str, value: Any) -> None:
+        if value is not True or name not in ("poisoned", "ordered", "finished"):
+            self.refuse(_changed(segment={name: value}))
+
+    @pytest.mark.parametrize("segment", [{"more": 1}, {"number": None}])
+    def test_other_fields(self, segment: dict[str, Any]) -> None:
+        self.refuse(_changed(more=1))
+        self.refuse(_changed(segment=segment))
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"active": 1},  # which is a sealed one
+            {"active": 0},
+            {"active": 4},  # beyond the next number
+            {"next_number": 3},
+            {"next_number": 10**8},
+            {"segment": {"number": 1}},  # twice
+            {"segment": {"number": 0}},
+            {"segment": {"newest": 3 * 65_536}},  # younger than its number
+            {"segment": {"oldest": 3}},  # older than its youngest
+            {"segment": {"newest": 0, "oldest": 0}},  # not in the order of age
+            {"segment": {"size": 71}},
+            {"segment": {"size": 2**40}},
+            {"segment": {"keys": 1000}},  # more than there is room for
+            {"segment": {"synced": 2001}},
+            {"segment": {"kind": "old"}},
+        ],
+        ids=repr,
+    )
+    def test_values_that_do_not_agree(self, changes: dict[str, Any]) -> None:
+        self.refuse(_changed(**changes))
+
+
+def _changed(segment: dict[str, Any] | None = None, **changes: Any) -> str:
+    """Return the JSON of a sound manifest with some values changed, of itself or of its newest segment."""
+    values = json.loads(GOLDEN.split(b"\n")[1])
+    values["segments"][0].update(segment or {})
+    return json.dumps({**values, **changes})
