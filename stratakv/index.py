@@ -123,13 +123,16 @@ def write_header(index: Arrays, number: int) -> None:
 
 
 def read_shape(buffer: Any, size: int, number: int) -> Shape | None:
-    """Return the shape that the header in `buffer` claims, if it is one of an index of `size` bytes."""
+    """Return the shape that the header in `buffer` claims, if it is one of an index of `size` bytes.
+
+    A table without an empty slot is none: in it, a probe for a key that is not there would never end.
+    """
     header = memoryview(buffer)[:HEADER_BYTES].cast("Q")
     shape = Shape(header[W_SLOTS], header[W_WORDS], header[W_ORDER], header[W_STRIDE])
     claims = (header[W_MAGIC], header[W_FORMAT], header[W_NUMBER])
     if claims != (MAGIC, FORMAT, number) or not shape.slots or not shape.words or shape.size != size:
         return None
-    return shape
+    return shape if 0 in memoryview(buffer)[HEADER_BYTES : shape.bloom_offset].cast("Q") else None
 
 
 def is_described(index: Arrays, number: int) -> bool:
@@ -176,6 +179,11 @@ def fill(index: Arrays, entries: Iterable[tuple[bytes, int]]) -> int:
         words[first % filter_size] |= bloom.PATTERNS[second & bloom.PATTERN_MASK]
         count += 1
     return count
+
+
+def occupied(index: Arrays) -> int:
+    """Return how many slots are not empty."""
+    return len(index.slots) - index.slots.tolist().count(0)
 
 
 def place_of(index: Arrays, key: bytes, offset: int) -> int:

@@ -132,6 +132,17 @@ def test_a_header_that_does_not_fit_is_refused(word: int) -> None:
         header[word] = kept
 
 
+def test_a_full_table_is_refused() -> None:
+    """A probe for a key that is not in it would never end."""
+    arrays = index.arrays(buffer := bytearray(Shape(3, 1).size), Shape(3, 1))
+    index.write_header(arrays, 7)
+    arrays.slots[0] = arrays.slots[2] = 1
+    assert index.read_shape(buffer, len(buffer), 7) == Shape(3, 1)
+    assert index.occupied(arrays) == 2
+    arrays.slots[1] = 1
+    assert index.read_shape(buffer, len(buffer), 7) is None
+
+
 def test_an_index_of_another_segment_is_refused() -> None:
     buffer, _ = build({b"a": 64})
     assert index.read_shape(buffer, len(buffer), 8) is None
