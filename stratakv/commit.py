@@ -38,7 +38,7 @@ from stratakv.control import (
 from stratakv.errors import TransactionError, storage_error
 from stratakv.files import Files
 from stratakv.ghosts import Ghosts
-from stratakv.index import FINGERPRINT, hash_key
+from stratakv.index import FINGERPRINT, hash_key, occupied
 from stratakv.locks import EXCLUSIVE, UNLOCK, FileLock
 from stratakv.record import LINK_MASK, PREFIX_BYTES, pack_prefix, unpack_header
 from stratakv.segment import Segment
@@ -242,6 +242,8 @@ class Exclusive:
             insert(words, active, found.key, first, second, offset, None)
             words[W_CHAIN] = found.checksum & LINK_MASK
             offset = found.end
+        # Dying between a slot and its count leaves one too few, and merges are sized by what segments count.
+        words[W_USED] = occupied(active.arrays)
         if words[W_INDEXED] != words[W_TIP]:
             log.warning("%s: a writer stopped inside its commit; indexed up to byte %d", active.path, tip)
         words[W_INDEXED] = words[W_TIP]

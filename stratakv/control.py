@@ -37,6 +37,7 @@ SIZE = PAGE + (1 + ROWS) * ROW_WORDS * 8
 POSITION_BITS = 40
 OFFSET_MASK = (1 << POSITION_BITS) - 1
 _U64 = (1 << 64) - 1
+_U63 = (1 << 63) - 1
 
 (
     W_MAGIC,
@@ -154,7 +155,8 @@ class Control:
         """Add this process's counts to those of the departed, and free the row."""
         departed = self._row(0)
         for counter in Counter:
-            departed[counter] += self.row[counter]
+            # Bounded, as nothing checks a row: a count that no longer fits would be an error in every `get`.
+            departed[counter] = (departed[counter] + self.row[counter]) & _U63
             self.row[counter] = 0
         self.row[0] = 0
 
@@ -162,7 +164,7 @@ class Control:
         """Free the rows of processes that were killed; only while nobody else is attached."""
         for number in range(1, ROWS + 1):
             self.row = self._row(number)
-            if self.row[0]:
+            if any(self.row):
                 self.leave_row()
 
     def total(self, counter: Counter) -> int:

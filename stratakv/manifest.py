@@ -22,7 +22,7 @@ from stratakv.record import HEADER_BYTES as RECORD_HEADER_BYTES
 
 _TITLE = "stratakv-manifest 1 "
 _MOST_BYTES = 16 * 2**20  # of a manifest: more segments than a process can map
-_MOST_NUMBER = 99_999_999  # of a segment: what a file name has digits for
+MOST_NUMBER = 99_999_999  # of a segment: what a file name has digits for
 _MOST_SIZE = 2**40  # of a log: what an offset has bits for
 _MOST = 2**63  # of anything else
 
@@ -157,7 +157,7 @@ def _is_possible(found: Manifest) -> bool:
         all(_is_count(getattr(found, name)) for name in _MANIFEST)
         and all(_is_entry(entry) for entry in found.segments)
         and len(set(numbers)) == len(numbers)
-        and 1 <= min(numbers) <= max(numbers) < found.next_number <= _MOST_NUMBER
+        and 1 <= min(numbers) <= max(numbers) < found.next_number <= MOST_NUMBER
         and ranks == sorted(ranks, reverse=True)
     )
 

@@ -23,6 +23,7 @@ from stratakv.control import (
     W_CHAIN,
     W_GENERATION,
     W_INDEXED,
+    W_LOGGED,
     W_NEXT,
     W_STATE,
     W_SYNCED,
@@ -58,7 +59,7 @@ def resume(directory: Directory, control: Control, found: Manifest, *, write: bo
     if 0 < words[W_GENERATION] - found.generation <= MOST_AHEAD and not words[W_BUSY]:
         path = directory.path / MANIFEST_NAME
         raise CorruptionError(path, 0, "the manifest is older than the one that was in use last")
-    if not found.next_number <= words[W_NEXT] <= found.next_number + MOST_AHEAD:
+    if not found.next_number <= words[W_NEXT] <= found.next_number + MOST_AHEAD or words[W_LOGGED] >> 63:
         return False
     if words[W_STATE] == State.OPEN and words[W_BUSY] and number != found.active:
         return True  # a writer died while it began a segment, and the next one finishes that
@@ -91,6 +92,7 @@ def _remake(words: memoryview, segment: Segment, tip: int) -> bool:
     except CorruptionError as damage:
         # As text: a handler that keeps the error would keep the maps of its frames open.
         log.error("%s; the index of the log is left as it is", str(damage))
+        words[W_USED] = index.occupied(segment.arrays)  # else the table might fill up, and a probe never end
         return True
     arrays = segment.arrays
     if len(latest) >= arrays.shape.slots:

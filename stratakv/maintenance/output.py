@@ -76,6 +76,9 @@ class Output:
         places: list[int] = []
         slots, words, hot = self._arrays.slots, self._arrays.bloom, self._arrays.hot
         size, filter_size = len(slots), len(words)
+        if self.keys + len(block) > self._most:  # or the table would be full, and the search below endless
+            path = self._directory.log_path(self._header.number)
+            raise CorruptionError(path, 0, "the merged logs have more keys than the manifest says")
         at = begun = self._log.size
         link = self._log.link
         for key, body, _, checksum, expiry, heat in block:

@@ -6,7 +6,9 @@ since the pages of a real kernel survive whatever is simulated here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,22 @@ class MachineFiles(Files):
 
     def file_system(self, path: Path) -> str:
         return self._machine.type
+
+
+@contextmanager
+def in_time(seconds: int = 5) -> Iterator[None]:
+    """Fail where the block would never end."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError("this goes on for ever")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def path_of(fd: int) -> Path:

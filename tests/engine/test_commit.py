@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 import stratakv
 from stratakv import DB, commit, control
 from stratakv.control import W_BUSY, W_CHAIN, W_INDEXED, W_TIP, W_USED
-from tests.engine.machine import Death, Machine
+from tests.engine.machine import Death, Machine, in_time
 
 Open = Callable[..., DB]
 
@@ -33,22 +32,6 @@ def go_on(request: pytest.FixtureRequest, machine: Machine, open_: Open) -> Call
         return open_()
 
     return go_on
-
-
-@contextmanager
-def in_time(seconds: int = 5) -> Iterator[None]:
-    """Fail where the block would never end."""
-
-    def late(*_: object) -> None:
-        raise TimeoutError("this goes on for ever")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def check(db: DB, *models: dict[bytes, bytes]) -> None:
@@ -169,6 +152,18 @@ def test_death_between_the_steps(filled: DB, go_on: Any, write: str, reached: st
             active.bloom[place] = word
     words[W_BUSY] = 1
     check(go_on(filled), FIRST if reached == "log" else AFTER[write])
+
+
+def test_death_between_a_slot_and_its_count(filled: DB, go_on: Any) -> None:
+    """A merge is sized by the count of keys, so that must not stay one too low."""
+    words = filled._store.control.words
+    filled.put(b"c", b"3")
+    words[W_USED] -= 1
+    words[W_BUSY] = 1
+    db = go_on(filled)
+    with db.transaction():
+        pass  # whoever holds the lock next mends it
+    assert db.stats().keys == 3
 
 
 def dies(*_: object) -> None:
