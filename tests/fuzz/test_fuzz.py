@@ -1,0 +1,44 @@
+"""Every parser of bytes from disk takes whatever bytes there are: see `fuzz`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fuzz.targets import LONGEST, SECONDS_FOR_ONE, corpus
+
+ROOT = Path(__file__).parents[2]
+SECONDS = int(os.environ.get("STRATAKV_FUZZ_SECONDS", "20"))
+targets = pytest.mark.parametrize("name", LONGEST)
+
+
+def run(code: list[str], seconds: float) -> None:
+    """Run Python in a process of its own: a target puts its own machine under the engine."""
+    done = subprocess.run(
+        [sys.executable, *code], cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
+
+
+@targets
+def test_what_was_found_before(name: str) -> None:
+    """All that is kept of earlier runs, with the failures of then among it; needs no fuzzer."""
+    kept = [str(path) for path in corpus(name)]
+    assert kept
+    code = (
+        "import pathlib, sys; from fuzz.targets import target; run = target(sys.argv[1])\n"
+        "for path in sys.argv[2:]: print(path, flush=True); run(pathlib.Path(path).read_bytes())"
+    )
+    run(["-c", code, name, *kept], SECONDS_FOR_ONE * len(kept))
+
+
+@targets
+def test_what_has_not_been_seen(name: str) -> None:
+    if importlib.util.find_spec("atheris") is None:
+        pytest.skip("needs the package atheris")
+    run(["-m", "fuzz", name, "--seconds", str(SECONDS)], 2 * SECONDS + 120)
