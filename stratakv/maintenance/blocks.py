@@ -71,7 +71,8 @@ def _follow(segment: Segment) -> Iterator[Block]:
         taken = 0
         while taken < _BLOCK_BYTES and place < len(order):
             offset = order[place]
-            data = pread(fd, size, offset)  # it will be as long as the one before, or we ask again
+            # It will be as long as the one before, or we ask again.
+            data = pread(fd, size, offset) if offset < limit else b""
             if len(data) < HEADER_BYTES:
                 raise CorruptionError(segment.path, offset, "the index leads beyond the end of the log")
             checksum, value_bytes, key_bytes, expiry = unpack_fields(data)
