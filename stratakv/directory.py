@@ -41,6 +41,7 @@ class Directory:
         self.path = path
         self.files = files
         self.mode = mode
+        self._owner: int | None = None  # of the directory, once it was entered
 
     # -- whose it is -----------------------------------------------------------------------------------
 
@@ -81,6 +82,7 @@ class Directory:
     def _check(self, found: Attributes) -> None:
         if not stat.S_ISDIR(found.st_mode):
             raise DirectoryError(f"{self.path} is not a directory")
+        self._owner = found.st_uid
         shared = bool(self.mode & 0o070)
         if found.st_mode & 0o002:
             raise DirectoryError(f"{self.path} can be written by everybody; `chmod o-w {self.path}` first")
@@ -96,6 +98,18 @@ class Directory:
                 f"{self.path} belongs to user {found.st_uid} and you are user {user}; run as that user. "
                 f"To share a store with a group, `chgrp` and `chmod g+rwx` {self.path} and `chmod g+rw` the "
                 "files in it, then open it with mode=0o770"
+            )
+
+    def _check_owner(self, fd: int, path: Path) -> None:
+        """Raise DirectoryError for a file of somebody else: its owner can cut it while we have it mapped, and
+        root could be made to write to any file that has a second name here.
+        """
+        owner = self.files.owner(fd)
+        if self._owner not in (None, owner) and not self.mode & 0o070:
+            self.files.close(fd)
+            raise DirectoryError(
+                f"{path} belongs to user {owner}, and its directory to user {self._owner}; "
+                f"`chown -R` {self.path} if all of it is yours"
             )
 
     def writable(self) -> bool:
@@ -189,7 +203,7 @@ class Directory:
     def open(self, path: Path, *, write: bool, create: bool = False) -> int:
         """Open or create one of the store's files and return its descriptor."""
         try:
-            return self.files.open(path, write=write, create=create, mode=self.mode & 0o666)
+            fd = self.files.open(path, write=write, create=create, mode=self.mode & 0o666)
         except FileNotFoundError:
             raise
         except OSError as cause:
@@ -199,6 +213,8 @@ class Directory:
                     "or as the user it belongs to"
                 ) from cause
             raise storage_error(path, cause) from cause
+        self._check_owner(fd, path)
+        return fd
 
     def replace(self, name: str, data: bytes) -> None:
         """Put `data` under `name` as a whole: on disk either the old or the new is found, never a part."""
@@ -232,11 +248,15 @@ class Directory:
 
     def remove(self, number: int) -> None:
         """Take the files of one segment off the disk; what cannot be removed now is tidied up later."""
-        for path in (self.log_path(number), self.index_path(number)):
-            try:
-                self.files.unlink(path)
-            except OSError as cause:
-                log.warning("%s cannot be removed now: %s", path, cause.strerror)
+        self.discard(self.log_path(number))
+        self.discard(self.index_path(number))
+
+    def discard(self, path: Path) -> None:
+        """Take a file off the disk, if it is there; what cannot be removed now is tidied up later."""
+        try:
+            self.files.unlink(path)
+        except OSError as cause:
+            log.warning("%s cannot be removed now: %s", path, cause.strerror)
 
     def used(self) -> int:
         """Bytes of disk that all files of the directory take, as `du` counts them."""

@@ -49,8 +49,12 @@ class Files:
         except FileNotFoundError:
             if not create:
                 raise
-            fd = os.open(path, flags | os.O_CREAT, mode)
-            self._adopt(fd, path, mode)
+            try:
+                fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode)
+            except FileExistsError:  # somebody was faster, and whose it is now is not for us to say
+                fd = os.open(path, flags)
+            else:
+                self._adopt(fd, path, mode)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise OSError(0, "not a regular file", os.fspath(path))
@@ -79,7 +83,7 @@ class Files:
         while done < len(data):
             done += self.pwrite(fd, memoryview(data)[done:], offset + done)
 
-    def read_all(self, path: Path, most: int) -> bytes:
+    def read_all(self, path: Path, most: int = 16 * 2**20) -> bytes:
         """Read a file whole, but for what lies behind its first `most` bytes."""
         fd = self.open(path, write=False)
         try:
@@ -104,6 +108,14 @@ class Files:
             written = os.lseek(fd, start, os.SEEK_HOLE)
             for offset in range(start, min(written, end), _COPY_BYTES):
                 self.write_all(fd, bytes(min(_COPY_BYTES, min(written, end) - offset)), offset)
+
+    def written(self, fd: int) -> int:
+        """Where the last stretch ends that has blocks: behind it is nothing but zeros, however many."""
+        end = 0
+        with suppress(OSError):  # ENXIO, where there is no further one
+            while True:
+                end = os.lseek(fd, os.lseek(fd, end, os.SEEK_DATA), os.SEEK_HOLE)
+        return end
 
     def truncate(self, fd: int, size: int) -> None:
         os.ftruncate(fd, size)
@@ -149,6 +161,9 @@ class Files:
         """Bytes that the file system of `path` has left for this user."""
         found = os.statvfs(path)
         return found.f_bavail * found.f_frsize
+
+    def owner(self, fd: int) -> int:
+        return os.fstat(fd).st_uid
 
     def is_there(self, path: Path) -> bool:
         return path.exists()

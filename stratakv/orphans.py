@@ -19,14 +19,14 @@ def remove_orphans(directory: Directory, found: Manifest) -> None:
             directory.remove(number)
     for name in directory.files.names(directory.path):
         if name.endswith(".tmp") and not _OF_ONE_PROCESS.fullmatch(name):
-            directory.files.unlink(directory.path / name)
+            directory.discard(directory.path / name)
 
 
 def remove_temporary(directory: Directory) -> None:
     """Remove what was being written when a process died; alone with the store."""
     for name in directory.files.names(directory.path):
         if name.endswith(".tmp"):
-            directory.files.unlink(directory.path / name)
+            directory.discard(directory.path / name)
 
 
 def _is_ours(directory: Directory, number: int) -> bool:

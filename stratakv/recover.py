@@ -63,7 +63,7 @@ def recover_alone(directory: Directory, mode: Mode, progress: Progress | None = 
     report = recovery.run(_manifest(directory))
     for number in directory.numbers("idx"):
         if number in (entry.number for entry in manifest.load(directory).segments):
-            directory.files.unlink(directory.index_path(number))
+            directory.discard(directory.index_path(number))
     check_indexes(directory, manifest.load(directory), write=True)
     return report if sound else _with_format(directory, recovery, report)
 

@@ -26,6 +26,7 @@ _WINDOWS = (2**12, 2**16, 2**20)  # bytes before the end of a log in which its l
 
 # Told the segment and the offset of each damaged record that is left out.
 Damaged = Callable[["Segment", int], None]
+_MOST_INDEX_BYTES = 4 * 2**20  # that an index may take which was made for more keys than its log then got
 
 
 class Segment:
@@ -395,7 +396,7 @@ def map_index(directory: Directory, segment: Segment, *, write: bool) -> bool:
         return False
     try:
         size = files.size(fd)
-        if size < index.HEADER_BYTES:
+        if not index.HEADER_BYTES <= size <= _MOST_INDEX_BYTES + 2 * segment.end:
             return False
         buffer, inode = files.map(fd, size, write=write), files.inode(fd)
     finally:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
+import socket
+import stat
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 import stratakv
 from fuzz import mending
-from stratakv import DB, CorruptionError
+from stratakv import DB, CorruptionError, DirectoryError, StrataKVError
 from stratakv.control import W_CHAIN, W_TIP
+from stratakv.index import W_ORDER, W_SLOTS, W_WORDS, Shape
+from stratakv.record import COMMIT, END, PREFIX_BYTES, RANGE, checksum_of
 from tests.engine.machine import Machine, in_time
 
 Open = Callable[..., DB]
@@ -105,3 +112,218 @@ class TestManifest:
         db = open_()
         db.compact()
         assert dict(db.scan()) == filled
+
+
+as_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="needs root, to make devices and to own files as others"
+)
+KEPT = [
+    "FORMAT",
+    "MANIFEST",
+    "MANIFEST.old",
+    "CONTROL",
+    "000001.log",
+    "000001.idx",
+    "000002.log",
+    "000002.idx",
+]
+LOCKS = ["attach.lock", "writer.lock", "sync.lock", "maintenance.lock"]
+TEMPORARY = ["MANIFEST.tmp", "MANIFEST.old.tmp", "FORMAT.tmp", "000001.tmp", "000001.77.tmp", "GHOSTS.tmp"]
+UNNAMED = ["000003.log", "000003.idx", "000009.log", "000009.idx", "GHOSTS"]
+
+
+class TestStrangeFiles:
+    """Whatever is in the place of a file: an error of ours or none, in time, and nothing happens outside."""
+
+    @pytest.fixture
+    def closed(self, db: DB, filled: dict[bytes, bytes], path: Path) -> Path:
+        db.put(b"0", b"v" * 30)
+        db.close()
+        return path
+
+    @pytest.mark.parametrize("name", [*KEPT, *LOCKS, *TEMPORARY, *UNNAMED])
+    @pytest.mark.parametrize(
+        "kind", ["link", "dangling", "pipe", "socket", "directory", "full directory", "device"]
+    )
+    def test_in_place_of_a_file(
+        self, closed: Path, filled: dict[bytes, bytes], open_: Open, tmp_path: Path, kind: str, name: str
+    ) -> None:
+        outside, place = tmp_path / "outside", closed / name
+        kept = place.rename(tmp_path / "kept") if place.exists() else None
+        outside.write_bytes(kept.read_bytes() if kept else b"mine")
+        before = outside.read_bytes(), outside.stat().st_mtime_ns, outside.stat().st_mode
+        _make(place, kind, outside)
+        with in_time(20):
+            for work in (
+                self.use,
+                lambda _: stratakv.recover(closed),
+                lambda _: stratakv.recover(closed, "salvage"),
+            ):
+                with suppress(StrataKVError):
+                    work(open_)
+        assert (outside.read_bytes(), outside.stat().st_mtime_ns, outside.stat().st_mode) == before
+        assert not (tmp_path / "nowhere").exists()
+        _remove(place)
+        if kept:
+            kept.rename(place)
+        stratakv.recover(closed, "salvage")
+        assert open_().get(b"5") == filled[b"5"]
+
+    def use(self, open_: Open) -> None:
+        db = open_()
+        try:
+            dict(db.scan())
+            for number in range(100):
+                db.put(b"%d" % number, b"v" * 30)
+            db.maintain()
+            db.compact()
+            db.clear()
+            for number in range(100):
+                db.put(b"%d" % number, b"v" * 30)
+        finally:
+            db.close()
+
+    @as_root
+    @pytest.mark.parametrize("name", [*KEPT, *LOCKS, *TEMPORARY, *UNNAMED])
+    def test_a_second_name_of_somebody_elses_file(
+        self, closed: Path, open_: Open, tmp_path: Path, name: str
+    ) -> None:
+        """A hard link is the file itself; only its owner can tell that it is not one of the store's."""
+        outside, place = tmp_path / "outside", closed / name
+        place.unlink(missing_ok=True)
+        outside.write_bytes(b"mine\n" * 1000)
+        os.chown(outside, 12345, 12345)
+        place.hardlink_to(outside)
+        with in_time(20):
+            for work in (self.use, lambda _: stratakv.recover(closed)):
+                with suppress(StrataKVError):
+                    work(open_)
+        found = outside.stat()
+        assert (found.st_uid, found.st_mode & 0o777) == (12345, 0o644)
+        assert outside.read_bytes() == b"mine\n" * 1000
+
+    @as_root
+    @pytest.mark.parametrize("name", ["CONTROL", "000001.log", "000002.idx", "writer.lock"])
+    def test_a_file_of_somebody_else(self, closed: Path, filled: object, open_: Open, name: str) -> None:
+        os.chown(closed / name, 12345, -1)
+        with pytest.raises(DirectoryError, match=f"{name} belongs to user 12345.*chown -R"):
+            open_()
+        os.chown(closed / name, os.geteuid(), -1)
+        assert dict(open_().scan()) == filled
+
+    @pytest.mark.parametrize("name", [*KEPT, *UNNAMED, *TEMPORARY])
+    def test_a_giant_without_blocks(self, closed: Path, open_: Open, name: str) -> None:
+        """A sparse file may say that it is 4 TiB long: neither read whole, nor walked."""
+        with (closed / name).open("ab") as file:
+            file.truncate(2**42)
+        with in_time(60), limited_memory(2**29):
+            for work in (
+                self.use,
+                lambda _: stratakv.recover(closed),
+                lambda _: stratakv.recover(closed, "salvage"),
+            ):
+                with suppress(StrataKVError):
+                    work(open_)
+        stratakv.recover(closed, "salvage")
+        with open_() as db:
+            db.put(b"k", b"v")
+
+
+class TestIndex:
+    @pytest.mark.parametrize("name", ["000001.idx", "000002.idx"])
+    def test_a_giant_of_the_size_it_says(
+        self, db: DB, filled: dict[bytes, bytes], machine: Machine, open_: Open, path: Path, name: str
+    ) -> None:
+        """Four TiB of empty slots, which take no blocks: nobody sums them up."""
+        machine.bury(db)
+        shape = Shape(2**38, 2**38)
+        with (path / name).open("r+b") as file:
+            header = list(struct.unpack("<16Q", file.read(128)))
+            header[W_SLOTS], header[W_WORDS], header[W_ORDER] = shape.slots, shape.words, 0
+            file.seek(0)
+            file.write(struct.pack("<16Q", *header))
+            file.truncate(shape.size)
+        with in_time(20), limited_memory(2**29):
+            assert dict(open_().scan()) == filled
+
+    @pytest.mark.parametrize("name", ["000001.idx", "000002.idx"])
+    def test_a_full_table(
+        self, db: DB, filled: dict[bytes, bytes], machine: Machine, open_: Open, path: Path, name: str
+    ) -> None:
+        machine.bury(db)
+        data = bytearray((path / name).read_bytes())
+        slots = struct.unpack_from("<Q", data, 8 * W_SLOTS)[0]
+        data[128 : 128 + 8 * slots] = b"\1" * (8 * slots)
+        (path / name).write_bytes(mending.index(bytes(data), int(name[:6])))
+        with in_time():
+            db = open_()
+            assert db.get(b"absent") is None
+            db.put(b"new", b"v")
+            assert dict(db.scan()) == filled | {b"new": b"v"}
+
+    @pytest.mark.parametrize("kind", [END, RANGE, 77])
+    def test_a_slot_that_leads_to_no_entry(
+        self, machine: Machine, open_: Open, path: Path, kind: int
+    ) -> None:
+        """A record of a kind that is no entry, under a slot of its key."""
+        db = open_()
+        db.put(b"key", b"v")
+        machine.bury(db)
+        log = bytearray((path / "000001.log").read_bytes())
+        log[72 + 18] = kind | COMMIT
+        struct.pack_into("<Q", log, 72, checksum_of(log[72 + PREFIX_BYTES : 72 + 28 + 4]))
+        (path / "000001.log").write_bytes(log)
+        with in_time():
+            db = open_()
+            assert dict(db.scan()) == {}
+            for look in (db.get, db.ttl, lambda key: db.get_many([key]), db.delete, lambda _: db.compact()):
+                with suppress(StrataKVError):
+                    look(b"key")
+            db.put(b"key", b"new")
+            assert db.get(b"key") == b"new"
+
+
+@contextmanager
+def limited_memory(more: int) -> Iterator[None]:
+    """Fail where the block takes so many bytes more than there are now; maps of files are not counted."""
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    taken = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_DATA, (taken + more, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def _make(place: Path, kind: str, outside: Path) -> None:
+    match kind:
+        case "link":
+            place.symlink_to(outside)
+        case "dangling":
+            place.symlink_to(outside.with_name("nowhere"))
+        case "pipe":
+            os.mkfifo(place)
+        case "socket":
+            here = Path.cwd()
+            os.chdir(place.parent)  # the name of a socket has room for 108 bytes
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(place.name)
+            os.chdir(here)
+        case "directory" | "full directory":
+            place.mkdir()
+            if kind == "full directory":
+                (place / "letter.txt").write_text("mine")
+        case "device":
+            try:
+                os.mknod(place, 0o600 | stat.S_IFCHR, os.makedev(1, 5))  # /dev/zero: it never ends
+            except PermissionError:
+                pytest.skip("needs root and a file system with devices")
+
+
+def _remove(place: Path) -> None:
+    if place.is_dir() and not place.is_symlink():
+        for file in place.iterdir():
+            file.unlink()
+        place.rmdir()
+    else:
+        place.unlink(missing_ok=True)
