@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import socket
 import stat
@@ -16,10 +17,11 @@ import pytest
 
 import stratakv
 from fuzz import mending
-from stratakv import DB, CorruptionError, DirectoryError, StrataKVError
+from stratakv import DB, CorruptionError, DirectoryError, StrataKVError, record
 from stratakv.control import W_CHAIN, W_TIP
+from stratakv.files import Files
 from stratakv.index import W_ORDER, W_SLOTS, W_WORDS, Shape
-from stratakv.record import COMMIT, END, PREFIX_BYTES, RANGE, checksum_of
+from stratakv.record import COMMIT, END, PREFIX_BYTES, PUT, RANGE, checksum_of
 from tests.engine.machine import Machine, in_time
 
 Open = Callable[..., DB]
@@ -229,6 +231,23 @@ class TestStrangeFiles:
             db.put(b"k", b"v")
 
 
+class TestLog:
+    def test_records_that_all_reach_to_the_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A search would hash the rest of the log at every eighth byte; what is sound is found still."""
+        size = 2**18
+        log = bytearray(size)
+        for offset in range(0, size - 256, 8):
+            struct.pack_into("<IHBB", log, offset + 12, size - offset - 128, 1, PUT, 0)
+        body = record.encode(PUT, b"key", b"value", 0)
+        log += record.frame(body, checksum_of(body), 0)
+        hashed = []
+        real = record.xxh3_64_intdigest
+        monkeypatch.setattr(record, "xxh3_64_intdigest", lambda data: hashed.append(len(data)) or real(data))
+        found = list(record.search(bytes(log), memoryview(log), 0, len(log)))  # type: ignore[arg-type]
+        assert [each.key for each in found] == [b"key"]
+        assert sum(hashed) < 3 * 1024 * size
+
+
 class TestIndex:
     @pytest.mark.parametrize("name", ["000001.idx", "000002.idx"])
     def test_a_giant_of_the_size_it_says(
@@ -281,6 +300,87 @@ class TestIndex:
                     look(b"key")
             db.put(b"key", b"new")
             assert db.get(b"key") == b"new"
+
+
+class TestPermissions:
+    """Whatever is made has the permissions of the store from its first moment under a name on."""
+
+    @pytest.mark.parametrize(("mode", "files"), [(0o700, 0o600), (0o770, 0o660)])
+    @pytest.mark.parametrize("umask", [0, 0o077])
+    def test_each_file_that_any_operation_makes(
+        self, machine: Machine, open_: Open, path: Path, tmp_path: Path, mode: int, files: int, umask: int
+    ) -> None:
+        copy = tmp_path / "copy"
+        seen = set()
+
+        def look(step: str, subject: Path) -> None:
+            for file in (*path.glob("*"), *copy.glob("*")):
+                assert stat.S_IMODE(file.stat().st_mode) == files, file.name
+                seen.add(re.sub(r"\d+", "N", file.name))
+
+        machine.refuse = look
+        before = os.umask(umask)
+        try:
+            with open_(mode=mode, max_bytes=2**18) as db:
+                for number in range(400):
+                    db.put(b"evicted-%d" % number, bytes(1000))
+                    db.maintain()
+                db.delete_prefix(b"evicted-1")
+                db.compact()
+                db.backup(copy)
+                db.clear()
+                db.put(b"key", b"v" * 1000)
+            (path / "MANIFEST").write_bytes(b"")
+            for index_file in path.glob("*.idx"):
+                index_file.unlink()
+            stratakv.recover(path, "salvage")
+        finally:
+            os.umask(before)
+            machine.refuse = lambda step, subject: None
+        look("end", path)
+        assert {stat.S_IMODE(place.stat().st_mode) for place in (path, copy)} == {mode}
+        assert seen >= {"N.log", "N.idx", "GHOSTS", "CONTROL", "FORMAT", "MANIFEST", "MANIFEST.old", *LOCKS}
+        assert seen >= {"MANIFEST.tmp", "MANIFEST.old.tmp", "FORMAT.tmp", "N.tmp"}
+
+    @as_root
+    def test_root_gives_each_to_the_owner(self, machine: Machine, open_: Open, path: Path) -> None:
+        path.mkdir(mode=0o700)
+        os.chown(path, 12345, 12346)
+
+        def look(step: str, subject: Path) -> None:
+            for file in path.glob("*"):
+                assert (file.stat().st_uid, file.stat().st_gid) == (12345, 12346), file.name
+
+        machine.refuse = look
+        with open_(max_bytes=2**18) as db:
+            for number in range(400):
+                db.put(b"evicted-%d" % number, bytes(1000))
+                db.maintain()
+            db.compact()
+        (path / "MANIFEST").write_bytes(b"")
+        stratakv.recover(path, "salvage")
+        look("end", path)
+
+    def test_a_file_that_somebody_else_was_faster_to_make(
+        self, machine: Machine, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It may be a second name of any file: root must not give that away."""
+        path.mkdir(mode=0o700)
+        planted = path / "planted"
+        real = os.open
+
+        def late(name: object, flags: int, *more: int) -> int:
+            if not planted.exists():
+                planted.write_bytes(b"mine")
+                planted.chmod(0o640)
+                raise FileNotFoundError
+            return real(name, flags, *more)  # type: ignore[arg-type]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", late)
+            fd = Files().open(planted, write=True, create=True)
+        os.close(fd)
+        assert stat.S_IMODE(planted.stat().st_mode) == 0o640
 
 
 @contextmanager
