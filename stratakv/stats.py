@@ -117,8 +117,13 @@ def collect(store: Store) -> Stats:
 
 
 def _active(segment: Segment, keys: int, tip: int, now: int) -> SegmentStats:
-    age = (now - segment.header.began) / 1000
+    age = _age(segment.header.began, now)
     return SegmentStats(segment.number, "active", keys, tip, segment.arrays.shape.size, tip, 0, age)
+
+
+def _age(began: int, now: int) -> float:
+    """Return the seconds since `began`; 0 where the clock was set back to before that."""
+    return max(0, now - began) / 1000
 
 
 def _sealed(segment: Segment, now: int) -> SegmentStats:
@@ -133,5 +138,5 @@ def _sealed(segment: Segment, now: int) -> SegmentStats:
         index_bytes=segment.arrays.shape.size,
         live_bytes=entry.size - dead,
         dead_bytes=dead,
-        age=(now - entry.began) / 1000,
+        age=_age(entry.began, now),
     )
