@@ -1,0 +1,195 @@
+"""A small file system that is really full; `test_bad_input` has one that only says so, at each step."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import stratakv
+from stratakv import DB, DiskFullError
+from tests.support.children import run
+
+SIZE = 2**21
+OPTIONS = {"maintenance": "manual", "segment_bytes": 2**16}
+Model = dict[bytes, bytes]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """An empty file system of 2 MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=0700", "none", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs root and the right to mount")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def in_a_child(work: Callable[[], None]) -> None:
+    """A store into a map that finds no space would end the process that does it."""
+    assert run(work) == [0]
+
+
+def free(disk: Path) -> int:
+    found = os.statvfs(disk)
+    return found.f_bavail * found.f_frsize
+
+
+def leave(disk: Path, size: int) -> Path:
+    """Take all the space but so many bytes; return what takes it."""
+    ballast = disk / "ballast"
+    ballast.write_bytes(bytes(max(0, free(disk) - size)))
+    return ballast
+
+
+def fill(db: DB, model: Model) -> None:
+    """Write until nothing more fits."""
+    number = len(model)
+    with pytest.raises(DiskFullError, match="free some space"):  # noqa: PT012 - whichever it is
+        while True:
+            key, value = b"%d" % number, bytes([number % 256]) * 1000
+            db.put(key, value)
+            model[key] = value
+            number += 1
+
+
+def check(db: DB, model: Model) -> None:
+    assert dict(db.scan()) == model
+    assert db.get_many(model) == model
+    assert all(db.get(key) == value for key, value in model.items())
+    assert db.verify().ok
+
+
+@pytest.mark.parametrize("durability", ["always", "interval", "os"])
+def test_reads_go_on_and_writes_resume(disk: Path, durability: str) -> None:
+    def work() -> None:
+        model: Model = {}
+        ballast = leave(disk, SIZE // 2)
+        with stratakv.open(disk / "store", **OPTIONS, durability=durability) as db:
+            fill(db, model)
+            check(db, model)
+            with pytest.raises(DiskFullError):
+                db.put_many({b"batch-%d" % number: bytes(1000) for number in range(100)})
+            check(db, model)
+            ballast.unlink()
+            count = len(model)
+            fill(db, model)
+            assert len(model) > count + 400
+            check(db, model)
+        with stratakv.open(disk / "store", **OPTIONS, durability=durability) as db:
+            check(db, model)
+
+    in_a_child(work)
+
+
+def test_what_needs_a_new_segment_changes_nothing_without_room(disk: Path) -> None:
+    def work() -> None:
+        model: Model = {}
+        with stratakv.open(disk / "store", **OPTIONS) as db:
+            ballast = leave(disk, SIZE // 2)
+            fill(db, model)
+            for call in (db.compact, db.clear, lambda: db.delete_prefix(b"1"), db.maintain):
+                with pytest.raises(DiskFullError):
+                    call()
+                check(db, model)
+            with pytest.raises(DiskFullError):
+                db.backup(disk / "copy")
+            ballast.unlink()
+            check(db, model)
+            db.delete_prefix(b"1")
+            model = {key: value for key, value in model.items() if not key.startswith(b"1")}
+            check(db, model)
+            db.compact()
+            check(db, model)
+            db.clear()
+            check(db, {})
+
+    in_a_child(work)
+
+
+@pytest.mark.parametrize("room", [0, 4096, 65_536, 400_000])
+def test_a_merge_that_finds_no_room(disk: Path, room: int) -> None:
+    """What it had written is given back, whenever it came to know, and the next one succeeds."""
+
+    def work() -> None:
+        model = {b"%d" % number: bytes([number % 256]) * 1000 for number in range(600)}
+        with stratakv.open(disk / "store", **OPTIONS, durability="os") as db:
+            for key, value in model.items():
+                db.put(key, value)
+            ballast = leave(disk, room)
+            for _ in range(3):
+                before = free(disk)
+                with pytest.raises(DiskFullError):
+                    db.maintain()
+                check(db, model)
+                assert free(disk) >= before
+            ballast.unlink()
+            assert db.maintain().merged == 1
+            check(db, model)
+
+    in_a_child(work)
+
+
+def test_opening_while_it_is_full(disk: Path) -> None:
+    """After a close, and after a kill."""
+    model: Model = {}
+
+    def close() -> None:
+        with stratakv.open(disk / "store", **OPTIONS) as db:
+            leave(disk, SIZE // 2)
+            fill(db, model)
+            (disk / "model").write_text(str(len(model)))
+
+    def look() -> None:
+        with stratakv.open(disk / "store", **OPTIONS) as db:
+            check(db, model)
+        with stratakv.open(disk / "store", **OPTIONS, read_only=True) as db:
+            check(db, model)
+
+    def killed() -> None:
+        stratakv.open(disk / "store", **OPTIONS).get(b"0")
+        os._exit(0)
+
+    (disk / "model").write_text("0000")
+    in_a_child(close)
+    model = {b"%d" % n: bytes([n % 256]) * 1000 for n in range(int((disk / "model").read_text()))}
+    assert free(disk) < 2**16
+    in_a_child(look)
+    in_a_child(killed)
+    in_a_child(look)
+
+
+def test_recovery_while_it_is_full(disk: Path) -> None:
+    """It needs room for an index of 1.3 MiB: it says so, loses nothing, and is done when there is."""
+
+    def work() -> None:
+        model: Model = {}
+        with stratakv.open(disk / "store", **OPTIONS) as db:
+            ballast = leave(disk, SIZE // 4)
+            fill(db, model)
+        for mode in ("point-in-time", "strict", "salvage"):
+            with pytest.raises(DiskFullError):
+                stratakv.recover(disk / "store", mode)
+        ballast.unlink()
+        assert not stratakv.recover(disk / "store").damage
+        with stratakv.open(disk / "store", **OPTIONS) as db:
+            check(db, model)
+
+    in_a_child(work)
+
+
+def test_a_store_with_a_budget_above_the_disk(disk: Path) -> None:
+    """The budget cannot help where the disk is smaller; what is stored stays."""
+
+    def work() -> None:
+        model: Model = {}
+        with stratakv.open(disk / "store", **OPTIONS, max_bytes=2 * SIZE) as db:
+            fill(db, model)
+            check(db, model)
+
+    in_a_child(work)
