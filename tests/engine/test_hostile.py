@@ -302,6 +302,68 @@ class TestIndex:
             assert db.get(b"key") == b"new"
 
 
+class TestDeleted:
+    """An administrator who tidies up where there was nothing to tidy up."""
+
+    DERIVED = ["000001.idx", "000002.idx", "CONTROL", "GHOSTS", "MANIFEST.old", *LOCKS]
+
+    @pytest.mark.parametrize("name", DERIVED)
+    @pytest.mark.parametrize("killed", [False, True])
+    def test_what_is_made_anew(
+        self,
+        db: DB,
+        filled: dict[bytes, bytes],
+        machine: Machine,
+        open_: Open,
+        path: Path,
+        name: str,
+        killed: bool,
+    ) -> None:
+        (path / "GHOSTS").touch(mode=0o600)
+        if killed:
+            machine.bury(db)
+        else:
+            db.close()
+        (path / name).unlink(missing_ok=True)
+        db = open_()
+        assert dict(db.scan()) == filled
+        db.put(b"after", b"v")
+        db.maintain()
+        assert db.verify().ok
+
+    @pytest.mark.parametrize("name", ["MANIFEST", "FORMAT", "000001.log"])
+    def test_what_recovery_is_for(
+        self, db: DB, filled: dict[bytes, bytes], open_: Open, path: Path, name: str
+    ) -> None:
+        db.close()
+        (path / name).unlink()
+        with pytest.raises((CorruptionError, DirectoryError), match=f"{name}.*recover"):
+            open_()
+        report = stratakv.recover(path, "salvage")
+        found = dict(open_().scan())
+        if name.endswith(".log"):
+            assert name in {finding.file for finding in report.findings}
+            assert found.items() < filled.items()
+        else:
+            assert found == filled
+
+    def test_the_log_that_was_written_to(
+        self,
+        db: DB,
+        filled: dict[bytes, bytes],
+        open_: Open,
+        path: Path,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """All that was sealed is there; what was in it is gone, and that is said."""
+        db.close()
+        (path / "000002.log").unlink()
+        db = open_()
+        assert "000002.log: byte 0: the file is missing" in caplog.text
+        assert {key: value for key, value in filled.items() if key in db} == dict(db.scan())
+        assert b"0" in db
+
+
 class TestPermissions:
     """Whatever is made has the permissions of the store from its first moment under a name on."""
 
