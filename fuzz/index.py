@@ -18,13 +18,14 @@ from stratakv.segment import Segment, map_index, open_log
 _KEYS = [b"k%d" % number for number in range(6)]
 
 
-def _log() -> bytes:
-    """A log with a range tombstone, six keys, one of which is deleted, and an END."""
+def _log(number: int, *, ordered: bool) -> bytes:
+    """A log with a range tombstone, six keys and an END; in one that is not in their order, one is deleted."""
     rank = rank_of(1)
-    header = LogHeader(1, rank, rank, 0, 7, 0, ranges=1)
+    header = LogHeader(number, rank, rank, 0, 7, 0, ordered=ordered, ranges=1)
     data, link = record.range_tombstones([b"r"], 7)
     writes = [(record.PUT, key, b"value") for key in _KEYS]
-    for kind, key, value in (*writes, (record.TOMBSTONE, _KEYS[0], b""), (record.END, b"", b"")):
+    writes += [] if ordered else [(record.TOMBSTONE, _KEYS[0], b"")]
+    for kind, key, value in (*writes, (record.END, b"", b"")):
         body = record.encode(kind | record.COMMIT, key, value, int(kind == record.TOMBSTONE))
         data += record.frame(body, record.checksum_of(body), link)
         link = record.checksum_of(body) & record.LINK_MASK
@@ -32,33 +33,38 @@ def _log() -> bytes:
 
 
 _directory = places.directory()
-_LOG = _log()
-_directory.log_path(1).write_bytes(_LOG)
-_ENTRY = Entry(1, "young", 0, 0, len(_LOG), len(_KEYS), 0)
+_LOGS = {number: _log(number, ordered=number == 2) for number in (1, 2)}
+for _number, _data in _LOGS.items():
+    _directory.log_path(_number).write_bytes(_data)
 
 
 def run(data: bytes) -> None:
+    """An input is the index of log 1, m: in its parts; o: the same for log 2, which is in key order."""
     how, file = data[:1], data[1:]
-    if how == b"m" and len(file) > 4:
+    number = 2 if how == b"o" else 1
+    size = len(_LOGS[number])
+    if how in (b"m", b"o") and len(file) > 4:
         slots, words, order, stride, *rest = file
-        file = _fitted(slots, words, order, stride, bytes(rest))
-    _directory.index_path(1).write_bytes(file)
-    segment = open_log(_directory, 1, _ENTRY, write=False)
+        file = _fitted((slots, words, order, stride), number, bytes(rest))
+    _directory.index_path(number).write_bytes(file)
+    entry = Entry(number, "young", 0, 0, size, len(_KEYS), 0, ordered=number == 2)
+    segment = open_log(_directory, number, entry, write=False)
     segment.read_ranges()
-    if map_index(_directory, segment, write=False) and index.is_sound(segment.arrays, len(_LOG)):
+    if map_index(_directory, segment, write=False) and index.is_sound(segment.arrays, size):
         _use(segment)
 
 
-def _fitted(slots: int, words: int, order: int, stride: int, rest: bytes) -> bytes:
+def _fitted(sizes: tuple[int, int, int, int], number: int, rest: bytes) -> bytes:
     """Return an index of these sizes, sealed; its arrays are `rest`, the slots with fingerprints of keys."""
-    header = struct.pack("<24x3Q3Q56x", slots, words, order, stride, len(_KEYS), len(_LOG))
+    slots, words, order, _ = sizes
+    header = struct.pack("<24x6Q56x", *sizes, len(_KEYS), len(_LOGS[number]))
     size = 128 + 8 * slots + 8 * words + -(-slots // 8) * 8 + 8 * order
     arrays = bytearray(rest.ljust(size - 128, b"\0")[: size - 128])
     for place in range(min(slots, len(arrays) // 8)):
         # One byte of a slot tells the key whose fingerprint it bears; 40 bits cannot be guessed.
         tag = hash_key(_KEYS[arrays[8 * place + 7] % 6])[0] if arrays[8 * place + 7] else 0
         arrays[8 * place + 5 : 8 * place + 8] = (tag >> 40).to_bytes(3, "little")
-    return mending.index(header + bytes(arrays), 1)
+    return mending.index(header + bytes(arrays), number)
 
 
 def _use(segment: Segment) -> None:

@@ -213,8 +213,10 @@ class Segment:
             return None
         last = self.sound(order[-1]).key
         if self.header.ordered:
-            *_, final = self._walk_from(last)
-            last = final.key
+            beyond = [found.key for found in self._walk_from(last)]
+            if not beyond:
+                raise CorruptionError(self.path, order[-1], "the index leads to what is no entry")
+            last = beyond[-1]
         return self.sound(order[0]).key, last
 
     def _follow(self, start: bytes, order: array[int] | memoryview, damaged: Damaged) -> Iterator[Record]:
