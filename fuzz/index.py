@@ -19,7 +19,7 @@ _KEYS = [b"k%d" % number for number in range(6)]
 
 
 def _log(number: int, *, ordered: bool) -> bytes:
-    """A log with a range tombstone, six keys and an END; in one that is not in their order, one is deleted."""
+    """A log with a range tombstone, six keys and an END; where it is not in their order, one is deleted."""
     rank = rank_of(1)
     header = LogHeader(number, rank, rank, 0, 7, 0, ordered=ordered, ranges=1)
     data, link = record.range_tombstones([b"r"], 7)
