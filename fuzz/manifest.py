@@ -19,5 +19,5 @@ def run(data: bytes) -> None:
         edit = Edit(drop={found.active}, synced=dict.fromkeys(found.numbers(), 100))
         following = manifest.apply(found, edit, found.next_number)
         assert [entry.number for entry in following.segments] == [entry.number for entry in found.segments]
-        plan.pick(found.segments, (), (), Limits(found.max_bytes, 2**20, 4096, 4096, 10**12))
+        plan.pick(found.segments, (), (), Limits(found.max_bytes, 2**20, 10**5, 4096, 4096, 10**12))
         plan.due(found.segments, 10**12)
