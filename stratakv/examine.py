@@ -38,7 +38,7 @@ class Scan:
 def scan(directory: Directory, entry: Entry, floor: int) -> Scan:
     """Walk a log as far as its chain is sound; CorruptionError where it is shorter than a header."""
     segment, headless = open_anyhow(directory, entry, floor)
-    limit = min(segment.end, entry.size or segment.end)
+    limit = min(segment.end, entry.size or segment.files.written(segment.fd))
     whole, records, pending, ranges = HEADER_BYTES, 0, 0, 0
     keys: set[bytes] = set()
     for found in record.walk(segment.log, segment.view, HEADER_BYTES, segment.header.first_link, limit):
@@ -50,7 +50,7 @@ def scan(directory: Directory, entry: Entry, floor: int) -> Scan:
             whole = found.end
             records += pending
             pending = 0
-    last = last_byte(segment.log, whole, segment.end)
+    last = last_byte(segment.log, whole, segment.files.written(segment.fd))
     return Scan(segment, headless, limit, whole, last, records, len(keys), ranges)
 
 
@@ -100,7 +100,7 @@ def written(directory: Directory, number: int) -> int:
         segment = open_log(directory, number, None, write=False)
     except (FileNotFoundError, CorruptionError):
         return 0
-    return last_byte(segment.log, HEADER_BYTES, segment.end)
+    return last_byte(segment.log, HEADER_BYTES, segment.files.written(segment.fd))
 
 
 def is_empty(directory: Directory, number: int) -> bool:
@@ -116,4 +116,4 @@ def is_empty(directory: Directory, number: int) -> bool:
         if found.kind != RANGE:
             return False
         end = found.end
-    return last_byte(segment.log, end, segment.end) == end
+    return last_byte(segment.log, end, segment.files.written(segment.fd)) <= end
