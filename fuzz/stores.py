@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import shutil
 from contextlib import suppress
 
 import stratakv
@@ -65,7 +66,7 @@ FILES = _made()
 def reset(changed: dict[str, bytes]) -> None:
     """Lay the store out anew, with some files changed."""
     for path in PATH.iterdir():
-        path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     for name, data in {**FILES, **changed}.items():
         (PATH / name).write_bytes(data)
 
