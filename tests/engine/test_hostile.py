@@ -18,7 +18,7 @@ import pytest
 import stratakv
 from fuzz import mending
 from stratakv import DB, CorruptionError, DirectoryError, StrataKVError, record
-from stratakv.control import W_CHAIN, W_TIP
+from stratakv.control import W_GENERATION
 from stratakv.files import Files
 from stratakv.index import W_ORDER, W_SLOTS, W_WORDS, Shape
 from stratakv.record import COMMIT, END, PREFIX_BYTES, PUT, RANGE, checksum_of
@@ -61,16 +61,11 @@ class TestControl:
         value = {"zero": 0, "one less": page[word] - 1, "one more": page[word] + 1, "huge": 2**64 - 1}[how]
         page[word] = value % 2**64
         (path / "CONTROL").write_bytes(struct.pack("<2560Q", *page))
+        if word == W_GENERATION and how == "one more":  # as if an older manifest had been put back
+            with pytest.raises(CorruptionError, match="older"):
+                open_()
+            return
         db = open_()
-        if word == W_TIP and how in ("one less", "one more"):  # inside a record, which nothing tells
-            with pytest.raises(CorruptionError):
-                dict(db.scan())
-            return
-        if word == W_CHAIN and how != "huge":  # nothing tells, either; what is written then is damage
-            db.put(b"after", b"v")
-            with pytest.raises(CorruptionError):
-                dict(db.scan())
-            return
         assert dict(db.scan()) == filled
         after = {b"after-%d" % number: b"w" * 30 for number in range(300)}
         for key, value in after.items():
