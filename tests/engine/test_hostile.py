@@ -282,6 +282,7 @@ class TestIndex:
         """A record of a kind that is no entry, under a slot of its key."""
         db = open_()
         db.put(b"key", b"v")
+        db.put(b"last", b"v")  # the last one must fit, else the index is taken for another's
         machine.bury(db)
         log = bytearray((path / "000001.log").read_bytes())
         log[72 + 18] = kind | COMMIT
@@ -289,7 +290,7 @@ class TestIndex:
         (path / "000001.log").write_bytes(log)
         with in_time():
             db = open_()
-            assert dict(db.scan()) == {}
+            assert b"key" not in dict(db.scan())
             for look in (db.get, db.ttl, lambda key: db.get_many([key]), db.delete, lambda _: db.compact()):
                 with suppress(StrataKVError):
                     look(b"key")
