@@ -6,7 +6,7 @@ import struct
 from contextlib import suppress
 
 from fuzz import mending, places
-from stratakv import index, record
+from stratakv import index, key_order, record
 from stratakv.errors import CorruptionError
 from stratakv.index import hash_key
 from stratakv.log import LogHeader, rank_of
@@ -75,8 +75,8 @@ def _use(segment: Segment) -> None:
             found = lookup(segment, key, first)
             assert found is None or segment.sound(found.offset).key == key
     with suppress(CorruptionError):
-        list(segment.in_order(b"k3", lambda *damaged: None))
+        list(key_order.in_order(segment, b"k3", lambda *damaged: None))
     with suppress(CorruptionError):
-        segment.bounds()
+        key_order.bounds(segment)
     with suppress(CorruptionError):
         list(blocks.merged([blocks.in_key_order(segment)]))

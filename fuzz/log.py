@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from fuzz import mending, places
+from stratakv import key_order
 from stratakv.build import build_index
 from stratakv.errors import CorruptionError
 from stratakv.index import hash_key
@@ -45,8 +46,10 @@ def _use(segment: Segment) -> None:
         assert segment.header.ordered or found.offset == offset
     if not segment.header.ordered:
         assert segment.latest(segment.end) == keys
-        assert [found.key for found in segment.in_order(b"", lambda *damaged: None)] == sorted(keys)
-    list(segment.in_order(b"k", lambda *damaged: None))
-    segment.bounds()
+        assert [found.key for found in key_order.in_order(segment, b"", lambda *damaged: None)] == sorted(
+            keys
+        )
+    list(key_order.in_order(segment, b"k", lambda *damaged: None))
+    key_order.bounds(segment)
     merged = [item[0] for block in blocks.merged([blocks.in_key_order(segment)]) for item in block]
     assert segment.header.ordered or merged == sorted(keys)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar, overload
 
 from xxhash import xxh3_64_intdigest
 
+from stratakv import past_damage
 from stratakv.bloom import PATTERN_MASK, PATTERNS
 from stratakv.control import OFFSET_MASK, POSITION_BITS, W_GENERATION, W_INDEXED, W_TIP, Counter
 from stratakv.errors import CorruptionError, InvalidKeyError
@@ -262,7 +263,9 @@ class Reader:
         now = now_ms()
         rewritten: set[bytes] = set()
         for segment in reversed(tuple(view.segments())):
-            for record in segment.records_but(self.leave_out, end if segment is view.active else None):
+            for record in past_damage.records(
+                segment, self.leave_out, end if segment is view.active else None
+            ):
                 if record.kind != PUT or not record.key.startswith(prefix):
                     continue
                 newest = self.find(view, record.key)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from mmap import mmap
 
-from stratakv import record
+from stratakv import past_damage, record
 from stratakv.build import build_index
 from stratakv.commit import Exclusive
 from stratakv.control import W_TIP
@@ -256,7 +256,7 @@ def _size(head: bytes | bytearray) -> int:
 
 def _sound(segment: Segment, unsound: set[int]) -> Iterator[Block]:
     """Yield the last record of each key that is sound, in key order."""
-    offsets = [offset for offset in segment.offsets_beyond() if offset not in unsound]
+    offsets = [offset for offset in past_damage.offsets_beyond(segment) if offset not in unsound]
     if not segment.header.ordered:
         offsets.sort(key=lambda offset: segment.sound(offset).key)
     for begun in range(0, len(offsets), _BLOCK):

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from stratakv import versions
+from stratakv import key_order, past_damage, versions
 from stratakv.errors import CorruptionError
 from stratakv.files import now_ms
 from stratakv.index import hash_key
+from stratakv.past_damage import Damaged
 from stratakv.reader import check_bounds, lookup
 from stratakv.record import Record
-from stratakv.segment import Damaged, Segment
+from stratakv.segment import Segment
 from stratakv.structure import Structure
 from stratakv.view import View
 
@@ -44,7 +45,7 @@ def scan(
         leave_out(segment, offset)
 
     sources = [(view.active, _young(view.active, end, first, damaged))]
-    sources += [(segment, segment.in_order(first, damaged)) for segment in view.sealed]
+    sources += [(segment, key_order.in_order(segment, first, damaged)) for segment in view.sealed]
     found = versions.live(sources, view.hides, now_ms())
     return _within(_certain(found, view, broken), prefix, stop)
 
@@ -53,7 +54,7 @@ def _young(active: Segment, end: int, first: bytes, damaged: Damaged) -> Iterato
     try:
         latest = active.latest(end)
     except CorruptionError:
-        latest = active.latest_but(end, damaged)
+        latest = past_damage.latest(active, end, damaged)
     return (active.sound(latest[key]) for key in sorted(latest) if key >= first)
 
 

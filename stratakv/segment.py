@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import errno
 from array import array
-from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from mmap import mmap
 from typing import Any
 
@@ -24,8 +23,6 @@ from stratakv.record import Record
 
 _WINDOWS = (2**12, 2**16, 2**20)  # bytes before the end of a log in which its last record is looked for
 
-# Told the segment and the offset of each damaged record that is left out.
-Damaged = Callable[["Segment", int], None]
 _MOST_INDEX_BYTES = 4 * 2**20  # that an index may take which was made for more keys than its log then got
 
 
@@ -39,7 +36,6 @@ class Segment:
     """
 
     __slots__ = (
-        "_order",
         "arrays",
         "bloom",
         "chain",
@@ -53,6 +49,7 @@ class Segment:
         "inode",
         "log",
         "number",
+        "order_made",
         "path",
         "ranges",
         "slot_count",
@@ -82,7 +79,7 @@ class Segment:
         self.bloom: memoryview
         self.word_count: int
         self.hot: memoryview
-        self._order: array[int] | None = None
+        self.order_made: array[int] | None = None  # see `key_order`
         self.ranges: tuple[bytes, ...] = ()
         self.start, self.chain = HEADER_BYTES, header.first_link
 
@@ -182,135 +179,12 @@ class Segment:
             raise CorruptionError(self.path, offset, "the chain of records breaks here")
         return latest
 
-    def order(self, damaged: Damaged | None = None) -> array[int] | memoryview:
-        """Return the offsets of each key's last record in key order, for a sealed log that is not in it."""
-        if self.arrays.shape.order:
-            return self.arrays.order
-        if self._order is None:
-            try:
-                latest = self.latest(self.end)
-            except CorruptionError:
-                if damaged is None:
-                    raise
-                # Not to be remembered: each scan must be told of the damage.
-                return _sorted_offsets(self.latest_but(self.end, damaged))
-            self._order = _sorted_offsets(latest)
-        return self._order
-
-    def in_order(self, start: bytes, damaged: Damaged) -> Iterator[Record]:
-        """Yield each key's last record from key `start` on, in key order; for sealed segments.
-
-        damaged: told the offset of each record that has to be left out.
-        """
-        if self.header.ordered:
-            return self._walk_from(start, damaged)
-        return self._follow(start, self.order(damaged), damaged)
-
-    def bounds(self) -> tuple[bytes, bytes] | None:
-        """Return the first and the last key in key order; None where that is not known yet."""
-        order = self.arrays.order
-        if not len(order):
-            return None
-        last = self.sound(order[-1]).key
-        if self.header.ordered:
-            beyond = [found.key for found in self._walk_from(last)]
-            if not beyond:
-                raise CorruptionError(self.path, order[-1], "the index leads to what is no entry")
-            last = beyond[-1]
-        return self.sound(order[0]).key, last
-
-    def _follow(self, start: bytes, order: array[int] | memoryview, damaged: Damaged) -> Iterator[Record]:
-        for place in range(self._bisect(start, order), len(order)):
-            found = self.record_at(order[place])
-            if found:
-                yield found
-            else:
-                damaged(self, order[place])
-
-    def _walk_from(self, start: bytes, damaged: Damaged | None = None) -> Iterator[Record]:
-        """Walk a log in key order, from the last key of the sparse order that is not beyond `start`."""
-        order = self.arrays.order
-        offset = order[max(0, self._bisect(start, order) - 1)] if len(order) else self.start
-        walked = self.records_but(damaged, self.end, offset) if damaged else self._all_from(offset)
-        for found in walked:
-            if found.kind == record.END:
-                return
-            if found.key >= start:
-                yield found
-
-    def _all_from(self, offset: int) -> Iterator[Record]:
-        while True:
-            found = self.sound(offset)
-            yield found
-            offset = found.end
-
-    def _bisect(self, start: bytes, order: Any) -> int:
-        """Return the first place in `order` whose key is not below `start`.
-
-        A damaged record counts as what comes behind it, so that whoever begins there meets it.
-        """
-        low, high = 0, len(order)
-        while low < high:
-            middle = (low + high) // 2
-            sound = (found for place in range(middle, high) if (found := self.record_at(order[place])))
-            found = next(sound, None)
-            if found and found.key < start:
-                low = middle + 1
-            else:
-                high = middle
-        return low
-
-    def records_but(
-        self, damaged: Damaged, end: int | None = None, offset: int = HEADER_BYTES
-    ) -> Iterator[Record]:
-        """Yield the records from `offset` to `end` that are sound; `damaged` is told the others."""
-        limit = self.end if end is None else end
-        places: list[int] | None = None
-        while offset < limit:
-            found = record.decode(self.log, self.view, offset, limit)
-            if found:
-                yield found
-                offset = found.end
-                continue
-            damaged(self, offset)
-            follower = self.follower(offset, limit)
-            if follower:
-                offset = follower.offset
-            else:
-                places = places or self.offsets_beyond(offset)
-                place = bisect_right(places, offset)
-                offset = places[place] if place < len(places) else limit
-
-    def latest_but(self, end: int, damaged: Damaged) -> dict[bytes, int]:
-        """Return the same as `latest` of what is sound; `damaged` is told the rest."""
-        found = (each for each in self.records_but(damaged, end) if each.kind <= record.TOMBSTONE)
-        return {each.key: each.offset for each in found}
-
-    def follower(self, offset: int, end: int) -> Record | None:
-        """Return the record behind a damaged one, where its link confirms the lengths in that."""
-        if offset + record.HEADER_BYTES > end:
-            return None
-        checksum, _, value_bytes, key_bytes, _, _, _ = record.unpack_header(self.view, offset)
-        found = record.decode(
-            self.log, self.view, offset + record.HEADER_BYTES + key_bytes + value_bytes, end
-        )
-        return found if found and found.link == checksum & record.LINK_MASK else None
-
-    def offsets_beyond(self, offset: int = 0) -> list[int]:
-        """Return where the slots lead, beyond `offset`, ascending; for when the log itself does not tell."""
-        places = (slot & index.OFFSET_MASK for slot in self.slots if slot)
-        return sorted(place for place in places if place > offset)
-
     def sound(self, offset: int) -> Record:
         """Return the record at `offset`; raises CorruptionError where it is damaged."""
         found = self.record_at(offset)
         if found is None:
             raise CorruptionError(self.path, offset, "the record's checksum does not hold")
         return found
-
-
-def _sorted_offsets(latest: dict[bytes, int]) -> array[int]:
-    return array("Q", (offset for _, offset in sorted(latest.items())))
 
 
 # -- making and opening --------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stratakv import index
+from stratakv import index, past_damage
 from stratakv.bloom import PATTERN_MASK, PATTERNS
 from stratakv.directory import Directory
 from stratakv.errors import CorruptionError, StrataKVError
@@ -161,11 +161,11 @@ def _check_log(found: Findings) -> Iterator[int]:
 def _behind(found: Findings, offset: int) -> tuple[int, int]:
     """Return where the record behind a damaged one begins, and what its link must be; -1 where unknown."""
     segment = found.segment
-    follower = segment.follower(offset, found.end)
+    follower = past_damage.follower(segment, offset, found.end)
     if follower:
         return follower.offset, follower.link
     if found.places is None:
-        places = segment.offsets_beyond()
+        places = past_damage.offsets_beyond(segment)
         if segment.entry and not index.is_sound(segment.arrays, found.end):
             places = [place for place in places if segment.record_at(place)]
         found.places = places

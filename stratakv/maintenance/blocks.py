@@ -13,6 +13,7 @@ from operator import itemgetter
 
 from xxhash import xxh3_64_intdigest
 
+from stratakv import key_order
 from stratakv.errors import CorruptionError
 from stratakv.record import HEADER_BYTES, PREFIX_BYTES, TOMBSTONE_EXPIRY, unpack_fields
 from stratakv.segment import Segment
@@ -64,7 +65,7 @@ def _follow(segment: Segment) -> Iterator[Block]:
     of records of 8 KiB takes 1.25 times as long so, and a third of the log counts as its memory.
     """
     pread, fd, view, limit = segment.files.pread, segment.fd, segment.view, segment.end
-    order = segment.order()
+    order = key_order.order(segment)
     place, size = 0, HEADER_BYTES
     while place < len(order):
         block: Block = []

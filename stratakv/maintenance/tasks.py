@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+from stratakv import key_order
 from stratakv.commit import Exclusive
 from stratakv.control import Counter
 from stratakv.errors import CorruptionError
@@ -123,7 +124,7 @@ def is_hidden(view: View, segment: Segment) -> bool:
     if not prefixes:
         return False
     try:
-        bounds = segment.bounds()
+        bounds = key_order.bounds(segment)
     except CorruptionError:
         return False
     return bounds is not None and any(all(key.startswith(p) for key in bounds) for p in prefixes)
