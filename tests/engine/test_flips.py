@@ -14,6 +14,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -117,7 +118,9 @@ class Store:
 
     def restore(self) -> None:
         for entry in self.path.iterdir():
-            if entry.name not in self.files:
+            if entry.is_dir():
+                shutil.rmtree(entry)  # what a recovery has put into lost+found
+            elif entry.name not in self.files:
                 entry.unlink()
         for name, data in self.files.items():
             file = self.path / name
