@@ -264,6 +264,21 @@ class TestRotation:
                 db.put(b"large", b"v" * 4000)
         check(go_on(db), model)
 
+    def test_death_as_soon_as_others_may_see_the_tip(self, db: DB, monkeypatch: Any, go_on: Any) -> None:
+        """They must have reason to look for its segment, or they would wait for it for ever."""
+        model = self.model(db)
+        real = control.Control.set_active
+
+        def set_active(*arguments: Any) -> None:
+            real(*arguments)
+            raise Death
+
+        with monkeypatch.context() as patch:
+            patch.setattr(control.Control, "set_active", set_active)
+            with pytest.raises(Death):
+                db.put(b"large", b"v" * 4000)
+        check(go_on(db), model)
+
     @pytest.mark.parametrize("name", ["generation", "set_active"])
     def test_reading_first_does_not_wait_for_ever(
         self, db: DB, machine: Machine, monkeypatch: Any, open_: Open, name: str

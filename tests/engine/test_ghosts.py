@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
+from stratakv import DB
 from stratakv.ghosts import Ghosts, entries_for, size_of
 from stratakv.index import hash_key
 
@@ -77,3 +81,17 @@ def test_what_is_no_table_is_not_sound() -> None:
     buffer = bytearray(size_of(512))
     Ghosts(buffer).start()
     assert not Ghosts(buffer[:-8]).is_sound()
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_a_file_that_is_no_table_is_not_asked(open_: Callable[..., DB], path: Path, sound: bool) -> None:
+    open_(max_bytes=2**20).close()
+    buffer = bytearray(size_of(512))
+    made = Ghosts(buffer)
+    made.start()
+    made.set_memory(10)
+    made.add(first(1))
+    (path / "GHOSTS").write_bytes(buffer if sound else b"x" + buffer[1:])
+    db = open_(max_bytes=2**20)
+    db.put(b"1", b"v")
+    assert sum(db._store.structure.current().active.hot) == sound

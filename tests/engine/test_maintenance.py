@@ -319,6 +319,22 @@ class TestBudget:
                 db.maintain()
         assert db.stats().evicted_keys > 7000
 
+    def test_what_goes_waits_for_what_is_not_on_disk(self, open_: Open, machine: Machine) -> None:
+        """A power cut that took the newer version would find the older one evicted for it."""
+        db = open_(max_bytes=BUDGET, segment_bytes=2**26)
+        seen: set[str] = set()
+        for number in range(4000):
+            db.put(b"%d" % (number % 3000), bytes(500))
+            db.get(b"%d" % (number % 3000))
+            active, start = f"{db.stats().segments[0].number:06d}.log", len(machine.steps)
+            report = db.maintain() if number % 10 == 0 else None
+            if report and (report.retired or report.evicted):
+                seen |= {"retired"} if report.retired else {"evicted"}
+                steps = [(name, file.name) for name, file in machine.steps[start:]]
+                installed = max(n for n, step in enumerate(steps) if step == ("rename", "MANIFEST.tmp"))
+                assert ("fdatasync", active) in steps[:installed]
+        assert seen == {"retired", "evicted"}
+
     def test_a_key_that_returns_is_stored_hot(self, open_: Open) -> None:
         db = open_(max_bytes=BUDGET, segment_bytes=2**26)
         for number in range(3000):
@@ -524,6 +540,20 @@ def test_nothing_goes_for_what_a_power_cut_may_take(open_: Open, machine: Machin
     hiding = db.stats().segments[1].number
     assert any(steps[n][1].name == f"{hiding:06d}.log" and n < installed[-1] for n in synced)
     assert set(db.keys()) == set(model)
+
+
+def test_nothing_is_dropped_for_what_a_power_cut_may_take(db: DB, machine: Machine) -> None:
+    """Where a log tears that lies before a range tombstone, that goes, too; what it deleted is back."""
+    db.put(b"a", b"v")
+    db.sync()
+    seal(db)
+    db.maintain()
+    db.put(b"b", b"v")
+    db.delete_prefix(b"a")
+    start = len(machine.steps)
+    assert db.maintain().dropped == 1
+    steps = [(name, file.name) for name, file in machine.steps[start:]]
+    assert steps.index(("fdatasync", "000002.log")) < steps.index(("rename", "MANIFEST.tmp"))
 
 
 def test_a_sync_that_fails_is_not_tried_again(db: DB, machine: Machine) -> None:

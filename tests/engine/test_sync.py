@@ -275,6 +275,33 @@ class TestFailure:
         assert db.get(b"k") == b"v"
         assert db.verify().ok
 
+    def test_of_the_directory_behind_a_manifest(self, db: DB, machine: Machine, path: Path) -> None:
+        """The manifest is renamed, and maybe no more: the next one to write makes that durable first."""
+        left = iter([True])
+
+        def refuse(name: str, subject: Path) -> None:
+            behind = name == "sync_directory" and machine.steps[-2] == ("rename", path / "MANIFEST.tmp")
+            if behind and next(left, None):
+                raise OSError(5, "Input/output error")
+
+        machine.refuse = refuse
+        with pytest.raises(stratakv.StorageError):
+            rotate(db)
+        start = len(machine.steps)
+        db.put(b"k", b"v")
+        assert path.name in synced(machine, start)
+
+    def test_maintenance_does_not_try_again(self, machine: Machine, open_: Open) -> None:
+        db = open_(durability="always")
+        disk_fails(machine)
+        with pytest.raises(SyncError):
+            db.put(b"k", b"v")
+        start = len(machine.steps)
+        assert db.maintain().finished == 1
+        assert "000001.log" not in synced(machine, start)
+        with pytest.raises(SyncError):
+            db.sync()
+
     def test_the_interval_goes_on(self, machine: Machine, open_: Open, caplog: Any) -> None:
         db = open_(durability="interval", sync_interval=0.01)
         disk_fails(machine)
