@@ -223,6 +223,19 @@ def test_the_manifest_is_durable_before_files_go(db: DB, machine: Machine) -> No
     assert before.count("fdatasync") >= 3, "the log, the index, and the manifest itself"
 
 
+def test_what_the_manifest_names_is_on_disk_with_its_name(db: DB, machine: Machine, path: Path) -> None:
+    """The index, too, where all keys are different and it is as large as was thought."""
+    for number in range(50):
+        db.put(b"%d" % number, b"v")
+    start = len(machine.steps)
+    db.compact()
+    merged = db.stats().segments[1].number
+    steps = [(name, subject.name) for name, subject in machine.steps[start:]]
+    installed = max(n for n, step in enumerate(steps) if step == ("rename", "MANIFEST.tmp"))
+    log, index = (steps.index(("fdatasync", f"{merged:06d}.{suffix}")) for suffix in ("log", "idx"))
+    assert ("sync_directory", path.name) in steps[max(log, index) : installed]
+
+
 def test_a_clear_meanwhile_wins(db: DB, monkeypatch: Any, path: Path) -> None:
     fill(db)
     real = Output.finish

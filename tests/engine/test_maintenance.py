@@ -15,6 +15,7 @@ import pytest
 import stratakv
 from stratakv import DB
 from stratakv.maintenance import blocks
+from stratakv.maintenance.tasks import Tasks
 from tests.engine.machine import Death, Machine, flip
 
 Open = Callable[..., DB]
@@ -540,6 +541,21 @@ def test_nothing_goes_for_what_a_power_cut_may_take(open_: Open, machine: Machin
     hiding = db.stats().segments[1].number
     assert any(steps[n][1].name == f"{hiding:06d}.log" and n < installed[-1] for n in synced)
     assert set(db.keys()) == set(model)
+
+
+def test_nothing_is_swept_for_what_a_power_cut_may_take(db: DB, machine: Machine) -> None:
+    """A segment that was sealed since the plan was made is not finished, and so not on disk."""
+    db.put(b"k", b"old")
+    seal(db)
+    db.sync()
+    db.put(b"k", b"new")
+    seal(db)
+    store, start = db._store, len(machine.steps)
+    view = store.structure.current()
+    tasks = Tasks(store.structure, store.exclusive, store.syncer.reach_tip, lambda _: None)
+    tasks.sweep(view, [view.sealed[-1]])
+    steps = [(name, file.name) for name, file in machine.steps[start:]]
+    assert steps.index(("fdatasync", "000002.log")) < steps.index(("rename", "MANIFEST.tmp"))
 
 
 def test_nothing_is_dropped_for_what_a_power_cut_may_take(db: DB, machine: Machine) -> None:
