@@ -1,0 +1,652 @@
+"""The breakages. Numbers are those of the invariants; the rest are promises of the documentation."""
+
+from __future__ import annotations
+
+from tests.breakages.breakage import Breakage
+
+_CRASH = "tests/crash/test_crash_points.py"
+_DAMAGE = "tests/engine/test_damage.py"
+_COMMIT = "tests/engine/test_commit.py"
+_COMPACTION = "tests/engine/test_compaction.py"
+_LOST_FOUND = "tests/engine/test_lost_found.py"
+_MAINTENANCE = "tests/engine/test_maintenance.py"
+_OPERATIONS = "tests/engine/test_operations.py"
+_REBOOT = "tests/engine/test_reboot.py"
+_RECOVER = "tests/engine/test_recover.py"
+_RESURRECTION = "tests/engine/test_resurrection.py"
+_SYNC = "tests/engine/test_sync.py"
+_VALUES = "tests/django/test_values.py"
+
+_DURABLE = (
+    Breakage(
+        "put-not-synced",
+        'durability "always"',
+        "stratakv/sync.py",
+        "                    files.fdatasync(segment.fd)\n",
+        "                    pass\n",
+        (f"{_SYNC}::TestLevels::test_always",),
+    ),
+    Breakage(
+        "manifest-not-synced",
+        "5: the manifest is durable before it is visible",
+        "stratakv/directory.py",
+        "                files.write_all(fd, data, 0)\n                files.fdatasync(fd)\n",
+        "                files.write_all(fd, data, 0)\n",
+        (f"{_CRASH}::test_all_sequences[1-store]",),
+    ),
+    Breakage(
+        "manifest-directory-not-synced",
+        "5: the manifest is durable before it is visible",
+        "stratakv/directory.py",
+        "            files.rename(temporary, path)\n            files.sync_directory(self.path)\n",
+        "            files.rename(temporary, path)\n",
+        (f"{_CRASH}::test_all_sequences[1-store]",),
+    ),
+    Breakage(
+        "segment-directory-not-synced",
+        "5: what a manifest names is durable before it",
+        "stratakv/structure.py",
+        "            self.directory.sync()\n            written =",
+        "            written =",
+        (f"{_SYNC}::TestNewFiles::test_a_new_segment_is_durable_before_it_is_named",),
+    ),
+    Breakage(
+        "merged-log-not-synced",
+        "5: what a manifest names is durable before it",
+        "stratakv/rewrite.py",
+        "        self._flush()\n        self._join()\n        self._sync()\n        self._join()\n",
+        "        self._flush()\n        self._join()\n",
+        (f"{_CRASH}::test_all_sequences[1-store]",),
+    ),
+    Breakage(
+        "merged-index-not-synced",
+        "5: what a manifest names is durable before it",
+        "stratakv/maintenance/output.py",
+        "            files.fdatasync(self._index_fd)\n",
+        "            pass\n",
+        (f"{_COMPACTION}::test_what_the_manifest_names_is_on_disk_with_its_name",),
+    ),
+    Breakage(
+        "merge-directory-not-synced",
+        "5: what a manifest names is durable before it",
+        "stratakv/maintenance/merge.py",
+        "        directory.sync()\n",
+        "",
+        (f"{_COMPACTION}::test_what_the_manifest_names_is_on_disk_with_its_name",),
+    ),
+    Breakage(
+        "inputs-removed-before-the-manifest",
+        "5: files go after the manifest without them is durable",
+        "stratakv/maintenance/merge.py",
+        "            before_install()\n",
+        "            before_install()\n"
+        "            for segment in task.inputs:\n"
+        "                self._structure.directory.remove(segment.number)\n",
+        (f"{_COMPACTION}::test_the_manifest_is_durable_before_files_go",),
+    ),
+    Breakage(
+        "cleared-files-removed-before-the-manifest",
+        "5: files go after the manifest without them is durable",
+        "stratakv/structure.py",
+        "        edit = Edit(drop=sealed, floor=rank_of(self.control.words[W_NEXT]))\n",
+        "        edit = Edit(drop=sealed, floor=rank_of(self.control.words[W_NEXT]))\n"
+        "        for number in sealed:\n"
+        "            self.directory.remove(number)\n",
+        (f"{_COMMIT}::TestRotation::test_clear",),
+    ),
+    Breakage(
+        "half-done-manifest-not-synced",
+        "5: nothing is promised upon a manifest that was renamed and no more",
+        "stratakv/structure.py",
+        "        self.directory.sync()\n        with reported(self.directory.path):\n",
+        "        with reported(self.directory.path):\n",
+        (f"{_SYNC}::TestFailure::test_of_the_directory_behind_a_manifest",),
+    ),
+    Breakage(
+        "eviction-not-synced",
+        "nothing goes for what a power cut may take",
+        "stratakv/maintenance/tasks.py",
+        "self._merger.run(view, what, blocks, before_install=self._sync)",
+        "self._merger.run(view, what, blocks)",
+        (f"{_MAINTENANCE}::TestBudget::test_what_goes_waits_for_what_is_not_on_disk",),
+    ),
+    Breakage(
+        "sweep-not-synced",
+        "nothing goes for what a power cut may take",
+        "stratakv/maintenance/tasks.py",
+        "self._merger.run(view, task, blocks, before_install=self._sync)",
+        "self._merger.run(view, task, blocks)",
+        (f"{_MAINTENANCE}::test_nothing_is_swept_for_what_a_power_cut_may_take",),
+    ),
+    Breakage(
+        "drop-not-synced",
+        "nothing goes for what a power cut may take",
+        "stratakv/maintenance/tasks.py",
+        "        self._sync()\n        with self._exclusive as held:\n",
+        "        with self._exclusive as held:\n",
+        (f"{_MAINTENANCE}::test_nothing_is_dropped_for_what_a_power_cut_may_take",),
+    ),
+    Breakage(
+        "failed-sync-tried-again",
+        "6: a failed sync is not repeated",
+        "stratakv/sync.py",
+        "                    self._poison(segment)\n",
+        "",
+        (f"{_SYNC}::TestFailure::test_it_is_remembered",),
+    ),
+    Breakage(
+        "poisoned-log-synced-by-maintenance",
+        "6: a failed sync is not repeated",
+        "stratakv/maintenance/finish.py",
+        "    poisoned = segment.entry is not None and segment.entry.poisoned\n",
+        "    poisoned = False\n",
+        (f"{_SYNC}::TestFailure::test_maintenance_does_not_try_again",),
+    ),
+)
+
+# The steps 2 and 3 of a single put.
+_PUT_TIP = "                        words[W_TIP] = end  # 2 tip\n"
+_PUT_SLOTS = _PUT_TIP + (
+    "                        place = first % size\n"
+    "                        tag = first & FINGERPRINT\n"
+    "                        while slot := slots[place]:  # 3 slots\n"
+    "                            slot ^= tag\n"
+    "                            if slot <= OFFSET_MASK and _takes_over(active, slot, key):\n"
+    "                                break\n"
+    "                            place += 1\n"
+    "                            if place == size:\n"
+    "                                place = 0\n"
+    "                        else:\n"
+    "                            active.bloom[first % active.word_count] |= PATTERNS[second & PATTERN_MASK]\n"
+    "                            used += 1\n"
+    "                            if view.ghosts is not None and view.ghosts.recall(first):\n"
+    "                                active.hot[place] = 1\n"
+    "                        slots[place] = tag | start\n"
+)
+
+_COMMITS = (
+    Breakage(
+        "tip-before-log",
+        "2: log, tip, slots, indexed",
+        "stratakv/commit.py",
+        "        try:\n            self._files.write_all(active.fd, data, start)  # 1 log\n",
+        "        words[W_TIP] = active.number << POSITION_BITS | start + len(data)\n"
+        "        try:\n            self._files.write_all(active.fd, data, start)  # 1 log\n",
+        (f"{_COMMIT}::test_a_failed_write_is_as_if_it_never_was", f"{_CRASH}::test_all_sequences[1-store]"),
+    ),
+    Breakage(
+        "slots-before-tip-in-a-batch",
+        "2: log, tip, slots, indexed",
+        "stratakv/commit.py",
+        "        words[W_TIP] = end = active.number << POSITION_BITS | start + len(data)  # 2 tip\n"
+        "        for key, first, second, body, _ in writes:  # 3 slots\n"
+        "            insert(words, active, key, first, second, start, held.view.ghosts)\n"
+        "            start += PREFIX_BYTES + len(body)\n",
+        "        end = active.number << POSITION_BITS | start + len(data)\n"
+        "        for key, first, second, body, _ in writes:\n"
+        "            insert(words, active, key, first, second, start, held.view.ghosts)\n"
+        "            start += PREFIX_BYTES + len(body)\n"
+        "        words[W_TIP] = end\n",
+        (f"{_COMMIT}::test_death_between_the_slots",),
+    ),
+    Breakage(
+        "slot-before-tip-in-a-put",
+        "2: log, tip, slots, indexed",
+        "stratakv/commit.py",
+        _PUT_SLOTS,
+        _PUT_SLOTS.removeprefix(_PUT_TIP) + _PUT_TIP,
+        (f"{_COMMIT}::test_death_inside_one_slot",),
+    ),
+    Breakage(
+        "slot-before-bloom",
+        "2: what is in a slot is in the filter",
+        "stratakv/commit.py",
+        "    segment.bloom[first % segment.word_count] |= PATTERNS[second & PATTERN_MASK]\n"
+        "    if ghosts is not None and ghosts.recall(first):\n"
+        "        segment.hot[place] = 1\n"
+        "    slots[place] = tag | offset\n",
+        "    if ghosts is not None and ghosts.recall(first):\n"
+        "        segment.hot[place] = 1\n"
+        "    slots[place] = tag | offset\n"
+        "    segment.bloom[first % segment.word_count] |= PATTERNS[second & PATTERN_MASK]\n",
+        (f"{_COMMIT}::test_death_inside_one_slot", f"{_COMMIT}::test_an_older_version_does_not_show_instead"),
+    ),
+    Breakage(
+        "no-busy-in-a-put",
+        "2: a death inside a commit is noticed",
+        "stratakv/commit.py",
+        "                    words[W_BUSY] = 1\n",
+        "",
+        (f"{_COMMIT}::test_death_inside_one_slot",),
+    ),
+    Breakage(
+        "no-busy-in-a-batch",
+        "2: a death inside a commit is noticed",
+        "stratakv/commit.py",
+        "            words[W_BUSY] = 1\n            self._held.view",
+        "            self._held.view",
+        (f"{_COMMIT}::test_death_between_the_slots",),
+    ),
+    Breakage(
+        "busy-not-asked",
+        "2: a death inside a commit is noticed",
+        "stratakv/commit.py",
+        "if fits and generation == view.generation and not busy:",
+        "if fits and generation == view.generation:",
+        (f"{_COMMIT}::test_death_inside_one_slot",),
+    ),
+    Breakage(
+        "not-cut-behind-the-tip",
+        "what was not acknowledged does not come back",
+        "stratakv/commit.py",
+        "            self._files.clear(active.fd, tip, active.end)\n",
+        "            pass\n",
+        (f"{_COMMIT}::test_a_stale_tail_is_never_replayed",),
+    ),
+    Breakage(
+        "chain-not-healed",
+        "2: what was not indexed is entered",
+        "stratakv/commit.py",
+        "            words[W_CHAIN] = found.checksum & LINK_MASK\n            offset = found.end\n",
+        "            offset = found.end\n",
+        (f"{_COMMIT}::test_death_between_the_slots",),
+    ),
+    Breakage(
+        "tip-before-generation",
+        "who sees a new tip looks for its segment",
+        "stratakv/structure.py",
+        "        words[W_GENERATION] = found.generation\n"
+        "        if begun is not None and words[W_TIP] >> POSITION_BITS != found.active:\n"
+        "            self.control.set_active(found.active, begun.start, begun.chain, 0)\n",
+        "        if begun is not None and words[W_TIP] >> POSITION_BITS != found.active:\n"
+        "            self.control.set_active(found.active, begun.start, begun.chain, 0)\n"
+        "        words[W_GENERATION] = found.generation\n",
+        (f"{_COMMIT}::TestRotation::test_death_as_soon_as_others_may_see_the_tip",),
+    ),
+    Breakage(
+        "number-used-twice",
+        "a number is that of one segment for ever",
+        "stratakv/structure.py",
+        "        number = words[W_NEXT]\n",
+        "        number = self.view.manifest.next_number\n",
+        (f"{_COMPACTION}::test_writes_meanwhile_are_newer",),
+    ),
+    Breakage(
+        "batch-of-single-commits",
+        "a batch is atomic",
+        "stratakv/writer.py",
+        "            last = 0 if left else COMMIT\n",
+        "            last = COMMIT\n",
+        (f"{_RECOVER}::TestDamage::test_a_batch_that_lost_its_end", f"{_REBOOT}::test_a_torn_tail"),
+    ),
+    Breakage(
+        "locks-kept-by-a-child",
+        "a forked child holds none of its parent's locks",
+        "stratakv/store.py",
+        "        self._attach_lock.close()\n        self._writer_lock.close()\n"
+        "        self._sync_lock.close()\n        self.maintenance.forked()\n",
+        "        self.maintenance.forked()\n",
+        ("tests/engine/test_fork.py::test_the_child_does_not_hold_the_parents_locks",),
+    ),
+)
+
+_READING = (
+    Breakage(
+        "record-without-checksum",
+        "3: a record is believed only with its checksum",
+        "stratakv/record.py",
+        "    if stop > end or xxh3_64_intdigest(view[offset + PREFIX_BYTES : stop]) != checksum:\n",
+        "    if stop > end:\n",
+        ("tests/engine/test_record.py::test_every_flipped_bit_is_noticed",),
+    ),
+    Breakage(
+        "get-without-checksum",
+        "3: a record is believed only with its checksum",
+        "stratakv/reader.py",
+        "                        if xxh3_64_intdigest(data[offset + PREFIX_BYTES : end]) != checksum:\n",
+        "                        if False:\n",
+        (f"{_DAMAGE}::test_a_damaged_record_is_a_miss",),
+    ),
+    Breakage(
+        "merge-without-checksum-in-order",
+        "3: damage is not copied on",
+        "stratakv/maintenance/blocks.py",
+        "            body = source[offset + PREFIX_BYTES : end]\n"
+        "            if xxh3_64_intdigest(body) != checksum:\n",
+        "            body = source[offset + PREFIX_BYTES : end]\n            if False:\n",
+        (f"{_DAMAGE}::test_a_damaged_record_is_a_miss",),
+    ),
+    Breakage(
+        "older-version-for-a-damaged-one",
+        "3: a lookup ends at damage",
+        "stratakv/reader.py",
+        "!= checksum:\n                            return self._damaged(segment, offset, default)\n",
+        "!= checksum:\n                            break\n",
+        (f"{_DAMAGE}::test_a_damaged_record_is_a_miss",),
+    ),
+    Breakage(
+        "older-version-for-a-damaged-one-of-many",
+        "3: a lookup ends at damage",
+        "stratakv/reader.py",
+        "                    self._damaged(segment, damage.offset, None)\n                    return None\n",
+        "                    self._damaged(segment, damage.offset, None)\n                    continue\n",
+        (f"{_DAMAGE}::test_a_damaged_record_is_a_miss",),
+    ),
+    Breakage(
+        "length-not-bounded",
+        "7: every length from disk is bounded",
+        "stratakv/record.py",
+        "    if stop > end or xxh3_64",
+        "    if xxh3_64",
+        ("tests/engine/test_record.py::test_lengths_from_disk_are_bounded",),
+    ),
+    Breakage(
+        "index-shape-not-compared",
+        "7: every length from disk is bounded",
+        "stratakv/index.py",
+        " or not shape.slots or not shape.words or shape.size != size:\n",
+        ":\n",
+        ("tests/engine/test_index.py::test_a_header_that_does_not_fit_is_refused",),
+    ),
+    Breakage(
+        "sealed-index-not-checked",
+        "8: an index is checked before it is trusted",
+        "stratakv/opening.py",
+        "    if not mapped or (verify and not index.is_sound(segment.arrays, entry.size)):\n",
+        "    if not mapped:\n",
+        (f"{_DAMAGE}::TestIndexes",),
+    ),
+    Breakage(
+        "closed-index-not-checked",
+        "8: an index is checked before it is trusted",
+        "stratakv/attach.py",
+        "    return expected and index.is_sound(segment.arrays, words[W_TIP] & OFFSET_MASK)\n",
+        "    return expected\n",
+        (f"{_DAMAGE}::TestIndexes",),
+    ),
+    Breakage(
+        "page-believed-after-a-reboot",
+        "8: after a reboot the active index is rebuilt",
+        "stratakv/control.py",
+        "            and (words[W_BOOT_HIGH] << 64 | words[W_BOOT_LOW]) == boot\n",
+        "",
+        (f"{_REBOOT}::test_the_page_and_the_indexes_are_not_believed",),
+    ),
+    Breakage(
+        "manifest-checksum-not-compared",
+        "a damaged manifest is noticed",
+        "stratakv/manifest.py",
+        "    if title.removeprefix(_TITLE) != xxh3_64_hexdigest(body.encode()):\n",
+        "    if False:\n",
+        ("tests/engine/test_manifest.py::test_every_flipped_bit_is_noticed",),
+    ),
+    Breakage(
+        "ghosts-without-header",
+        "7: a table of ghosts is one of its size",
+        "stratakv/opening.py",
+        "    return found if found.is_sound() else None\n",
+        "    return found\n",
+        ("tests/engine/test_ghosts.py::test_a_file_that_is_no_table_is_not_asked",),
+    ),
+    Breakage(
+        "verify-without-filter",
+        "verify compares the index with the log",
+        "stratakv/verify.py",
+        "        not passes\n        or found is None\n",
+        "        found is None\n",
+        (f"{_DAMAGE}::TestIndexes::test_verify_asks_the_filter_too",),
+    ),
+    Breakage(
+        "many-without-tip",
+        "get_many shows one moment",
+        "stratakv/reader.py",
+        "            if found.segment is active and found.offset >= tip:\n                return None\n",
+        "",
+        (f"{_OPERATIONS}::TestMany::test_get_many_shows_one_moment",),
+    ),
+    Breakage(
+        "scan-beyond-its-tip",
+        "a scan shows the moment it began",
+        "stratakv/scan.py",
+        "    sources = [(view.active, _young(view.active, end, first))]\n",
+        "    late = (r for _ in (0,) for r in _young(view.active, structure.now()[1], first))\n"
+        "    sources = [(view.active, late)]\n",
+        ("tests/engine/test_scan.py",),
+    ),
+    Breakage(
+        "expiry-in-seconds-when-stored",
+        "a ttl is in seconds, an expiry in milliseconds",
+        "stratakv/writer.py",
+        "int((time.time() + ttl) * 1000)",
+        "int(time.time() * 1000 + ttl)",
+        (f"{_OPERATIONS}::TestExpiry",),
+    ),
+    Breakage(
+        "expiry-in-seconds-when-read",
+        "a ttl is in seconds, an expiry in milliseconds",
+        "stratakv/reader.py",
+        "expiry <= time.time() * 1000",
+        "expiry <= time.time()",
+        (f"{_OPERATIONS}::TestExpiry",),
+    ),
+)
+
+_AGES = (
+    Breakage(
+        "tombstone-dropped-early",
+        "4: a tombstone hides older versions",
+        "stratakv/maintenance/merge.py",
+        "            elif is_older(key):\n",
+        "            elif expiry != TOMBSTONE_EXPIRY and is_older(key):\n",
+        (f"{_RESURRECTION}::test_merged_in_any_order",),
+    ),
+    Breakage(
+        "expired-record-dropped-early",
+        "4: an expired record hides older versions",
+        "stratakv/maintenance/merge.py",
+        "            elif is_older(key):\n",
+        "            elif expiry == TOMBSTONE_EXPIRY and is_older(key):\n",
+        (f"{_RESURRECTION}::test_overwritten_with_a_shorter_life",),
+    ),
+    Breakage(
+        "range-tombstone-forgotten",
+        "4: a range tombstone hides older versions",
+        "stratakv/maintenance/merge.py",
+        "    ranges = range_prefixes(inputs) if older else ()\n",
+        "    ranges = ()\n",
+        (
+            f"{_RESURRECTION}::test_deleted_by_range_then_put_again",
+            f"{_RESURRECTION}::test_merged_in_any_order",
+        ),
+    ),
+    Breakage(
+        "range-tombstone-not-asked",
+        "4: a range tombstone hides older versions",
+        "stratakv/maintenance/merge.py",
+        "        return without(blocks, prefixes) if prefixes else blocks\n",
+        "        return blocks\n",
+        (
+            f"{_RESURRECTION}::test_deleted_by_range_then_put_again",
+            f"{_RESURRECTION}::test_merged_in_any_order",
+        ),
+    ),
+    Breakage(
+        "replaced-version-moves",
+        "4: only a current version moves",
+        "stratakv/maintenance/evict.py",
+        "        return is_current(self._view.segments(), segment, key)\n",
+        "        return True\n",
+        (f"{_RESURRECTION}::test_a_replaced_version_does_not_move_over_a_newer_main_one",),
+    ),
+    Breakage(
+        "clear-without-floor",
+        "9: what was cleared stays away without a manifest",
+        "stratakv/structure.py",
+        "Edit(drop=sealed, floor=rank_of(self.control.words[W_NEXT]))",
+        "Edit(drop=sealed)",
+        (f"{_RECOVER}::test_what_was_cleared_stays_away",),
+    ),
+    Breakage(
+        "budget-not-kept-by-writers",
+        "the budget holds without maintenance",
+        "stratakv/structure.py",
+        "        if not found.max_bytes:\n            return []\n",
+        "        if found:\n            return []\n",
+        (f"{_MAINTENANCE}::TestBudget::test_it_is_kept_without_maintenance",),
+    ),
+)
+
+_RECOVERY = (
+    Breakage(
+        "replayed-past-a-bad-link",
+        "a stale tail is not replayed",
+        "stratakv/record.py",
+        " and record.link == link:\n",
+        ":\n",
+        (f"{_REBOOT}::test_old_bytes_behind_the_end_are_not_replayed",),
+    ),
+    Breakage(
+        "younger-segments-kept",
+        "what survives is a prefix",
+        "stratakv/recovery.py",
+        "                broken = verdict if verdict.ends_time else None\n",
+        "",
+        (f"{_REBOOT}::test_sealed_segments_that_were_not_synced",),
+    ),
+    Breakage(
+        "salvage-up-to-the-break",
+        "salvage keeps every sound record",
+        "stratakv/salvage.py",
+        "        if found.kind != END\n    ]\n",
+        "        if found.kind != END and found.end <= scan.whole\n    ]\n",
+        (f"{_RECOVER}::TestDamage::test_salvage",),
+    ),
+    Breakage(
+        "unfinished-log-believed",
+        "9: the logs alone rebuild the store",
+        "stratakv/survey.py",
+        "    if not _ends(segment):\n        return False\n",
+        "",
+        (f"{_MAINTENANCE}::test_an_unfinished_log_says_nothing_about_the_others",),
+    ),
+    Breakage(
+        "replaced-log-believed",
+        "9: the logs alone rebuild the store",
+        "stratakv/survey.py",
+        " if not any(_replaces(other, entry) for other in above)]\n",
+        "]\n",
+        (f"{_RECOVER}::test_what_was_merged_is_not_there_twice",),
+    ),
+    Breakage(
+        "strict-changes-something",
+        '"strict" changes nothing',
+        "stratakv/verdict.py",
+        "        if damage and self._mode is Mode.STRICT:\n",
+        "        if False:\n",
+        (f"{_RECOVER}::TestDamage::test_strict",),
+    ),
+    Breakage(
+        "break-in-the-middle-is-a-torn-tail",
+        "a lost manifest hides no damage",
+        "stratakv/verdict.py",
+        "        unknown = not newest and not entry.size and found.last > found.whole\n",
+        "        unknown = False\n",
+        (f"{_RECOVER}::TestWithoutAManifest",),
+    ),
+    Breakage(
+        "kept-log-not-synced",
+        "what recovery keeps is on disk before its manifest",
+        "stratakv/renewal.py",
+        "header.pack(), 0)\n            self._files.fdatasync(segment.fd)\n",
+        "header.pack(), 0)\n",
+        (f"{_LOST_FOUND}::TestOrder::test_the_steps",),
+    ),
+    Breakage(
+        "cut-before-the-manifest",
+        "a recovery that dies can be done again",
+        "stratakv/renewal.py",
+        "        try:\n            if scan.headless or",
+        "        self._cut(scan)\n        try:\n            if scan.headless or",
+        (f"{_LOST_FOUND}::TestOrder::test_the_steps",),
+    ),
+    Breakage(
+        "recovery-not-marked",
+        "a recovery that dies is done again",
+        "stratakv/renewal.py",
+        "        control.words[W_STATE] = State.NEW\n",
+        "",
+        (
+            f"{_LOST_FOUND}::TestOrder::test_opening_after_a_death_at_each_step",
+            "tests/crash/test_recover_crashes.py",
+        ),
+    ),
+    Breakage(
+        "lost-found-skipped",
+        "what recover takes out is in lost+found",
+        "stratakv/put_away.py",
+        "                    self._log(verdict)\n",
+        "                    pass\n",
+        (f"{_LOST_FOUND}::TestWhatIsPutAway",),
+    ),
+    Breakage(
+        "lost-found-not-synced",
+        "lost+found is durable before anything goes",
+        "stratakv/put_away.py",
+        "            self._lost_found.sync()\n",
+        "",
+        (f"{_LOST_FOUND}::TestOrder::test_the_steps",),
+    ),
+    Breakage(
+        "lost-found-copy-not-synced",
+        "lost+found is durable before anything goes",
+        "stratakv/lost_found.py",
+        "offset - start)\n                self._files.fdatasync(fd)\n",
+        "offset - start)\n",
+        (f"{_LOST_FOUND}::TestOrder::test_the_steps",),
+    ),
+    Breakage(
+        "lost-found-without-limit",
+        "lost+found takes no more than its share of a budget",
+        "stratakv/lost_found.py",
+        "        if size > self._room:\n            return False\n",
+        "",
+        (f"{_LOST_FOUND}::TestAfterAReboot::test_only_up_to_an_eighth_of_the_budget",),
+    ),
+    Breakage(
+        "rescue-goes-back-in-time",
+        "a cache is begun anew rather than brought back to an older state",
+        "stratakv/rescue.py",
+        "        recovery = recover_alone(directory, Mode.STRICT)\n",
+        "        recovery = recover_alone(directory, Mode.POINT_IN_TIME)\n",
+        ("tests/engine/test_rescue.py::test_it_is_begun_anew_rather_than_go_back_in_time",),
+    ),
+)
+
+_DJANGO = (
+    Breakage(
+        "signature-not-compared",
+        "a planted pickle is not run",
+        "stratakv_django/codec.py",
+        "        if compare_digest(_signature(signer, name, pickled), stored[1:_BODY]):\n",
+        "        if signer:\n",
+        (f"{_VALUES}::test_an_unsigned_pickle_is_never_unpickled",),
+    ),
+    Breakage(
+        "signature-without-the-key",
+        "a pickle is good for its key only",
+        "stratakv_django/codec.py",
+        '    digest.update(len(name).to_bytes(4, "little") + name)\n',
+        "",
+        (f"{_VALUES}::test_a_signed_pickle_cannot_be_moved_to_another_key",),
+    ),
+    Breakage(
+        "no-fallbacks",
+        "SECRET_KEY_FALLBACKS are accepted",
+        "stratakv_django/codec.py",
+        "_signers_of(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)",
+        "_signers_of(settings.SECRET_KEY)",
+        (f"{_VALUES}::test_secret_key_fallbacks_are_accepted_on_reading_only",),
+    ),
+)
+
+BREAKAGES = (*_DURABLE, *_COMMITS, *_READING, *_AGES, *_RECOVERY, *_DJANGO)
