@@ -286,7 +286,7 @@ _COMMITS = (
         "        self._attach_lock.close()\n        self._writer_lock.close()\n"
         "        self._sync_lock.close()\n        self.maintenance.forked()\n",
         "        self.maintenance.forked()\n",
-        ("tests/engine/test_fork.py::test_the_child_does_not_hold_the_parents_locks",),
+        ("tests/processes/test_together.py::test_a_forked_child_keeps_no_lock_of_a_parent_that_was_killed",),
     ),
 )
 
@@ -314,7 +314,16 @@ _READING = (
         "            body = source[offset + PREFIX_BYTES : end]\n"
         "            if xxh3_64_intdigest(body) != checksum:\n",
         "            body = source[offset + PREFIX_BYTES : end]\n            if False:\n",
-        (f"{_DAMAGE}::test_a_damaged_record_is_a_miss",),
+        (f"{_MAINTENANCE}::test_damage_is_not_copied_on",),
+    ),
+    Breakage(
+        "merge-without-checksum-in-order-of-arrival",
+        "3: damage is not copied on",
+        "stratakv/maintenance/blocks.py",
+        "key, body = data[HEADER_BYTES:start], data[PREFIX_BYTES:size]\n"
+        "            if xxh3_64_intdigest(body) != checksum:\n",
+        "key, body = data[HEADER_BYTES:start], data[PREFIX_BYTES:size]\n            if False:\n",
+        (f"{_MAINTENANCE}::test_damage_is_not_copied_on",),
     ),
     Breakage(
         "older-version-for-a-damaged-one",
@@ -338,7 +347,7 @@ _READING = (
         "stratakv/record.py",
         "    if stop > end or xxh3_64",
         "    if xxh3_64",
-        ("tests/engine/test_record.py::test_lengths_from_disk_are_bounded",),
+        ("tests/engine/test_record.py::test_a_record_cut_short_is_none",),
     ),
     Breakage(
         "index-shape-not-compared",
@@ -370,7 +379,7 @@ _READING = (
         "stratakv/control.py",
         "            and (words[W_BOOT_HIGH] << 64 | words[W_BOOT_LOW]) == boot\n",
         "",
-        (f"{_REBOOT}::test_the_page_and_the_indexes_are_not_believed",),
+        (f"{_REBOOT}::test_an_index_that_kept_less_than_its_log",),
     ),
     Breakage(
         "manifest-checksum-not-compared",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -86,6 +87,31 @@ def test_a_forked_child_does_not_hold_its_parents_locks(tmp_path: Path) -> None:
     assert stratakv.recover(tmp_path / "s").records == 1
     gate.open()
     assert child.wait() == 0
+
+
+def test_a_forked_child_keeps_no_lock_of_a_parent_that_was_killed(tmp_path: Path) -> None:
+    """The kernel frees the locks of the dead, but for those that somebody else has inherited open."""
+    begun, gate = Gate(), Gate()
+
+    def child() -> None:
+        begun.open()
+        gate.wait()
+
+    def parent() -> None:
+        db = stratakv.open(tmp_path / "s", **SMALL)
+        db.put(b"k", b"v")
+        with db.transaction():
+            Child(child)
+            begun.wait()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    try:
+        assert Child(parent).wait() == -signal.SIGKILL
+        assert stratakv.recover(tmp_path / "s").records == 1
+        with stratakv.open(tmp_path / "s", **SMALL) as db:
+            db.put(b"k", b"newer")
+    finally:
+        gate.open()
 
 
 def test_a_child_uses_a_store_that_its_parent_has_closed(tmp_path: Path) -> None:
