@@ -455,7 +455,7 @@ _AGES = (
         "stratakv/maintenance/merge.py",
         "            elif is_older(key):\n",
         "            elif expiry == TOMBSTONE_EXPIRY and is_older(key):\n",
-        (f"{_RESURRECTION}::test_overwritten_with_a_shorter_life",),
+        (f"{_RESURRECTION}::test_expired_in_a_middle_generation",),
     ),
     Breakage(
         "range-tombstone-forgotten",
@@ -536,7 +536,7 @@ _RECOVERY = (
         "stratakv/survey.py",
         "    if not _ends(segment):\n        return False\n",
         "",
-        (f"{_MAINTENANCE}::test_an_unfinished_log_says_nothing_about_the_others",),
+        (f"{_RECOVER}::TestWithoutAManifest::test_an_unfinished_log_that_is_whole_so_far",),
     ),
     Breakage(
         "replaced-log-believed",

@@ -248,6 +248,7 @@ class TestOrder:
             if name in ("truncate", "unlink") and path in {layout.log(each) for each in layout.numbers}
         ]
         assert synced < installed < min(taken)
+        assert machine.steps.index(("fdatasync", layout.log("first"))) < installed, "the new one trusts it"
         assert all(
             place < synced for place, (name, path) in enumerate(machine.steps) if path.parent == folder
         )

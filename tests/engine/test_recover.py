@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -276,6 +277,24 @@ class TestWithoutAManifest:
         flip(layout.log("main"), layout.log("main").stat().st_size - 10)
         recover(layout.path, "salvage")
         assert found() == layout.model
+
+    def test_an_unfinished_log_that_is_whole_so_far(self, db: DB, path: Path, found: Any) -> None:
+        """Its maker died between two records: what it was made from is still all there, and counts."""
+        model = {b"%d" % number: b"v" for number in range(9)}
+        db.put_many(model)
+        with db._store.exclusive as held:
+            db._store.structure.rotate(held)
+        inputs = {file: file.read_bytes() for file in path.glob("*.log")}
+        db.compact()
+        merged = path / f"{db.stats().segments[1].number:06d}.log"
+        db.close()
+        for file, data in inputs.items():
+            file.write_bytes(data)
+        os.truncate(merged, merged.stat().st_size - (28 + 1 + 1) - 28)  # its last record and its end
+        for name in ("MANIFEST", "MANIFEST.old"):
+            (path / name).unlink()
+        recover(path)
+        assert found() == model
 
 
 def test_strict_changes_nothing_before_it_fails(layout: Layout) -> None:
