@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,11 +35,17 @@ _ENGINE = "tests/engine"
 TESTS = {
     "stratakv/record.py": ("record", "damage", "commit", "reboot", "recover"),
     "stratakv/index.py": ("index", "damage", "operations", "maintenance"),
-    "stratakv/recovery.py": ("recover", "reboot", "sync", "maintenance"),
+    "stratakv/recovery.py": ("recover", "lost_found", "reboot", "rescue"),
+    "stratakv/examine.py": ("recover", "lost_found", "reboot", "rescue"),
+    "stratakv/verdict.py": ("recover", "lost_found", "reboot", "rescue", "sync"),
+    "stratakv/survey.py": ("recover", "lost_found", "rescue", "maintenance"),
+    "stratakv/salvage.py": ("recover", "lost_found"),
+    "stratakv/renewal.py": ("recover", "lost_found", "reboot", "rescue"),
     "stratakv/maintenance/merge.py": ("compaction", "resurrection", "maintenance"),
     "stratakv/maintenance/blocks.py": ("compaction", "resurrection", "damage", "maintenance"),
 }
-_TIMES = 4  # a mutant that takes so many times as long as the tests do runs for ever
+_OUTPUT = "output"
+_TIMES = 1.5  # a mutant that takes so many times as long as the tests do runs for ever
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,7 +71,7 @@ def _try_all(module: str, chosen: Sequence[Mutant]) -> int:
         tests = [f"{_ENGINE}/test_{name}.py" for name in TESTS[module]]
         began = time.monotonic()
         if _run(root, tests, 3600) != "survived":
-            raise UselessError("the tests fail without any mutant")
+            raise UselessError(f"the tests fail without any mutant:\n{(root / _OUTPUT).read_text()}")
         limit = _TIMES * (time.monotonic() - began) + 10
         for number, mutant in enumerate(chosen):
             (root / module).write_text(mutant.source)
@@ -82,7 +89,12 @@ def _run(root: Path, tests: Sequence[str], limit: float) -> str:
     """Run tests in a child; return "survived" where they pass, "caught" or "endless"."""
     child = os.fork()
     if not child:
-        _become_pytest(root, tests)
+        try:
+            _become_pytest(root, tests)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)  # whatever happens, it is not this process that goes on
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -96,15 +108,16 @@ def _run(root: Path, tests: Sequence[str], limit: float) -> str:
 
 def _become_pytest(root: Path, tests: Sequence[str]) -> None:
     os.setpgid(0, 0)
-    quiet = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(quiet, 1)
-    os.dup2(quiet, 2)
+    output = os.open(root / _OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
     os.chdir(root)
     for name in [name for name in sys.modules if name.partition(".")[0] in ("tests", "stratakv")]:
         del sys.modules[name]
     sys.path[:] = [str(root), *(path for path in sys.path if path not in ("", str(ROOT)))]
     os.environ["PYTHONPATH"] = str(root)
-    os._exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
+    loaded = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # which is the purpose of it
+    os._exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *loaded, *tests]))
 
 
 if __name__ == "__main__":
