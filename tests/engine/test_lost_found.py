@@ -249,6 +249,10 @@ class TestOrder:
         ]
         assert synced < installed < min(taken)
         assert machine.steps.index(("fdatasync", layout.log("first"))) < installed, "the new one trusts it"
+        written = {
+            ("fdatasync", path) for name, path in machine.steps if (name, path.parent) == ("pwrite", folder)
+        }
+        assert written <= set(machine.steps[:synced])
         assert all(
             place < synced for place, (name, path) in enumerate(machine.steps) if path.parent == folder
         )
