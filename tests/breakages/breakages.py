@@ -98,8 +98,8 @@ _DURABLE = (
         "half-done-manifest-not-synced",
         "5: nothing is promised upon a manifest that was renamed and no more",
         "stratakv/structure.py",
-        "        self.directory.sync()\n        with reported(self.directory.path):\n",
-        "        with reported(self.directory.path):\n",
+        "Whatever is promised from now on depends on it.\n        self.directory.sync()\n",
+        "Whatever is promised from now on depends on it.\n",
         (f"{_SYNC}::TestFailure::test_of_the_directory_behind_a_manifest",),
     ),
     Breakage(
