@@ -412,7 +412,10 @@ _READING = (
         "stratakv/resume.py",
         "    return not write or _remake(words, segment, tip)\n",
         "    return True\n",
-        (f"{_DAMAGE}::TestIndexes", "tests/engine/test_flips.py::test_no_flip_gives_a_wrong_value[killed-.idx]"),
+        (
+            f"{_DAMAGE}::TestIndexes",
+            "tests/engine/test_flips.py::test_no_flip_gives_a_wrong_value[killed-.idx]",
+        ),
     ),
     Breakage(
         "older-manifest-believed",
