@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import django.test
+import django.test  # noqa: F401
 import hypothesis.stateful  # noqa: F401
 import mmh3  # noqa: F401
 import pytest
@@ -27,8 +27,6 @@ import xxhash  # noqa: F401
 
 from tests.breakages.breakage import ROOT, UselessError, copy_sources
 from tests.breakages.mutants import Mutant, mutants
-
-assert django.test  # as the others, loaded for the children
 
 # The tests of each module: those that notice the most in the least time, and those that are asked then.
 _FORMATS = "tests/golden/test_golden.py", "tests/docs/test_format.py"
@@ -67,7 +65,7 @@ def _try_all(module: str, chosen: Sequence[Mutant]) -> int:
     with tempfile.TemporaryDirectory(prefix="stratakv-mutants-") as place:
         root = Path(place)
         copy_sources(root)
-        groups = [list(map(_path, names)) for names in TESTS[module]]
+        groups = [list(map(file_of, names)) for names in TESTS[module]]
         limits = [_seconds_without(root, tests) * _TIMES + 5 for tests in groups]
         for number, mutant in enumerate(chosen):
             (root / module).write_text(mutant.source)
@@ -82,7 +80,7 @@ def _try_all(module: str, chosen: Sequence[Mutant]) -> int:
     return 1 if ends["survived"] else 0
 
 
-def _path(name: str) -> str:
+def file_of(name: str) -> str:
     return name if "/" in name else f"tests/engine/test_{name}.py"
 
 
