@@ -53,25 +53,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("module", choices=TESTS)
     parser.add_argument("--sample", type=int, metavar="N", help="try N of the mutants, chosen at random")
     parser.add_argument("--seed", type=int, default=0, help="of the choice")
+    parser.add_argument("--fast", action="store_true", help="ask the fast tests only, not the slow ones then")
     asked = parser.parse_args(arguments)
     found = list(mutants((ROOT / asked.module).read_text()))
     chosen = random.Random(asked.seed).sample(found, min(asked.sample or len(found), len(found)))
     print(f"{asked.module}: {len(chosen)} of {len(found)} mutants", flush=True)
-    return _try_all(asked.module, chosen)
+    return _try_all(asked.module, chosen, TESTS[asked.module][: 1 if asked.fast else None])
 
 
-def _try_all(module: str, chosen: Sequence[Mutant]) -> int:
+def _try_all(module: str, chosen: Sequence[Mutant], tests: Sequence[Sequence[str]]) -> int:
     ends: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="stratakv-mutants-") as place:
         root = Path(place)
         copy_sources(root)
-        groups = [list(map(file_of, names)) for names in TESTS[module]]
-        limits = [_seconds_without(root, tests) * _TIMES + 5 for tests in groups]
+        groups = [list(map(file_of, names)) for names in tests]
+        limits = [_seconds_without(root, group) * _TIMES + 5 for group in groups]
         for number, mutant in enumerate(chosen):
             (root / module).write_text(mutant.source)
             # Compiled files are told apart by the second and the size.
             os.utime(root / module, (number, number))
-            runs = (_run(root, tests, limit) for tests, limit in zip(groups, limits, strict=True))
+            runs = (_run(root, group, limit) for group, limit in zip(groups, limits, strict=True))
             end = next((run for run in runs if run != "survived"), "survived")
             ends[end] += 1
             if end == "survived":

@@ -297,6 +297,30 @@ class TestWithoutAManifest:
         assert found() == model
 
 
+def test_a_damaged_header_of_a_log_that_was_never_synced(db: DB, open_: Open, path: Path) -> None:
+    """Nobody knows what should be in it; that the header was made anew is said all the same."""
+    db.put(b"k", b"v")
+    db.close()
+    log = path / "000001.log"
+    flip(log, 20)
+    report = recover(path)
+    assert [(each.action, each.file) for each in report.findings] == [("rebuilt", log.name)]
+    with open_() as db:
+        assert db.get(b"k") == b"v"
+
+
+@pytest.mark.parametrize(("mode", "left"), [("point-in-time", 12), ("salvage", 29)])
+def test_a_break_behind_what_was_synced(db: DB, open_: Open, path: Path, mode: str, left: int) -> None:
+    """It may be a torn tail: a prefix is kept, but for salvage, which takes what is sound behind it, too."""
+    for number in range(30):
+        db.put(b"%02d" % number, b"v" * 50)
+    db.close()
+    flip(path / "000001.log", LOG_HEADER + 12 * (28 + 2 + 50) + 40)
+    assert not recover(path, mode).damage
+    with open_() as db:
+        assert len(dict(db.scan())) == left
+
+
 def test_strict_changes_nothing_before_it_fails(layout: Layout) -> None:
     """Not even what stands behind the end of an older log, which is no damage."""
     with layout.log("first").open("ab") as file:
