@@ -297,6 +297,14 @@ class TestWithoutAManifest:
         assert found() == model
 
 
+def test_a_log_that_lost_even_its_header(layout: Layout) -> None:
+    """All of it was on disk: that is damage, and not what a power cut leaves of a new log."""
+    os.truncate(layout.log("first"), 10)
+    with pytest.raises(CorruptionError):
+        recover(layout.path, "strict")
+    assert recover(layout.path).damage
+
+
 def test_a_damaged_header_of_a_log_that_was_never_synced(db: DB, open_: Open, path: Path) -> None:
     """Nobody knows what should be in it; that the header was made anew is said all the same."""
     db.put(b"k", b"v")
@@ -304,16 +312,26 @@ def test_a_damaged_header_of_a_log_that_was_never_synced(db: DB, open_: Open, pa
     log = path / "000001.log"
     flip(log, 20)
     report = recover(path)
-    assert [(each.action, each.file) for each in report.findings] == [("rebuilt", log.name)]
+    assert [(each.action, each.file, each.damage) for each in report.findings] == [
+        ("rebuilt", log.name, False)
+    ]
     with open_() as db:
         assert db.get(b"k") == b"v"
 
 
+@pytest.mark.parametrize("sealed", [False, True])
 @pytest.mark.parametrize(("mode", "left"), [("point-in-time", 12), ("salvage", 29)])
-def test_a_break_behind_what_was_synced(db: DB, open_: Open, path: Path, mode: str, left: int) -> None:
+def test_a_break_behind_what_was_synced(
+    db: DB, open_: Open, path: Path, mode: str, left: int, sealed: bool
+) -> None:
     """It may be a torn tail: a prefix is kept, but for salvage, which takes what is sound behind it, too."""
     for number in range(30):
+        if number == 12:
+            db.sync()
         db.put(b"%02d" % number, b"v" * 50)
+    if sealed:
+        with db._store.exclusive as held:
+            db._store.structure.rotate(held)
     db.close()
     flip(path / "000001.log", LOG_HEADER + 12 * (28 + 2 + 50) + 40)
     assert not recover(path, mode).damage
