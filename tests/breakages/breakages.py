@@ -596,7 +596,7 @@ _RECOVERY = (
         "stratakv/survey.py",
         "    if not _ends(segment):\n        return False\n",
         "",
-        (f"{_RECOVER}::TestWithoutAManifest::test_an_unfinished_log_that_is_whole_so_far",),
+        (f"{_RECOVER}::TestWithoutAManifest::test_an_unfinished_log_whose_sources_are_there",),
     ),
     Breakage(
         "replaced-log-believed",

@@ -278,8 +278,11 @@ class TestWithoutAManifest:
         recover(layout.path, "salvage")
         assert found() == layout.model
 
-    def test_an_unfinished_log_that_is_whole_so_far(self, db: DB, path: Path, found: Any) -> None:
-        """Its maker died between two records: what it was made from is still all there, and counts."""
+    @pytest.mark.parametrize("end", ["is missing", "is there before the middle"])
+    def test_an_unfinished_log_whose_sources_are_there(
+        self, db: DB, path: Path, found: Any, end: str
+    ) -> None:
+        """Its maker died between two records, or the power went: what it was made from counts."""
         model = {b"%d" % number: b"v" for number in range(9)}
         db.put_many(model)
         with db._store.exclusive as held:
@@ -290,7 +293,10 @@ class TestWithoutAManifest:
         db.close()
         for file, data in inputs.items():
             file.write_bytes(data)
-        os.truncate(merged, merged.stat().st_size - (28 + 1 + 1) - 28)  # its last record and its end
+        if end == "is missing":
+            os.truncate(merged, merged.stat().st_size - (28 + 1 + 1) - 28)  # and the last record before it
+        else:
+            flip(merged, LOG_HEADER + 2 * (28 + 1 + 1) + 29)
         for name in ("MANIFEST", "MANIFEST.old"):
             (path / name).unlink()
         recover(path)
