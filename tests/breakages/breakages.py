@@ -639,17 +639,6 @@ _RECOVERY = (
         (f"{_LOST_FOUND}::TestOrder::test_the_steps",),
     ),
     Breakage(
-        "recovery-not-marked",
-        "a recovery that dies is done again",
-        "stratakv/renewal.py",
-        "        control.words[W_STATE] = State.NEW\n",
-        "",
-        (
-            f"{_LOST_FOUND}::TestOrder::test_opening_after_a_death_at_each_step",
-            "tests/crash/test_recover_crashes.py",
-        ),
-    ),
-    Breakage(
         "lost-found-skipped",
         "what recover takes out is in lost+found",
         "stratakv/put_away.py",
