@@ -10,6 +10,8 @@ the one or the other.
 from __future__ import annotations
 
 import os
+import random
+import time
 from dataclasses import dataclass
 
 from stratakv import manifest
@@ -34,6 +36,9 @@ from stratakv.recovery_report import Mode, RecoveryReport
 from stratakv.renewal import Renewal
 from stratakv.segment import map_index, open_log
 from stratakv.survey import nothing
+
+_TRIES = 50
+_PAUSE = 0.1  # seconds, at most, between two tries
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +70,16 @@ def rescue(path: str | os.PathLike[str]) -> RescueReport:
     lock = FileLock(directory, "attach.lock", write=True)
     try:
         with reported(directory.path):
-            if lock.try_exclusive():
-                return _rescue(directory)
-            lock.shared()  # once the one who was faster has finished
-            if _damage(directory, alone=False):
-                raise StoreBusyError(f"{directory.path} is damaged, and still open in another process")
-            return RescueReport("none")
+            for _ in range(_TRIES):
+                if lock.try_exclusive():
+                    return _rescue(directory)
+                lock.shared()  # once the one who was faster has finished
+                if not _damage(directory, alone=False):
+                    return RescueReport("none")
+                # Whoever has it may be about to find out that it does not open, as we did.
+                lock.release()
+                time.sleep(_PAUSE * random.random())
+            raise StoreBusyError(f"{directory.path} is damaged, and still open in another process")
     finally:
         lock.free()
 

@@ -19,7 +19,7 @@ from stratakv.index import hash_key
 from stratakv.log import HEADER_BYTES, LogHeader
 from stratakv.reader import lookup
 from stratakv.record import END, LINK_MASK, TOMBSTONE
-from stratakv.segment import Segment
+from stratakv.segment import Segment, map_index, open_log
 
 _STEP_BYTES = 2**20
 
@@ -89,9 +89,21 @@ def _is_there(directory: Directory, found: Findings) -> bool:
         found.there = False
         _note(found, 0, "the file was deleted or replaced; what this process has open is read on")
     path = directory.index_path(segment.number)
-    if segment.index_inode and _inode(directory, path) != segment.index_inode:
+    replaced = segment.index_inode and _inode(directory, path) != segment.index_inode
+    if replaced and not _is_made_anew(directory, segment):
         note_index(found, "the index was deleted or replaced; what this process has open is read on")
     return True
+
+
+def _is_made_anew(directory: Directory, segment: Segment) -> bool:
+    """Whether maintenance, or whoever healed it, has put another sound index in its place."""
+    if segment.entry is None:
+        return False
+    try:
+        fresh = open_log(directory, segment.number, segment.entry, write=False)
+        return map_index(directory, fresh, write=False) and index.is_sound(fresh.arrays, segment.entry.size)
+    except (OSError, StrataKVError):
+        return False
 
 
 def _inode(directory: Directory, path: Path) -> int:
