@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 
 from stratakv import index, manifest
-from stratakv.budget import segment_capacity
 from stratakv.control import (
     OFFSET_MASK,
     POSITION_BITS,
@@ -26,17 +25,15 @@ from stratakv.control import (
 )
 from stratakv.directory import CONTROL_NAME, Directory
 from stratakv.errors import CorruptionError, DirectoryError, ReadOnlyError
-from stratakv.files import now_ms
 from stratakv.locks import FileLock
-from stratakv.log import LogHeader, rank_of
 from stratakv.manifest import Manifest
-from stratakv.opening import check_indexes, young_keys
+from stratakv.opening import begin_empty, check_indexes
 from stratakv.options import Options
 from stratakv.orphans import remove_orphans, remove_temporary
 from stratakv.recovery import Recovery
 from stratakv.recovery_report import Mode, RecoveryReport
 from stratakv.resume import resume
-from stratakv.segment import Segment, create_active
+from stratakv.segment import Segment
 
 log = logging.getLogger("stratakv")
 
@@ -127,11 +124,8 @@ def _tell(directory: Directory, report: RecoveryReport) -> None:
 
 def _create(directory: Directory, options: Options) -> None:
     directory.check_unclaimed()
-    rank, max_bytes = rank_of(1), options.max_bytes or 0
-    header = LogHeader(1, rank, rank, 0, directory.files.random_u32(), now_ms())
-    capacity = segment_capacity(options.segment_bytes, max_bytes)
-    create_active(directory, header, capacity, young_keys(capacity))
-    directory.sync()
+    max_bytes = options.max_bytes or 0
+    header = begin_empty(directory, 1, 0, options.segment_bytes, max_bytes)
     first = Manifest(generation=1, active=1, next_number=2, max_bytes=max_bytes)
     manifest.install(directory, first)
     start_control(directory, first.generation, first.active, first.next_number, header.first_link)

@@ -7,16 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stratakv import manifest
-from stratakv.budget import segment_capacity
 from stratakv.control import W_USED, start_control
 from stratakv.directory import Directory
 from stratakv.errors import DirectoryError, storage_error
-from stratakv.files import now_ms
-from stratakv.log import HEADER_BYTES, LogHeader, rank_of
+from stratakv.log import HEADER_BYTES
 from stratakv.manifest import Entry, Manifest
-from stratakv.opening import young_keys
+from stratakv.opening import begin_empty
 from stratakv.progress import Progress
-from stratakv.segment import Segment, create_active
+from stratakv.segment import Segment
 from stratakv.structure import Structure
 
 
@@ -61,15 +59,11 @@ def backup(
         del segments[view.active]
     _copy_logs(copy, segments, progress)
     floor, max_bytes = view.manifest.floor, view.manifest.max_bytes
-    first_link, rank = structure.files.random_u32(), rank_of(number)
-    capacity = segment_capacity(segment_bytes, max_bytes)
-    header = LogHeader(number, rank, rank, floor, first_link, now_ms())
-    create_active(copy, header, capacity, young_keys(capacity))
+    begun = begin_empty(copy, number, floor, segment_bytes, max_bytes)
     entries = tuple(replace(entry, synced=entry.size, finished=entry.ordered) for entry in segments.values())
     copied = Manifest(1, number, number + 1, floor, max_bytes, entries)
-    copy.sync()
     manifest.install(copy, copied)
-    start_control(copy, copied.generation, number, copied.next_number, first_link)
+    start_control(copy, copied.generation, number, copied.next_number, begun.first_link)
     copy.write_format()
     return BackupReport(str(copy.path), len(segments), sum(entry.size for entry in entries))
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 
 from stratakv import ghosts, index
+from stratakv.budget import segment_capacity
 from stratakv.build import build_index
 from stratakv.directory import GHOSTS_NAME, Directory
 from stratakv.errors import CorruptionError
+from stratakv.files import now_ms
 from stratakv.ghosts import Ghosts
+from stratakv.log import LogHeader, rank_of
 from stratakv.manifest import Entry, Manifest
-from stratakv.segment import Segment, map_index, open_log
+from stratakv.segment import Segment, create_active, map_index, open_log
 
 log = logging.getLogger("stratakv")
 
@@ -41,6 +44,21 @@ def check_indexes(directory: Directory, found: Manifest, *, write: bool) -> None
         except FileNotFoundError:
             path = directory.log_path(entry.number)
             raise CorruptionError(path, 0, "the manifest names the file, and it is missing") from None
+
+
+def begin_empty(
+    directory: Directory, number: int, floor: int, segment_bytes: int, max_bytes: int
+) -> LogHeader:
+    """Make the files of segment `number`, which is to be written to and holds nothing yet, durably.
+
+    segment_bytes, max_bytes: the option and the budget, 0 for none, that say how large it is.
+    """
+    rank = rank_of(number)
+    header = LogHeader(number, rank, rank, floor, directory.files.random_u32(), now_ms())
+    capacity = segment_capacity(segment_bytes, max_bytes)
+    create_active(directory, header, capacity, young_keys(capacity))
+    directory.sync()
+    return header
 
 
 def map_ghosts(directory: Directory) -> Ghosts | None:

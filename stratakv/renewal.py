@@ -5,19 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from stratakv import manifest
-from stratakv.budget import segment_capacity
 from stratakv.control import W_STATE, State, open_control, start_control
 from stratakv.directory import MANIFEST_NAME, Directory
 from stratakv.errors import StrataKVError, storage_error
 from stratakv.examine import Scan
-from stratakv.files import now_ms
-from stratakv.log import HEADER_BYTES, LogHeader, rank_of
+from stratakv.log import HEADER_BYTES, rank_of
 from stratakv.manifest import Entry, Manifest
-from stratakv.opening import young_keys
+from stratakv.opening import begin_empty
 from stratakv.orphans import remove_orphans, remove_temporary
 from stratakv.recovery_report import Finding, KeptLog
 from stratakv.salvage import salvage
-from stratakv.segment import create_active
 from stratakv.survey import Survey
 from stratakv.verdict import Fate, Verdict
 
@@ -110,15 +107,10 @@ class Renewal:
     def _install(self) -> None:
         """Start a new active segment, make the manifest durable, then cut and remove what is not in it."""
         directory, survey = self._directory, self._survey
-        rank = rank_of(self._next)
         floor = survey.floor
         if floor is None:
-            floor = min((entry.oldest for entry in self._entries), default=rank)
-        first_link = self._files.random_u32()
-        header = LogHeader(self._next, rank, rank, floor, first_link, now_ms())
-        capacity = segment_capacity(self._segment_bytes, survey.max_bytes)
-        create_active(directory, header, capacity, young_keys(capacity))
-        directory.sync()
+            floor = min((entry.oldest for entry in self._entries), default=rank_of(self._next))
+        begun = begin_empty(directory, self._next, floor, self._segment_bytes, survey.max_bytes)
         following = Manifest(
             generation=survey.generation + 1,
             active=self._next,
@@ -136,7 +128,9 @@ class Renewal:
         else:
             manifest.install(directory, following)
         self._tidy(following)
-        start_control(directory, following.generation, following.active, following.next_number, first_link)
+        start_control(
+            directory, following.generation, following.active, following.next_number, begun.first_link
+        )
 
     def _tidy(self, following: Manifest) -> None:
         for verdict in self._verdicts:

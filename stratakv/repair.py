@@ -67,8 +67,7 @@ class Repair:
             left = set(after.damage())
             return after.report(tuple(one for one in before.damage() if one not in left), lost)
         finally:
-            lock.release()
-            lock.close()
+            lock.free()
 
     def _mend_files(self, before: Inspection) -> None:
         if before.files:
