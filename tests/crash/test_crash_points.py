@@ -70,10 +70,7 @@ def report(judge: Judge, capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
 def test_what_is_recorded_is_what_is_there(place: Path) -> None:
     """Else the crash tests would be about another disk than that of the store."""
     run = record(place, CACHE, ("put", "rotate", "merge", "batch", "evict", "clear", "close", "put"))
-    disk = run.files.disk()
-    for step in run.files.trace:
-        disk.store(step)
-        disk.call(step)
+    *_, disk = run.files.moments()
     assert disk.after(everything) == read_image(run.root)
 
 
@@ -175,12 +172,8 @@ def crash_at_each_step(run: Run, judge: Judge, what: object, parts: int = 1) -> 
 
 
 def disks(run: Run) -> Iterator[tuple[int, Disk]]:
-    """Yield the disk before the call of each step."""
-    disk = run.files.disk()
-    for position, step in enumerate(run.files.trace):
-        disk.store(step)
-        yield position, disk
-        disk.call(step)
+    """Return each position in the trace with the disk before its call."""
+    return zip(range(len(run.files.trace)), run.files.moments(), strict=False)
 
 
 def disk_at(run: Run, position: int) -> Disk:

@@ -103,10 +103,7 @@ class CrashModel(RuleBasedStateMachine):
     def crash(self, seed: int | None) -> None:
         """The machine stops: on disk is what the processes saw, or any part of what was not synced."""
         self.files.finish()
-        disk = self.files.disk()
-        for step in self.files.trace:
-            disk.store(step)
-            disk.call(step)
+        *_, disk = self.files.moments()
         for db in self.dbs:
             self.kill(db)
         path = self.place / str(next(self.numbers))

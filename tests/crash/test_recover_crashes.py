@@ -87,9 +87,8 @@ def test_a_power_cut_at_each_step(place: Path, on: Any, mode: str, manifest: str
     on(Files())
     wanted, kept = content(path), evidence(path)
     assert len(kept) >= 2
-    disk, again, seen = files.disk(), place / "again", 0
-    for position, step in enumerate(files.trace):
-        disk.store(step)
+    again, seen = place / "again", 0
+    for position, (step, disk) in enumerate(zip(files.trace, files.moments(), strict=False)):
         for keep in (nothing, some(position), some(position + 1000)):
             write_image(disk.after(keep), again)
             recover(again, mode)
@@ -99,7 +98,6 @@ def test_a_power_cut_at_each_step(place: Path, on: Any, mode: str, manifest: str
                 assert versions <= found.get(name, set()), (position, keep, step.change, name)
             shutil.rmtree(again)
             seen += 1
-        disk.call(step)
     assert seen > 80
 
 
@@ -115,9 +113,8 @@ def test_a_power_cut_while_a_store_is_set_aside(place: Path, on: Any) -> None:
     on(Files())
     logs = {name: {data} for name, data in image.items() if name.endswith(".log") and data}
     assert len(logs) == 3
-    disk, again = files.disk(), place / "again"
-    for position, step in enumerate(files.trace):
-        disk.store(step)
+    again = place / "again"
+    for position, (step, disk) in enumerate(zip(files.trace, files.moments(), strict=False)):
         for keep in (nothing, some(position), some(position + 1000)):
             write_image(disk.after(keep), again)
             rescue(again)
@@ -125,5 +122,4 @@ def test_a_power_cut_while_a_store_is_set_aside(place: Path, on: Any) -> None:
             found = evidence(again)
             assert all(data <= found.get(name, set()) for name, data in logs.items()), (position, keep)
             shutil.rmtree(again)
-        disk.call(step)
     assert position > 20

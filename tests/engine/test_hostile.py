@@ -151,13 +151,7 @@ class TestStrangeFiles:
         before = outside.read_bytes(), outside.stat().st_mtime_ns, outside.stat().st_mode
         _make(place, kind, outside)
         with in_time(20):
-            for work in (
-                self.use,
-                lambda _: stratakv.recover(closed),
-                lambda _: stratakv.recover(closed, "salvage"),
-            ):
-                with suppress(StrataKVError):
-                    work(open_)
+            self.use_and_recover(closed, open_)
         assert (outside.read_bytes(), outside.stat().st_mtime_ns, outside.stat().st_mode) == before
         assert not (tmp_path / "nowhere").exists()
         _remove(place)
@@ -165,6 +159,15 @@ class TestStrangeFiles:
             kept.rename(place)
         stratakv.recover(closed, "salvage")
         assert open_().get(b"5") == filled[b"5"]
+
+    def use_and_recover(self, closed: Path, open_: Open) -> None:
+        for work in (
+            self.use,
+            lambda _: stratakv.recover(closed),
+            lambda _: stratakv.recover(closed, "salvage"),
+        ):
+            with suppress(StrataKVError):
+                work(open_)
 
     def use(self, open_: Open) -> None:
         db = open_()
@@ -214,13 +217,7 @@ class TestStrangeFiles:
         with (closed / name).open("ab") as file:
             file.truncate(2**42)
         with in_time(60), limited_memory(2**29):
-            for work in (
-                self.use,
-                lambda _: stratakv.recover(closed),
-                lambda _: stratakv.recover(closed, "salvage"),
-            ):
-                with suppress(StrataKVError):
-                    work(open_)
+            self.use_and_recover(closed, open_)
         stratakv.recover(closed, "salvage")
         with open_() as db:
             db.put(b"k", b"v")

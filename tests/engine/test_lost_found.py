@@ -377,6 +377,13 @@ def restore(path: Path, files: dict[str, bytes]) -> None:
 class TestAFullDisk:
     """What would be lost finds no room: nothing is changed, and attempts do not pile up."""
 
+    def changes_nothing(self, layout: Layout, before: dict[str, bytes]) -> None:
+        for _ in range(2):
+            with pytest.raises(DiskFullError):
+                recover(layout.path)
+        assert content(layout.path) == before
+        assert list((layout.path / "lost+found").rglob("*")) == []
+
     @pytest.mark.parametrize("step", ["make_folder", "link", "pwrite"])
     def test_recover_refuses(self, layout: Layout, machine: Machine, step: str) -> None:
         layout.damage(b"first 12")
@@ -387,11 +394,7 @@ class TestAFullDisk:
                 raise OSError(errno.ENOSPC, "No space left on device")
 
         machine.refuse = refuse
-        for _ in range(2):
-            with pytest.raises(DiskFullError):
-                recover(layout.path)
-        assert content(layout.path) == before
-        assert list((layout.path / "lost+found").rglob("*")) == []
+        self.changes_nothing(layout, before)
 
     def test_opening_refuses_and_succeeds_later(
         self, db: DB, machine: Machine, open_: Open, path: Path
@@ -426,11 +429,7 @@ class TestAFullDisk:
                 raise OSError(errno.ENOSPC, "No space left on device")
 
         machine.refuse = refuse
-        for _ in range(2):
-            with pytest.raises(DiskFullError):
-                recover(layout.path)
-        assert content(layout.path) == before
-        assert list((layout.path / "lost+found").rglob("*")) == []
+        self.changes_nothing(layout, before)
 
 
 class TestTheFolder:

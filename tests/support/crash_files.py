@@ -293,9 +293,14 @@ class CrashFiles(Files):
         for name in _QUESTIONS:
             setattr(self, name, self._question(name, getattr(Files, name)))
 
-    def disk(self) -> Disk:
-        """Return the disk as it was when the trace began."""
-        return Disk(self.image, self.ids)
+    def moments(self) -> Iterator[Disk]:
+        """Yield the disk before the call of each step and behind the last; it is one, which goes on."""
+        disk = Disk(self.image, self.ids)
+        for step in self.trace:
+            disk.store(step)
+            yield disk
+            disk.call(step)
+        yield disk
 
     def now(self) -> Image:
         """Return what the processes of this machine see."""
