@@ -9,6 +9,9 @@
 `busy` is 1 while a process is at it. Whoever takes the lock and finds it so knows that the last holder
 died, or gave up, somewhere inside, and heals first: what stands behind the tip is cut off, and what the
 index lacks is entered.
+
+The bytes of a put are stored through the map of the log where it has blocks for them: where zeros were
+written ahead, and the file system is one that leaves blocks as they are (`Files.stores`).
 """
 
 from __future__ import annotations
@@ -182,8 +185,15 @@ class Exclusive:
                     words = self._words
                     words[W_BUSY] = 1
                     if end > ahead and length <= AHEAD_BYTES:
-                        self._write_ahead(active, max(tip, ahead), end)
-                    if self._pwrite(active.fd, pack_prefix(checksum, chain) + body, start) == length:  # 1 log
+                        ahead = self._write_ahead(active, max(tip, ahead), end)
+                    prefix, written = pack_prefix(checksum, chain), length
+                    if end <= ahead and active.stores:
+                        mapped, behind = active.log, start + PREFIX_BYTES
+                        mapped[start:behind] = prefix  # 1 log
+                        mapped[behind : start + length] = body
+                    else:
+                        written = self._pwrite(active.fd, prefix + body, start)
+                    if written == length:
                         words[W_TIP] = end  # 2 tip
                         place = first % size
                         tag = first & FINGERPRINT
@@ -218,13 +228,18 @@ class Exclusive:
         with self as held:
             return self.commit(held, ((key, first, second, body, checksum),))
 
-    def _write_ahead(self, active: Segment, start: int, end: int) -> None:
-        """Write zeros, which are no record, from position `start`, at or behind the tip, to beyond `end`."""
+    def _write_ahead(self, active: Segment, start: int, end: int) -> int:
+        """Write zeros, which are no record, from position `start`, at or behind the tip, to beyond `end`.
+
+        Returns the position up to which the log has blocks now.
+        """
         offset = start & OFFSET_MASK
         stop = min((end & OFFSET_MASK) // AHEAD_BYTES * AHEAD_BYTES + AHEAD_BYTES, active.end)
         # Where there is no space for all of it, there may be for the record, whose own write will tell.
         with suppress(OSError):
-            self._words[W_AHEAD] = start + self._pwrite(active.fd, _ZEROS[: stop - offset], offset)
+            start += self._pwrite(active.fd, _ZEROS[: stop - offset], offset)
+            self._words[W_AHEAD] = start
+        return start
 
     def _heal(self, active: Segment) -> None:
         """Bring log and index to where the tip says they are."""

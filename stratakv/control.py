@@ -133,6 +133,7 @@ class Control:
         words = self.words
         words[W_MAGIC], words[W_FORMAT], words[W_STATE] = MAGIC, FORMAT, State.OPEN
         words[W_BOOT_LOW], words[W_BOOT_HIGH] = boot & _U64, boot >> 64
+        words[W_AHEAD] = 0  # while nobody had the log open, it may have lost its blocks
 
     def set_active(self, number: int, tip: int, chain: int, used: int) -> None:
         """Point the page at the active segment, its log filled and indexed up to the offset `tip`."""

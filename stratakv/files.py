@@ -10,6 +10,7 @@ import errno
 import fcntl
 import mmap
 import os
+import platform
 import stat
 import subprocess
 import sys
@@ -20,6 +21,9 @@ from pathlib import Path
 
 Attributes = os.stat_result
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs"})
+# They write to a block where it stands, and share it with no other file: a page that has one needs no other.
+_IN_PLACE = frozenset({"ext2", "ext3", "ext4", "tmpfs"})
+_ORDERED = frozenset({"x86_64", "i686"})  # what a processor stores, others see in the same order
 _ROOT = Path(__file__).parents[1]  # where this package is found
 _COPY_BYTES = 8 * 2**20
 
@@ -279,3 +283,11 @@ class Files:
             if left.split()[2] == wanted:
                 return right.split()[0]
         return ""
+
+    def stores(self, file_system: str) -> bool:
+        """Whether a store through a map may stand for a `pwrite` where the file has blocks already.
+
+        That must neither find the disk full, which would be a signal, nor be seen by other processes after
+        what is stored next.
+        """
+        return file_system in _IN_PLACE and platform.machine() in _ORDERED

@@ -31,8 +31,8 @@ class Segment:
 
     end: where the log ends, which is its size once sealed and its capacity while active.
     ranges: the prefixes of its range tombstones, once they have been read. start: where the other records
-    begin. chain: the link of the first of them. inode, index_inode: of the files that are mapped; 0 for an
-    index in memory.
+    begin. chain: the link of the first of them. stores: the log may be written through its map, where it has
+    blocks. inode, index_inode: of the files that are mapped; 0 for an index in memory.
     """
 
     __slots__ = (
@@ -55,12 +55,20 @@ class Segment:
         "slot_count",
         "slots",
         "start",
+        "stores",
         "view",
         "word_count",
     )
 
     def __init__(
-        self, directory: Directory, fd: int, header: LogHeader, end: int, entry: Entry | None
+        self,
+        directory: Directory,
+        fd: int,
+        header: LogHeader,
+        end: int,
+        entry: Entry | None,
+        *,
+        stores: bool = False,
     ) -> None:
         self.files = directory.files
         self.fd = fd
@@ -71,7 +79,8 @@ class Segment:
         self.entry = entry  # None while active
         self.inode = self.files.inode(fd)
         self.index_inode = 0
-        self.log: mmap = self.files.map(fd, end)
+        self.stores = stores
+        self.log: mmap = self.files.map(fd, end, write=stores)
         self.view = memoryview(self.log)
         self.arrays: index.Arrays
         self.slots: memoryview
@@ -224,7 +233,7 @@ def create_active(
         files.close(fd)
         raise storage_error(directory.log_path(header.number), cause) from cause
     try:
-        segment = Segment(directory, fd, header, capacity, None)
+        segment = Segment(directory, fd, header, capacity, None, stores=directory.stores)
         segment.read_ranges()
         shape = index.Shape.young(keys)
         files.unlink(path)
@@ -241,8 +250,13 @@ def create_active(
     return segment
 
 
-def open_log(directory: Directory, number: int, entry: Entry | None, *, write: bool) -> Segment:
-    """Open a log without its index; raises CorruptionError, and FileNotFoundError where it has gone."""
+def open_log(
+    directory: Directory, number: int, entry: Entry | None, *, write: bool, stores: bool = False
+) -> Segment:
+    """Open a log without its index; raises CorruptionError, and FileNotFoundError where it has gone.
+
+    stores: it is the one being written, and may be written through its map.
+    """
     path = directory.log_path(number)
     fd = directory.open(path, write=write)
     try:
@@ -257,7 +271,7 @@ def open_log(directory: Directory, number: int, entry: Entry | None, *, write: b
         directory.files.close(fd)
         raise
     try:
-        return Segment(directory, fd, header, end, entry)
+        return Segment(directory, fd, header, end, entry, stores=stores)
     except ValueError as shorter:
         # Sealed, and so cut, since we asked for its size: there is a manifest that says so.
         raise FileNotFoundError(errno.ENOENT, "no longer being written", str(path)) from shorter

@@ -175,7 +175,8 @@ class Structure:
         return found.st_ino != segment.index_inode
 
     def _open_active(self, number: int) -> Segment:
-        segment = open_log(self.directory, number, None, write=self._write)
+        stores = self._write and self.directory.stores
+        segment = open_log(self.directory, number, None, write=self._write, stores=stores)
         if not map_index(self.directory, segment, write=self._write):
             path = self.directory.index_path(number)
             raise CorruptionError(path, 0, "the index of the segment being written is missing or damaged")

@@ -31,7 +31,7 @@ from tests.support.crash_files import (
 
 # An eviction needs a budget; without one, a sync takes its place.
 STORE = Setting("os")
-CACHE = Setting("always", 2**18)
+CACHE = Setting("always", 2**18, "xfs")  # where each record is a write of its own
 LAZY_CACHE = Setting("os", 2**18)  # what is evicted must not be needed by a crash that loses what replaced it
 OPERATIONS = {
     STORE: ("put", "delete", "batch", "clear", "rotate", "merge", "sweep", "sync", "close"),

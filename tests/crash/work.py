@@ -32,10 +32,11 @@ NOW = 1_800_000_000.0
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How a store is opened. budget: in bytes, None for none."""
+    """How a store is opened. budget: in bytes, None for none. file_system: its type, see `Files.stores`."""
 
     durability: str
     budget: int | None = None
+    file_system: str = "ext4"
 
     def open(self, path: Path) -> DB:
         return stratakv.open(
@@ -65,6 +66,7 @@ class Run:
         self.root = root
         self.setting = setting
         self.files = files or CrashFiles(root)
+        self.files.type = setting.file_system
         self.version = 0
         with machine(self.files):
             self.db = setting.open(root)

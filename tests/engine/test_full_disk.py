@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -217,3 +218,23 @@ def test_a_store_with_a_budget_above_the_disk(disk: Path) -> None:
             check(db, model)
 
     in_a_child(work)
+
+
+@pytest.mark.parametrize("durability", ["always", "os"])
+def test_records_that_are_stored_where_blocks_are(tmp_path: Path, durability: str) -> None:
+    """On ext4 itself, where a page that was synced must be asked for again before the next store into it."""
+    image, disk = tmp_path / "image", tmp_path / "disk"
+    image.write_bytes(b"")
+    os.truncate(image, 4 * SIZE)
+    disk.mkdir()
+    make = ["mkfs.ext4", "-q", "-O", "^has_journal", "-m", "0", str(image)]
+    if os.geteuid() != 0 or not shutil.which("mkfs.ext4"):
+        pytest.skip("needs root and mkfs.ext4 (Debian: e2fsprogs)")
+    subprocess.run(make, check=True)
+    if subprocess.run(["mount", "-o", "loop", image, disk], capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a file")
+    disk.chmod(0o700)
+    try:
+        test_reads_go_on_and_writes_resume(disk, durability)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)

@@ -12,7 +12,7 @@ import pytest
 
 from stratakv import DB
 from stratakv.commit import AHEAD_BYTES
-from stratakv.control import W_AHEAD, W_TIP
+from stratakv.control import OFFSET_MASK, W_AHEAD, W_TIP
 from stratakv.log import HEADER_BYTES
 from tests.engine.machine import Death, Machine
 from tests.engine.test_commit import check
@@ -60,10 +60,56 @@ def is_zeros(data: Any) -> bool:
 
 def test_one_write_of_zeros_serves_many_records(db: DB, path: Path, machine: Machine) -> None:
     before = len(machine.steps)
-    fill(db, 0, 40)
-    assert [name for name, _ in machine.steps[before:]] == ["pwrite"] * 41
+    model = fill(db, 0, 40)
+    assert [name for name, _ in machine.steps[before:]] == ["pwrite"], "of the zeros; records are stored"
     assert reached(path) == AHEAD_BYTES
     assert (path / "000001.log").stat().st_size == SEGMENT_BYTES
+    check(db, model)
+
+
+@pytest.mark.parametrize("file_system", ["btrfs", "xfs", "overlay", ""])
+def test_a_store_could_find_the_disk_full(open_: Open, machine: Machine, file_system: str) -> None:
+    """Where a page needs another block each time it is written, a full disk would be a signal."""
+    machine.type = file_system
+    db = open_(segment_bytes=SEGMENT_BYTES)
+    before = len(machine.steps)
+    model = fill(db, 0, 40)
+    assert [name for name, _ in machine.steps[before:]] == ["pwrite"] * 41
+    check(db, model)
+
+
+def test_a_store_could_be_seen_too_late(
+    open_: Open, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a processor that sees the slot first, it would be a damaged record."""
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    db = open_(segment_bytes=SEGMENT_BYTES)
+    before = len(machine.steps)
+    fill(db, 0, 40)
+    assert machine.names()[before:] == ["pwrite"] * 41
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_zeros_of_another_time_are_not_relied_on(
+    db: DB, open_: Open, machine: Machine, path: Path, closed: bool
+) -> None:
+    """While nobody has the log open, a copy or a tool may have made holes of them."""
+    model = fill(db, 0, 10)
+    tip = db._store.control.words[W_TIP] & OFFSET_MASK
+    if closed:
+        db.close()
+    else:
+        machine.bury(db)
+    del db
+    for size in (tip, SEGMENT_BYTES):
+        os.truncate(path / "000001.log", size)
+    assert reached(path) < AHEAD_BYTES
+    db = open_(segment_bytes=SEGMENT_BYTES)
+    before = len(machine.steps)
+    model |= fill(db, 10, 20)
+    assert machine.names()[before:] == ["pwrite"]
+    assert reached(path) == AHEAD_BYTES
+    check(db, model)
 
 
 def test_a_long_record_is_written_once(db: DB, machine: Machine) -> None:

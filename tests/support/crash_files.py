@@ -271,12 +271,13 @@ class CrashFiles(Files):
     """The engine's door, with a trace of all that changes in the directory `root`, which must exist.
 
     boot: the machine has been started so many times. faults: what the call of a number answers, counted from
-    1 on; `calls` has their names. Nothing is counted or refused while `quiet`.
+    1 on; `calls` has their names. Nothing is counted or refused while `quiet`. type: of the file system.
     """
 
     def __init__(self, root: Path, boot: int = 1) -> None:
         self.root = root
         self.boot = boot
+        self.type = "ext4"
         self.trace: list[Step] = []
         self.calls: list[str] = []
         self.faults: dict[int, Fault] = {}
@@ -368,6 +369,9 @@ class CrashFiles(Files):
 
     def boot_id(self) -> int:
         return self.boot
+
+    def file_system(self, path: Path) -> str:
+        return self.type
 
     def random_u32(self) -> int:
         """The same in every run, so that the same work leaves the same bytes."""
