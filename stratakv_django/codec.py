@@ -26,11 +26,13 @@ import hashlib
 import pickle
 import struct
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from hmac import compare_digest
 from typing import Any
 
 from django.conf import settings
+from django.core.signals import setting_changed
+from django.dispatch import receiver
 from django.utils.encoding import force_bytes
 from django.utils.safestring import SafeString
 
@@ -127,14 +129,20 @@ def _signature(signer: hashlib.blake2b, name: bytes, pickled: bytes | memoryview
     return digest.digest()
 
 
+@cache  # asking the settings each time would be a tenth of decoding a small object
 def _signers() -> tuple[hashlib.blake2b, ...]:
-    return _signers_of(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    """Return a keyed hash for each of the site's secrets, the current one first."""
+    return tuple(_signer(secret) for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS))
 
 
-@lru_cache(maxsize=8)
-def _signers_of(*secrets: str | bytes) -> tuple[hashlib.blake2b, ...]:
-    """Return a keyed hash for each secret, the current one first; they are copied, never updated."""
-    keys = (hashlib.blake2b(force_bytes(secret), person=b"stratakv.key").digest() for secret in secrets)
-    return tuple(
-        hashlib.blake2b(key=key, digest_size=_SIGNATURE_BYTES, person=b"stratakv.pickle") for key in keys
-    )
+def _signer(secret: str | bytes) -> hashlib.blake2b:
+    """Return a hash keyed with what follows from `secret`, to be copied and never updated."""
+    key = hashlib.blake2b(force_bytes(secret), person=b"stratakv.key").digest()
+    return hashlib.blake2b(key=key, digest_size=_SIGNATURE_BYTES, person=b"stratakv.pickle")
+
+
+@receiver(setting_changed)
+def _forget_signers(*, setting: str, **kwargs: Any) -> None:
+    """In tests, settings may change while the process runs."""
+    if setting in {"SECRET_KEY", "SECRET_KEY_FALLBACKS"}:
+        _signers.cache_clear()

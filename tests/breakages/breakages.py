@@ -701,8 +701,8 @@ _DJANGO = (
         "no-fallbacks",
         "SECRET_KEY_FALLBACKS are accepted",
         "stratakv_django/codec.py",
-        "_signers_of(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)",
-        "_signers_of(settings.SECRET_KEY)",
+        "(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)",
+        "(settings.SECRET_KEY,)",
         (f"{_VALUES}::test_secret_key_fallbacks_are_accepted_on_reading_only",),
     ),
 )

@@ -56,7 +56,7 @@ ARMED = pickle.dumps(Armed())
     [
         b"p" + ARMED,
         b"p" + bytes(16) + ARMED,
-        b"p" + codec._signature(codec._signers_of("another site")[0], b"0::1:key", ARMED) + ARMED,
+        b"p" + codec._signature(codec._signer("another site"), b"0::1:key", ARMED) + ARMED,
         ARMED,
         b"",
         b"p",
