@@ -1,6 +1,8 @@
 """StrataKV beside other stores, and under a load of its own: `python -m benchmarks --help`.
 
-cli          the commands
+cli          the commands: those of the next two, `all` and `page`
+beside       the commands that compare
+alone        the commands that do not
 arguments    what they have in common
 engine       put, get, miss and delete beside LMDB and diskcache
 django_cache the same through Django's cache API, beside LocMemCache and diskcache
@@ -22,4 +24,10 @@ peers        one store among those that are compared
 rounds       the clock: all peers, round by round
 spread       medians, quartiles and ratios
 report       results as tables or JSON
+charts       what is to be drawn
+plots        charts as SVG
+catalogue    which results the documentation shows
+results      results that are kept
+page         docs/benchmarks.md from them
+publish      all of it in one command
 """

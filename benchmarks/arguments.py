@@ -10,6 +10,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from benchmarks import report
+
 directory = click.option(
     "--directory",
     type=click.Path(path_type=Path, exists=True, file_okay=False, writable=True),
@@ -56,3 +58,12 @@ def progress() -> Iterator[Callable[[str], None]]:
     """What is being measured, on a terminal; nothing elsewhere."""
     with Console(stderr=True).status("preparing") as status:
         yield status.update
+
+
+def measure(
+    run: Callable[[Path, Callable[[str], None]], report.Report], directory: Path | None, style: str
+) -> None:
+    """Run a benchmark in a place below `directory`, and show what it found."""
+    with place(directory) as stores, progress() as tell:
+        found = run(stores, tell)
+    report.show(found, style)

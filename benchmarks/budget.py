@@ -43,12 +43,9 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class BudgetReport:
+class BudgetReport(report.Report):
     """What one run found out."""
 
-    benchmark: str
-    parameters: dict[str, int]
-    machine: dict[str, str]
     kept: Sequence[Kept]
 
     def table(self) -> Table:

@@ -9,21 +9,19 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks import report, spread
+from benchmarks.charts import Bars, Chart
 from benchmarks.peers import Peer
 from benchmarks.rounds import race
 from benchmarks.workload import Workload
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(report.Report):
     """What one run found out.
 
     reference: the peer that all are compared with. settings: of each peer.
     """
 
-    benchmark: str
-    parameters: dict[str, int]
-    machine: dict[str, str]
     reference: str
     settings: dict[str, str]
     timings: Sequence[spread.Timing]
@@ -43,6 +41,13 @@ class Comparison:
                 ratios = [*report.cells(timing.ratio), f"{timing.overall_ratio:.2f}"]
             table.add_row(timing.operation, timing.peer, *report.cells(timing.microseconds), *ratios)
         return table
+
+    def charts(self) -> Sequence[Chart]:
+        """Return the medians of all peers in every operation."""
+        groups: dict[str, dict[str, float]] = {}
+        for timing in self.timings:
+            groups.setdefault(timing.operation, {})[timing.peer] = timing.microseconds.median
+        return [Bars("times", f"{self.benchmark}: µs per operation", "µs", groups)]
 
 
 def compare(

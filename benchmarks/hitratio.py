@@ -37,12 +37,9 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class HitRatioReport:
+class HitRatioReport(report.Report):
     """What one run found out. means: of `above`, for each of the sizes and for "all". least: of all cases."""
 
-    benchmark: str
-    parameters: dict[str, int]
-    machine: dict[str, str]
     results: Sequence[Result]
     means: dict[str, dict[str, float]]
     least: dict[str, float]

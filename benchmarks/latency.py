@@ -50,12 +50,9 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
-class LatencyReport:
+class LatencyReport(report.Report):
     """What one run found out."""
 
-    benchmark: str
-    parameters: dict[str, int]
-    machine: dict[str, str]
     settings: dict[str, str]
     latencies: Sequence[Latency]
 

@@ -54,12 +54,9 @@ class Merging:
 
 
 @dataclass(frozen=True, slots=True)
-class MergingReport:
+class MergingReport(report.Report):
     """What one run found out."""
 
-    benchmark: str
-    parameters: dict[str, int]
-    machine: dict[str, str]
     mergings: Sequence[Merging]
 
     def table(self) -> Table:

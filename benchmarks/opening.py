@@ -39,12 +39,9 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
-class OpeningReport:
+class OpeningReport(report.Report):
     """What one run found out."""
 
-    benchmark: str
-    parameters: dict[str, int]
-    machine: dict[str, str]
     openings: Sequence[Opening]
 
     def table(self) -> Table:

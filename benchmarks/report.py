@@ -6,24 +6,38 @@ import dataclasses
 import json
 import os
 import platform
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, ClassVar, Protocol
 
 import click
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.charts import Chart
 from benchmarks.spread import Spread
 
 
-class Report(Protocol):
-    """The result of one run: a dataclass of plain values."""
+@dataclass(frozen=True, slots=True)
+class Report(ABC):
+    """The result of one run: a dataclass of plain values, of which JSON can be made and read again.
 
-    __dataclass_fields__: ClassVar[dict[str, Any]]
+    machine: what any figure depends on.
+    """
 
+    benchmark: str
+    parameters: dict[str, int]
+    machine: dict[str, str]
+
+    @abstractmethod
     def table(self) -> Table:
         """Return the figures as a table, with what they depend on in its caption."""
+
+    def charts(self) -> Sequence[Chart]:
+        """Return what is worth drawing."""
+        return ()
 
 
 def machine(*packages: str) -> dict[str, str]:

@@ -45,12 +45,9 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class SeedReport:
+class SeedReport(report.Report):
     """What one run found out. microseconds: of each kind of write."""
 
-    benchmark: str
-    parameters: dict[str, int]
-    machine: dict[str, str]
     settings: dict[str, str]
     microseconds: dict[str, float]
     live_bytes: int

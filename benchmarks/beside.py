@@ -1,0 +1,73 @@
+"""The commands that measure StrataKV beside others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from benchmarks import arguments, django_cache, engine, hitratio, report, traces
+from benchmarks.arguments import measure
+
+_TRACES = Path(__file__).parents[2] / "shared" / "traces"
+_IN_MEMORY = Path("/dev/shm")
+_Compare = Callable[[Path, int, int, int, Callable[[str], None]], report.Report]
+_turns = arguments.rounds(25, "How often the peers take turns in each operation.")
+
+
+@click.command("engine")
+@arguments.count("--keys", 100_000)
+@arguments.value_bytes
+@_turns
+@arguments.directory
+@arguments.style
+def _engine(keys: int, value_bytes: int, rounds: int, directory: Path | None, style: str) -> None:
+    """Put, get, miss and delete: the engine beside LMDB and diskcache."""
+    _compare(engine.run, keys, value_bytes, rounds, directory, style)
+
+
+@click.command("django")
+@arguments.count("--keys", 100_000)
+@arguments.value_bytes
+@_turns
+@arguments.directory
+@arguments.style
+def _django(keys: int, value_bytes: int, rounds: int, directory: Path | None, style: str) -> None:
+    """The same through Django's cache API, with text: beside LocMemCache and diskcache."""
+    _compare(django_cache.run, keys, value_bytes, rounds, directory, style)
+
+
+def _compare(
+    run: _Compare, keys: int, value_bytes: int, rounds: int, directory: Path | None, style: str
+) -> None:
+    if keys < rounds:
+        raise click.UsageError(f"{rounds} rounds need at least as many keys, not {keys}.")
+    measure(lambda place, progress: run(place, keys, value_bytes, rounds, progress), directory, style)
+
+
+@click.command("hitratio")
+@click.option(
+    "--traces",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=_TRACES,
+    help="Folder of the traces.  [default: ../shared/traces, beside the checkout]",
+)
+@arguments.directory
+@arguments.style
+def _hitratio(folder: Path, directory: Path | None, style: str) -> None:
+    """How often a store with a budget has what is asked for, beside FIFO, LRU and S3-FIFO."""
+    missing = traces.missing_from(folder)
+    if missing:
+        raise click.UsageError(
+            f"{folder} has no {', '.join(missing)}; name the folder of the traces with --traces."
+        )
+    if directory is None and _IN_MEMORY.is_dir():
+        directory = (
+            _IN_MEMORY  # the disk changes no hit ratio, and waiting for it would take most of the time
+        )
+    measure(lambda place, progress: hitratio.run(folder, place, progress), directory, style)
+
+
+COMMANDS = (_engine, _django, _hitratio)

@@ -1,0 +1,38 @@
+"""Which results the documentation shows, and what each of them is made of."""
+
+from __future__ import annotations
+
+from benchmarks.budget import BudgetReport
+from benchmarks.comparison import Comparison
+from benchmarks.hitratio import HitRatioReport
+from benchmarks.latency import LatencyReport
+from benchmarks.merging import MergingReport
+from benchmarks.opening import OpeningReport
+from benchmarks.report import Report
+from benchmarks.seed import SeedReport
+
+# The name of each result, and the arguments of `python -m benchmarks` that it comes from.
+RUNS = {
+    "engine": "engine",
+    "engine-100": "engine --value-bytes 100",
+    "engine-8192": "engine --value-bytes 8192",
+    "django": "django",
+    "hitratio": "hitratio",
+    "open": "open",
+    "budget": "budget",
+    "latency": "latency",
+    "merge": "merge",
+    "seed": "seed",
+}
+
+# The report of each benchmark.
+REPORTS: dict[str, type[Report]] = {
+    "engine": Comparison,
+    "django": Comparison,
+    "hitratio": HitRatioReport,
+    "open": OpeningReport,
+    "budget": BudgetReport,
+    "latency": LatencyReport,
+    "merge": MergingReport,
+    "seed": SeedReport,
+}
