@@ -4,8 +4,15 @@ cli          the commands: those of the next two, `all` and `page`
 beside       the commands that compare
 alone        the commands that do not
 arguments    what they have in common
-engine       put, get, miss and delete beside LMDB and diskcache
-django_cache the same through Django's cache API, beside LocMemCache and diskcache
+engine       put, get, miss and delete beside other stores
+stores       these stores
+django_cache the same through Django's cache API, and more, beside other caches
+caches       these caches
+servers      Redis and Memcached, started for the caches
+contest      how all of them are compared
+peers        what one of them is
+cost         their processor time, writes and memory
+comparison   what is found out
 opening      how long opening takes, and the memory it costs
 probe        what `opening` runs in a fresh process
 hitratio     recorded traces replayed on a store with a budget, beside simulated caches
@@ -20,7 +27,6 @@ compaction   what `merging` runs in a fresh process
 children     processes that begin when they are told to
 seed         the workload that StrataKV was first measured with
 workload     random keys and values, cut into rounds
-peers        one store among those that are compared
 rounds       the clock: all peers, round by round
 spread       medians, quartiles and ratios
 report       results as tables or JSON

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from benchmarks import arguments, django_cache, engine, hitratio, report, traces
+from benchmarks import arguments, django_cache, engine, hitratio, traces
 from benchmarks.arguments import measure
+from benchmarks.contest import Contest
 
 _TRACES = Path(__file__).parents[2] / "shared" / "traces"
 _IN_MEMORY = Path("/dev/shm")
-_Compare = Callable[[Path, int, int, int, Callable[[str], None]], report.Report]
 _turns = arguments.rounds(25, "How often the peers take turns in each operation.")
 
 
@@ -23,8 +22,8 @@ _turns = arguments.rounds(25, "How often the peers take turns in each operation.
 @arguments.directory
 @arguments.style
 def _engine(keys: int, value_bytes: int, rounds: int, directory: Path | None, style: str) -> None:
-    """Put, get, miss and delete: the engine beside LMDB and diskcache."""
-    _compare(engine.run, keys, value_bytes, rounds, directory, style)
+    """Put, get, miss and delete: the engine beside LMDB, RocksDB, LevelDB and diskcache."""
+    _compare(engine.CONTEST, keys, value_bytes, rounds, directory, style)
 
 
 @click.command("django")
@@ -35,15 +34,15 @@ def _engine(keys: int, value_bytes: int, rounds: int, directory: Path | None, st
 @arguments.style
 def _django(keys: int, value_bytes: int, rounds: int, directory: Path | None, style: str) -> None:
     """The same through Django's cache API, with text: beside LocMemCache and diskcache."""
-    _compare(django_cache.run, keys, value_bytes, rounds, directory, style)
+    _compare(django_cache.CONTEST, keys, value_bytes, rounds, directory, style)
 
 
 def _compare(
-    run: _Compare, keys: int, value_bytes: int, rounds: int, directory: Path | None, style: str
+    contest: Contest, keys: int, value_bytes: int, rounds: int, directory: Path | None, style: str
 ) -> None:
     if keys < rounds:
         raise click.UsageError(f"{rounds} rounds need at least as many keys, not {keys}.")
-    measure(lambda place, progress: run(place, keys, value_bytes, rounds, progress), directory, style)
+    measure(lambda place, progress: contest.run(place, keys, value_bytes, rounds, progress), directory, style)
 
 
 @click.command("hitratio")

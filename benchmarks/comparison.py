@@ -1,70 +1,66 @@
-"""One comparison: every operation of a workload, raced by all peers."""
+"""What a comparison found out, as tables and a chart."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.table import Table
 
-from benchmarks import report, spread
+from benchmarks import report
 from benchmarks.charts import Bars, Chart
-from benchmarks.peers import Peer
-from benchmarks.rounds import race
-from benchmarks.workload import Workload
+from benchmarks.cost import Cost
+from benchmarks.spread import Timing
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison(report.Report):
     """What one run found out.
 
-    reference: the peer that all are compared with. settings: of each peer.
+    reference: the peer that all are compared with. settings: of each peer. absent: why others took no part.
     """
 
     reference: str
     settings: dict[str, str]
-    timings: Sequence[spread.Timing]
+    absent: dict[str, str]
+    timings: Sequence[Timing]
+    costs: Sequence[Cost]
 
     def table(self) -> Table:
         """Return a row for each operation and peer."""
-        table = report.titled_table(self.benchmark, self.parameters, self.settings, self.machine)
+        absent = {name: f"left out, {reason}" for name, reason in self.absent.items()}
+        table = report.titled_table(self.benchmark, self.parameters, self.settings, absent, self.machine)
         for heading in ("operation", "peer"):
             table.add_column(heading)
-        for heading in ("µs", "quartiles", "ratio", "quartiles", "overall"):
+        for heading in ("µs", "quartiles", "ratio", "quartiles", "overall", "CPU µs"):
             table.add_column(heading, justify="right")
+        cpu = {cost.peer: cost.cpu_us for cost in self.costs}
         for timing in self.timings:
             if timing.peer == self.reference:
                 table.add_section()
-                ratios = ["1"]
+                ratios = ["1", "", ""]
             else:
-                ratios = [*report.cells(timing.ratio), f"{timing.overall_ratio:.2f}"]
-            table.add_row(timing.operation, timing.peer, *report.cells(timing.microseconds), *ratios)
+                ratios = [*report.cells(timing.ratio), report.digits(timing.overall_ratio)]
+            taken = report.digits(cpu[timing.peer][timing.operation])
+            table.add_row(timing.operation, timing.peer, *report.cells(timing.microseconds), *ratios, taken)
         return table
+
+    def tables(self) -> Iterator[Table]:
+        """Yield that, and a row of the costs of each peer."""
+        yield self.table()
+        costs = report.plain_table()
+        costs.add_column("peer")
+        for heading in ("keys", "CPU, s", "written, MB", "private memory, MB", "of it anonymous, MB"):
+            costs.add_column(heading, justify="right")
+        for cost in self.costs:
+            figures = (cost.cpu_seconds, cost.written_mb, cost.private_mb, cost.anonymous_mb)
+            costs.add_row(cost.peer, f"{cost.keys:,}", *map("{:,.1f}".format, figures))
+        yield costs
 
     def charts(self) -> Sequence[Chart]:
         """Return the medians of all peers in every operation."""
         groups: dict[str, dict[str, float]] = {}
         for timing in self.timings:
             groups.setdefault(timing.operation, {})[timing.peer] = timing.microseconds.median
-        return [Bars("times", f"{self.benchmark}: µs per operation", "µs", groups)]
-
-
-def compare(
-    benchmark: str,
-    peers: Sequence[Peer],
-    workload: Workload[Any],
-    machine: dict[str, str],
-    progress: Callable[[str], None],
-) -> Comparison:
-    """Let `peers` race through `workload`, the first of them as the reference.
-
-    progress: is told each operation as it begins.
-    """
-    reference = peers[0].name
-    timings: list[spread.Timing] = []
-    for operation, rounds in workload.operations().items():
-        progress(operation)
-        timings += spread.compare(operation, race(peers, rounds), reference)
-    settings = {peer.name: peer.settings for peer in peers}
-    return Comparison(benchmark, workload.parameters(), machine, reference, settings, timings)
+        sizes = f"{self.parameters['keys']:,} keys, values of {self.parameters['value_bytes']:,} bytes"
+        return [Bars("times", f"{self.benchmark}: µs per operation, {sizes}", "µs", groups)]

@@ -1,62 +1,59 @@
-"""`python -m benchmarks django`: the cache backend beside LocMemCache and diskcache, through Django's API."""
+"""`python -m benchmarks django`: the cache backend beside others, through Django's API."""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable
-from contextlib import ExitStack, closing
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from django.conf import settings
-from django.core.cache import caches
+from django.utils.safestring import SafeString
 
-from benchmarks import report
-from benchmarks.comparison import Comparison, compare
-from benchmarks.peers import DISKCACHE_FASTEST, NO_LIMIT, CallPeer, Peer, described
-from benchmarks.workload import random_text
-from stratakv_django import handles
+from benchmarks.caches import CANDIDATES
+from benchmarks.contest import Contest
+from benchmarks.rounds import Round
+from benchmarks.workload import Workload, random_text
 
-
-def run(
-    directory: Path, keys: int, value_characters: int, rounds: int, progress: Callable[[str], None]
-) -> Comparison:
-    """Compare the backends, those with files below `directory`; configures Django, so once a process."""
-    settings.configure(SECRET_KEY=secrets.token_hex(), CACHES=_caches(directory, keys))
-    with ExitStack() as stack:
-        stack.callback(handles.close_all)
-        racing = [
-            stack.enter_context(closing(peer))
-            for peer in (
-                _peer("StrataKVCache", 'defaults: durability="interval"'),
-                _peer("LocMemCache", "MAX_ENTRIES so large that nothing is culled"),
-                _peer("DjangoCache", f"diskcache's: {described(DISKCACHE_FASTEST)}, no size limit, SHARDS=8"),
-            )
-        ]
-        machine = report.machine("stratakv", "Django", "diskcache")
-        return compare("django", racing, random_text(keys, value_characters, rounds), machine, progress)
+_MANY = 100
+_HEADER = "text/html; charset=utf-8"
 
 
-def _caches(directory: Path, keys: int) -> dict[str, dict[str, Any]]:
-    """Return CACHES; each alias is the name of its peer."""
-    return {
-        "default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"},
-        "StrataKVCache": {
-            "BACKEND": "stratakv_django.cache.StrataKVCache",
-            "LOCATION": str(directory / "stratakv"),
-        },
-        "LocMemCache": {
-            "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-            "OPTIONS": {"MAX_ENTRIES": keys + 1},
-        },
-        "DjangoCache": {
-            "BACKEND": "diskcache.DjangoCache",
-            "LOCATION": str(directory / "diskcache"),
-            "OPTIONS": {"size_limit": NO_LIMIT, **DISKCACHE_FASTEST},
-        },
-    }
+@dataclass(frozen=True, slots=True)
+class CacheWorkload(Workload[str]):
+    """Text as values; then many keys at a time, and a rendered fragment as a value that must be pickled."""
+
+    def operations(self) -> dict[str, list[Round]]:
+        single = Workload.operations(self)
+        fragments = [(key, _fragment(value)) for key, (_, value) in zip(self.absent, self.items, strict=True)]
+        batches = [_batches(items) for items in self._cut(self.items)]
+        stored = self._cut(fragments)
+        return {
+            "set": single["put"],
+            "get": single["get"],
+            "miss": single["miss"],
+            "delete": single["delete"],
+            f"set_many of {_MANY}": [Round("put_many", [dict(b) for b in each], None) for each in batches],
+            f"get_many of {_MANY}": [
+                Round("get_many", [[key for key, _ in b] for b in each], dict(each[-1])) for each in batches
+            ],
+            "set fragment": [Round("put", items, None) for items in stored],
+            "get fragment": [Round("get", [key for key, _ in each], each[-1][1]) for each in stored],
+        }
 
 
-def _peer(alias: str, description: str) -> Peer:
-    cache = caches[alias]
-    return CallPeer(alias, description, put=cache.set, get=cache.get, delete=cache.delete, close=cache.close)
+def _batches(items: Sequence[tuple[str, str]]) -> list[Sequence[tuple[str, str]]]:
+    """Cut into batches of the same size; what is left over at the end is left out."""
+    return [items[at : at + _MANY] for at in range(0, max(1, len(items) - _MANY + 1), _MANY)]
+
+
+def _fragment(text: str) -> dict[str, Any]:
+    """Return what a view might keep of what it has rendered."""
+    return {"content": SafeString(text), "headers": {"Content-Type": _HEADER}, "status": 200}
+
+
+def _work(keys: int, value_bytes: int, rounds: int) -> CacheWorkload:
+    text = random_text(keys, value_bytes, rounds)
+    return CacheWorkload(text.items, text.absent, text.rounds)
+
+
+_PACKAGES = ("Django", "diskcache", "redis", "hiredis", "django-redis", "pymemcache")
+CONTEST = Contest("django", CANDIDATES, _work, _PACKAGES)

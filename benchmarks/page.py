@@ -47,11 +47,13 @@ def marked(page: str) -> list[str]:
 def _shown(path: Path) -> Iterator[str]:
     """Yield a result as Markdown."""
     result = Result.load(path)
-    table = result.report.table()
-    yield f"\n`{result.command}` on {result.day}:\n\n{markdown(table)}\n"
+    first, *others = result.report.tables()
+    yield f"\n`{result.command}` on {result.day}:\n\n"
+    for table in (first, *others):
+        yield f"{markdown(table)}\n"
     for chart in result.report.charts():
         yield f"![{chart.title}]({_FOLDER}/{chart_file(path.stem, chart)})\n\n"
-    for line in (table.title, *str(table.caption).splitlines()):
+    for line in (first.title, *str(first.caption).splitlines()):
         yield f"- {line}\n"
     yield "\n"
 

@@ -1,28 +1,18 @@
-"""The stores that are compared, each as its users would set it up for speed, with nothing kept in memory.
-
-Every peer runs its own loops, so that none pays for a wrapper around its calls.
-"""
+"""The stores that are compared: what takes part, and what each can be asked to do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-import diskcache  # type: ignore[import-untyped]
-import lmdb
-
-import stratakv
-
 NO_LIMIT = 2**40  # bytes: a peer that evicts would have less to do than the others
-DISKCACHE_FASTEST = {"eviction_policy": "none", "cull_limit": 0, "sqlite_synchronous": 0}
 
 
 class Peer(Protocol):
-    """One of the stores. `settings` says how it is set up, for the report."""
-
-    name: str
-    settings: str
+    """One of the stores. It runs the loops itself, so that none pays for a wrapper around its calls."""
 
     def put(self, items: Sequence[tuple[Any, Any]]) -> None:
         """Store each of `items`, visible to other processes before the next is begun."""
@@ -30,11 +20,32 @@ class Peer(Protocol):
     def get(self, keys: Sequence[Any]) -> object:
         """Read each of `keys` as it is at that moment; return the last one's value, None if it is missing."""
 
-    def delete(self, keys: Sequence[Any]) -> bool:
+    def delete(self, keys: Sequence[Any]) -> object:
         """Delete each of `keys`; return whether the last one was there."""
 
-    def close(self) -> None:
+    @property
+    def close(self) -> Callable[[], object]:
         """Let go of the store's files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A store that may take part, set up as its users would for speed; `settings` says how.
+
+    open: is given a new directory and the bytes of all keys and values together. missing: returns what keeps
+    it from taking part, "" where nothing does. slowness: it gets so many times fewer keys than the others.
+    """
+
+    name: str
+    settings: str
+    open: Callable[[Path, int], Peer]
+    missing: Callable[[], str]
+    slowness: int = 1
+
+
+def package(name: str) -> Callable[[], str]:
+    """Return what a candidate needs that comes with a package."""
+    return lambda: "" if find_spec(name) else f"the package {name} is not installed"
 
 
 def described(settings: dict[str, Any]) -> str:
@@ -42,103 +53,40 @@ def described(settings: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in settings.items())
 
 
-class CallPeer:
+@dataclass(frozen=True, slots=True)
+class Calls:
     """A peer that has one method for each operation, as it is told."""
 
-    def __init__(
-        self,
-        name: str,
-        settings: str,
-        *,
-        put: Callable[[Any, Any], object],
-        get: Callable[[Any], object],
-        delete: Callable[[Any], bool],
-        close: Callable[[], object],
-    ) -> None:
-        self.name = name
-        self.settings = settings
-        self._put = put
-        self._get = get
-        self._delete = delete
-        self._close = close
+    put_one: Callable[[Any, Any], object]
+    get_one: Callable[[Any], object]
+    delete_one: Callable[[Any], object]
+    close: Callable[[], object]
 
     def put(self, items: Sequence[tuple[Any, Any]]) -> None:
-        put = self._put
+        put = self.put_one
         for key, value in items:
             put(key, value)
 
     def get(self, keys: Sequence[Any]) -> object:
-        get = self._get
+        get = self.get_one
         value = None
         for key in keys:
             value = get(key)
         return value
 
-    def delete(self, keys: Sequence[Any]) -> bool:
-        delete = self._delete
-        there = False
+    def delete(self, keys: Sequence[Any]) -> object:
+        delete = self.delete_one
+        there: object = False
         for key in keys:
             there = delete(key)
         return there
 
-    def close(self) -> None:
-        self._close()
 
+class BlindCalls(Calls):
+    """One whose deletes do not tell whether the key was there: it looks up whether the last one has gone."""
 
-class LMDB:
-    """LMDB, with a transaction for every operation: without one, others see no put, and a get no others'.
+    __slots__ = ()
 
-    A read transaction is ended by dropping it, which takes 0.2 µs less than a `with` block does.
-    """
-
-    def __init__(self, path: Path, map_bytes: int, *, writemap: bool) -> None:
-        self.name = "LMDB writemap" if writemap else "LMDB"
-        self.settings = f"sync=False, writemap={writemap}; a transaction for each operation"
-        self._environment = lmdb.open(str(path), map_size=map_bytes, sync=False, writemap=writemap)
-
-    def put(self, items: Sequence[tuple[bytes, bytes]]) -> None:
-        begin = self._environment.begin
-        for key, value in items:
-            with begin(write=True) as transaction:
-                transaction.put(key, value)
-
-    def get(self, keys: Sequence[bytes]) -> bytes | None:
-        begin = self._environment.begin
-        value = None
-        for key in keys:
-            value = begin().get(key)
-        return value
-
-    def delete(self, keys: Sequence[bytes]) -> bool:
-        begin = self._environment.begin
-        there = False
-        for key in keys:
-            with begin(write=True) as transaction:
-                there = transaction.delete(key)
-        return there
-
-    def close(self) -> None:
-        self._environment.close()
-
-
-def strata(path: Path) -> Peer:
-    """StrataKV, with what corresponds to LMDB without sync."""
-    db = stratakv.open(path, durability="os")
-    return CallPeer("StrataKV", 'durability="os"', put=db.put, get=db.get, delete=db.delete, close=db.close)
-
-
-def disk_cache(path: Path) -> Peer:
-    """diskcache as it comes."""
-    return _disk_cache("diskcache", "its defaults, but no size limit", path, {})
-
-
-def fastest_disk_cache(path: Path) -> Peer:
-    """diskcache without eviction, and without syncing its write-ahead log."""
-    return _disk_cache(
-        "diskcache fast", f"{described(DISKCACHE_FASTEST)}, no size limit", path, DISKCACHE_FASTEST
-    )
-
-
-def _disk_cache(name: str, description: str, path: Path, settings: dict[str, Any]) -> Peer:
-    cache = diskcache.Cache(str(path), size_limit=NO_LIMIT, **settings)
-    return CallPeer(name, description, put=cache.set, get=cache.get, delete=cache.delete, close=cache.close)
+    def delete(self, keys: Sequence[Any]) -> object:
+        super().delete(keys)
+        return self.get_one(keys[-1]) is None

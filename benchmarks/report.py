@@ -7,9 +7,10 @@ import json
 import os
 import platform
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import click
 from rich import box
@@ -35,19 +36,31 @@ class Report(ABC):
     def table(self) -> Table:
         """Return the figures as a table, with what they depend on in its caption."""
 
+    def tables(self) -> Iterable[Table]:
+        """Return all tables there are, that one first."""
+        return (self.table(),)
+
     def charts(self) -> Sequence[Chart]:
         """Return what is worth drawing."""
         return ()
 
 
 def machine(*packages: str) -> dict[str, str]:
-    """Return what any figure depends on: the machine, Python, and the versions of `packages`."""
+    """Return what any figure depends on: the machine, Python, and versions of the `packages` there are."""
     return {
         "system": platform.platform(),
         "processors": str(os.cpu_count()),
         "Python": platform.python_version(),
-        **{package: version(package) for package in packages},
+        **_versions(packages),
     }
+
+
+def _versions(packages: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def show(report: Report, style: str) -> None:
@@ -55,15 +68,21 @@ def show(report: Report, style: str) -> None:
     if style == "json":
         click.echo(json.dumps(dataclasses.asdict(report)))
     else:
-        Console().print(report.table())
+        Console().print(*report.tables())
 
 
 def titled_table(benchmark: str, parameters: dict[str, int], *depends_on: dict[str, str]) -> Table:
     """Return a table without columns, under what was run and above what its figures depend on."""
     sizes = (f"{value:,} {name.replace('_', ' ')}" for name, value in parameters.items())
+    table = plain_table()
+    table.title = f"{benchmark}: {', '.join(sizes)}"
+    table.caption = "\n".join(f"{name}: {value}" for part in depends_on for name, value in part.items())
+    return table
+
+
+def plain_table() -> Table:
+    """Return a table without columns."""
     return Table(
-        title=f"{benchmark}: {', '.join(sizes)}",
-        caption="\n".join(f"{name}: {value}" for part in depends_on for name, value in part.items()),
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
@@ -74,4 +93,9 @@ def titled_table(benchmark: str, parameters: dict[str, int], *depends_on: dict[s
 
 def cells(spread: Spread) -> tuple[str, str]:
     """Return the median, and the quartiles, as text."""
-    return f"{spread.median:.2f}", f"{spread.lower:.2f}-{spread.upper:.2f}"
+    return digits(spread.median), f"{digits(spread.lower)}-{digits(spread.upper)}"
+
+
+def digits(figure: float) -> str:
+    """Return a figure as text, with two digits that say something where it is small."""
+    return f"{figure:.2f}" if abs(figure) >= 0.1 else f"{figure:.2g}"

@@ -8,12 +8,10 @@ order, one peer would always find the processor's caches as the same other one l
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Any
-
-from benchmarks.peers import Peer
 
 
 class WrongAnswerError(Exception):
@@ -22,22 +20,34 @@ class WrongAnswerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One piece of work: `run` performs `operations` of them on a peer, and must return `answer`."""
+    """One piece of work: a peer's method of the name `call` does `work`, of so many operations.
 
-    run: Callable[[Peer], Any]
-    operations: int
+    It must return `answer`.
+    """
+
+    call: str
+    work: Sequence[Any]
     answer: object
 
+    def run(self, name: str, peer: object) -> float:
+        """Let a peer do it; return the microseconds of one operation; raises WrongAnswerError."""
+        call = getattr(peer, self.call)
+        begun = perf_counter_ns()
+        answer = call(self.work)
+        ended = perf_counter_ns()
+        if answer != self.answer:
+            raise WrongAnswerError(f"{name} answered {answer!r:.80} instead of {self.answer!r:.80}")
+        return (ended - begun) / 1000 / len(self.work)
 
-def race(peers: Sequence[Peer], rounds: Sequence[Round]) -> dict[str, list[float]]:
-    """Return what each peer took in each round, in microseconds per operation; raises WrongAnswerError."""
-    times: dict[str, list[float]] = {peer.name: [] for peer in peers}
-    for each in rounds:
-        for peer in random.sample(peers, len(peers)):
-            begun = perf_counter_ns()
-            answer = each.run(peer)
-            ended = perf_counter_ns()
-            if answer != each.answer:
-                raise WrongAnswerError(f"{peer.name} answered {answer!r:.80} instead of {each.answer!r:.80}")
-            times[peer.name].append((ended - begun) / 1000 / each.operations)
+
+def race(peers: Mapping[str, object], rounds: Mapping[str, Sequence[Round]]) -> dict[str, list[float]]:
+    """Return the microseconds of one operation in each round, by the names of the peers.
+
+    rounds: of each peer, as many as of any other.
+    """
+    times: dict[str, list[float]] = {name: [] for name in peers}
+    for turn in zip(*(rounds[name] for name in peers), strict=True):
+        given = dict(zip(peers, turn, strict=True))
+        for name in random.sample(list(peers), len(peers)):
+            times[name].append(given[name].run(name, peers[name]))
     return times

@@ -26,9 +26,10 @@ class Spread:
 class Timing:
     """How one peer did in one operation.
 
-    microseconds: per operation, over the rounds. ratio: the peer's time divided by the reference's in the
-    same round, over the rounds. overall_ratio: the same of the times of all rounds together, in which rare
-    and costly moments (a rotation, a checkpoint, a stalled disk) count in full.
+    microseconds: per operation, over the rounds. ratio: the reference's time divided by the peer's in the
+    same round, over the rounds: below 1, the reference is faster. overall_ratio: the same of the times of
+    all rounds together, in which rare and costly moments (a rotation, a checkpoint, a stalled disk) count
+    in full.
     """
 
     operation: str
@@ -46,8 +47,8 @@ def compare(operation: str, times: dict[str, list[float]], reference: str) -> li
             operation,
             peer,
             Spread.of(taken),
-            Spread.of([mine / its for mine, its in zip(taken, base, strict=True)]),
-            sum(taken) / sum(base),
+            Spread.of([its / mine for mine, its in zip(taken, base, strict=True)]),
+            sum(base) / sum(taken),
         )
         for peer, taken in times.items()
     ]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from operator import methodcaller
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 from benchmarks.rounds import Round
 
@@ -35,6 +34,15 @@ class Workload(Generic[T]):
             "rounds": self.rounds,
         }
 
+    def payload_bytes(self) -> int:
+        """Return the bytes of all keys and values."""
+        return len(self.items) * sum(map(len, self.items[0]))
+
+    def thinned(self, slowness: int) -> Self:
+        """Return the same for a peer that is given so many times fewer keys; at least one in each round."""
+        keep = max(self.rounds, len(self.items) // slowness)
+        return replace(self, items=self.items[:keep], absent=self.absent[:keep])
+
     def operations(self) -> dict[str, list[Round]]:
         """Return the rounds of each operation, in the order in which the operations must run.
 
@@ -44,13 +52,10 @@ class Workload(Generic[T]):
         present = self._cut([key for key, _ in shuffled])
         last_values = [chunk[-1][1] for chunk in self._cut(shuffled)]
         return {
-            "put": [Round(methodcaller("put", items), len(items), None) for items in self._cut(self.items)],
-            "get": [
-                Round(methodcaller("get", keys), len(keys), value)
-                for keys, value in zip(present, last_values, strict=True)
-            ],
-            "miss": [Round(methodcaller("get", keys), len(keys), None) for keys in self._cut(self.absent)],
-            "delete": [Round(methodcaller("delete", keys), len(keys), True) for keys in present],
+            "put": [Round("put", items, None) for items in self._cut(self.items)],
+            "get": [Round("get", keys, value) for keys, value in zip(present, last_values, strict=True)],
+            "miss": [Round("get", keys, None) for keys in self._cut(self.absent)],
+            "delete": [Round("delete", keys, True) for keys in present],
         }
 
     def _cut(self, whole: Sequence[U]) -> list[Sequence[U]]:

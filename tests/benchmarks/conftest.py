@@ -12,8 +12,6 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def benchmarks(tmp_path):
     """Run one benchmark to its end, its stores below `tmp_path / "place"`."""
-    pytest.importorskip("lmdb", reason="the benchmarks need the package lmdb")
-    pytest.importorskip("diskcache", reason="the benchmarks need the package diskcache")
     place = tmp_path / "place"
     place.mkdir()
 

