@@ -9,6 +9,9 @@ stores       these stores
 django_cache the same through Django's cache API, and more, beside other caches
 caches       these caches
 servers      Redis and Memcached, started for the caches
+processes    many processes that use one store
+sharing      the stores they use
+worker       what each of them does
 contest      how all of them are compared
 peers        what one of them is
 cost         their processor time, writes and memory

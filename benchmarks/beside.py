@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from benchmarks import arguments, django_cache, engine, hitratio, traces
+from benchmarks import processes as crowds
 from benchmarks.arguments import measure
 from benchmarks.contest import Contest
 
@@ -45,6 +46,33 @@ def _compare(
     measure(lambda place, progress: contest.run(place, keys, value_bytes, rounds, progress), directory, style)
 
 
+@click.command("processes")
+@arguments.count("--keys", 50_000)
+@arguments.value_bytes
+@arguments.count("--processes", 8, "How many use each store at once.")
+@arguments.rounds(7, "How often the peers take turns.")
+@click.option(
+    "--seconds", type=click.FloatRange(0.01), default=2, show_default=True, help="How long each turn lasts."
+)
+@arguments.directory
+@arguments.style
+def _processes(
+    keys: int,
+    value_bytes: int,
+    processes: int,
+    rounds: int,
+    seconds: float,
+    directory: Path | None,
+    style: str,
+) -> None:
+    """Many processes that get and put at once: beside LMDB, diskcache and Redis."""
+    measure(
+        lambda place, progress: crowds.run(place, keys, value_bytes, processes, rounds, seconds, progress),
+        directory,
+        style,
+    )
+
+
 @click.command("hitratio")
 @click.option(
     "--traces",
@@ -69,4 +97,4 @@ def _hitratio(folder: Path, directory: Path | None, style: str) -> None:
     measure(lambda place, progress: hitratio.run(folder, place, progress), directory, style)
 
 
-COMMANDS = (_engine, _django, _hitratio)
+COMMANDS = (_engine, _django, _processes, _hitratio)

@@ -103,23 +103,13 @@ def _memcached(_: Path, payload_bytes: int) -> Peer:
     return _peer(backend, f"127.0.0.1:{server.port}", {"no_delay": True}, server.close)
 
 
-def _server(program: Callable[[], str | None], name: str, *packages: str) -> Callable[[], str]:
-    """Return what a candidate needs that talks to a server."""
-
-    def missing() -> str:
-        reasons = [reason for each in packages if (reason := package(each)())]
-        return ", ".join(reasons) if reasons or program() else f"there is no {name}"
-
-    return missing
-
-
 def _redis_candidates() -> Iterable[Candidate]:
     backends = {
         "RedisCache": ("django.core.cache.backends.redis.RedisCache", ()),
         "django-redis": ("django_redis.cache.RedisCache", ("django_redis",)),
     }
     for name, (backend, packages) in backends.items():
-        needs = _server(servers.redis_program, "redis-server", "redis", "hiredis", *packages)
+        needs = servers.needed(servers.redis_program, "redis-server", "redis", "hiredis", *packages)
         for way in ("TCP", "Unix"):
             described = f'over {way}, hiredis; a server with save "", appendonly no'
             yield Candidate(f"{name} {way}", described, _redis(backend, tcp=way == "TCP"), needs, 20)
@@ -145,7 +135,7 @@ CANDIDATES = (
         "PyMemcacheCache",
         "over TCP, no_delay",
         _memcached,
-        _server(servers.memcached_program, "memcached", "pymemcache"),
+        servers.needed(servers.memcached_program, "memcached", "pymemcache"),
         20,
     ),
 )

@@ -8,6 +8,7 @@ from benchmarks.hitratio import HitRatioReport
 from benchmarks.latency import LatencyReport
 from benchmarks.merging import MergingReport
 from benchmarks.opening import OpeningReport
+from benchmarks.processes import ProcessesReport
 from benchmarks.report import Report
 from benchmarks.seed import SeedReport
 
@@ -17,6 +18,7 @@ RUNS = {
     "engine-100": "engine --value-bytes 100",
     "engine-8192": "engine --value-bytes 8192",
     "django": "django",
+    "processes": "processes",
     "hitratio": "hitratio",
     "open": "open",
     "budget": "budget",
@@ -29,6 +31,7 @@ RUNS = {
 REPORTS: dict[str, type[Report]] = {
     "engine": Comparison,
     "django": Comparison,
+    "processes": ProcessesReport,
     "hitratio": HitRatioReport,
     "open": OpeningReport,
     "budget": BudgetReport,

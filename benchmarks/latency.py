@@ -22,7 +22,7 @@ from rich.table import Table
 import stratakv
 from benchmarks import report
 from benchmarks.rounds import WrongAnswerError
-from benchmarks.spread import Spread
+from benchmarks.spread import Spread, percentile
 from benchmarks.workload import KEY_BYTES
 
 PERCENTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
@@ -236,16 +236,11 @@ def _latencies(rounds: Sequence[dict[str, _Times]]) -> list[Latency]:
     for operation in ("get", "put"):
         samples = [{state: sorted(getattr(times[state], operation)) for state in times} for times in rounds]
         for name, share in PERCENTILES.items():
-            alone = [_percentile(each["alone"], share) for each in samples]
-            merging = [_percentile(each["merging"], share) for each in samples]
+            alone = [percentile(each["alone"], share) for each in samples]
+            merging = [percentile(each["merging"], share) for each in samples]
             ratios = [busy / calm for busy, calm in zip(merging, alone, strict=True)]
             fewest = min(len(times) for each in samples for times in each.values())
             found.append(
                 Latency(operation, name, Spread.of(alone), Spread.of(merging), Spread.of(ratios), fewest)
             )
     return found
-
-
-def _percentile(ordered: Sequence[int], share: float) -> float:
-    """Return the time in microseconds that this share of the nanoseconds, in order, does not exceed."""
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] / 1000

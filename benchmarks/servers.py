@@ -5,10 +5,13 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic, sleep
+
+from benchmarks.peers import package
 
 _PATIENCE = 20  # seconds
 _LOOK = 0.01
@@ -25,6 +28,16 @@ def redis_program() -> str | None:
 
 def memcached_program() -> str | None:
     return shutil.which("memcached")
+
+
+def needed(program: Callable[[], str | None], name: str, *packages: str) -> Callable[[], str]:
+    """Return what a candidate needs that talks to a server."""
+
+    def missing() -> str:
+        reasons = [reason for each in packages if (reason := package(each)())]
+        return ", ".join(reasons) if reasons or program() else f"there is no {name}"
+
+    return missing
 
 
 class Server:

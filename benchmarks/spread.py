@@ -52,3 +52,8 @@ def compare(operation: str, times: dict[str, list[float]], reference: str) -> li
         )
         for peer, taken in times.items()
     ]
+
+
+def percentile(ordered: Sequence[int], share: float) -> float:
+    """Return the time in microseconds that this share of the nanoseconds, in order, does not exceed."""
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] / 1000

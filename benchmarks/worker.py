@@ -1,0 +1,101 @@
+"""`python -m benchmarks.worker PEER PATH KEYS VALUE_BYTES GETS SECONDS TIMES`: one of many that use a store.
+
+GETS in a hundred operations are gets of random keys, the others put new values under such. It begins when
+it is told a line, as all of them are, and writes the nanoseconds of every get to the file TIMES.get, of every
+put to TIMES.put.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+from array import array
+from collections.abc import Sequence
+from hashlib import sha256
+from itertools import cycle
+from pathlib import Path
+from time import perf_counter_ns
+
+from benchmarks.peers import Calls
+from benchmarks.rounds import WrongAnswerError
+from benchmarks.sharing import CANDIDATES
+from benchmarks.workload import KEY_BYTES
+
+OPERATIONS = ("get", "put")
+_CHOICES = 2**15  # drawn beforehand, and done again and again
+_PERCENT = 100
+_MOST = 2**19  # operations a second; what is timed has its place before the clock starts
+_VALUES = 64
+_WARMING = 10**9  # nanoseconds
+
+
+def keys_of(count: int) -> list[bytes]:
+    """Return the keys of the store."""
+    return [sha256(b"%d" % number).hexdigest().encode() for number in range(count)]
+
+
+def payload_bytes(keys: int, value_bytes: int) -> int:
+    """Return the bytes of all keys and values."""
+    return keys * (KEY_BYTES + value_bytes)
+
+
+def main(peer: str, path: str, keys: int, value_bytes: int, gets: int, seconds: float, times: str) -> None:
+    """Use the store for some seconds, and print what was done as JSON."""
+    present = keys_of(keys)
+    (candidate,) = (each for each in CANDIDATES if each.name == peer)
+    store = candidate.open(Path(path), payload_bytes(keys, value_bytes))
+    assert isinstance(store, Calls)
+    values = [os.urandom(value_bytes) for _ in range(_VALUES)]
+    chosen = [
+        (key, None if random.randrange(_PERCENT) < gets else random.choice(values))
+        for key in random.choices(present, k=_CHOICES)
+    ]
+    _warm(store, random.sample(present, keys))
+    print("ready", flush=True)
+    sys.stdin.readline()
+    _use(store, chosen, seconds, times)
+    store.close()
+
+
+def _warm(store: Calls, keys: Sequence[bytes]) -> None:
+    """Read them, as far as that goes in a short time: maps and connections are each process's own."""
+    stop = perf_counter_ns() + _WARMING
+    for key in keys:
+        store.get_one(key)
+        if perf_counter_ns() > stop:
+            return
+
+
+def _use(store: Calls, chosen: Sequence[tuple[bytes, bytes | None]], seconds: float, times: str) -> None:
+    get, put = store.get_one, store.put_one
+    most = int(seconds * _MOST)
+    get_times, put_times = array("Q", bytes(8 * most)), array("Q", bytes(8 * most))
+    gets = puts = 0
+    begun = ended = perf_counter_ns()
+    stop = begun + int(seconds * 1e9)
+    work = cycle(chosen)
+    while ended < stop:
+        key, value = next(work)
+        before = perf_counter_ns()
+        if value is None:
+            found = get(key)
+            ended = perf_counter_ns()
+            get_times[gets] = ended - before
+            gets += 1
+            if found is None:
+                raise WrongAnswerError(f"{key!r} is not there")
+        else:
+            put(key, value)
+            ended = perf_counter_ns()
+            put_times[puts] = ended - before
+            puts += 1
+    for operation, done in zip(OPERATIONS, (get_times[:gets], put_times[:puts]), strict=True):
+        Path(f"{times}.{operation}").write_bytes(done.tobytes())
+    print(json.dumps({"operations": gets + puts, "seconds": (ended - begun) / 1e9}))
+
+
+if __name__ == "__main__":
+    _peer, _path, _keys, _value_bytes, _gets, _seconds, _times = sys.argv[1:]
+    main(_peer, _path, int(_keys), int(_value_bytes), int(_gets), float(_seconds), _times)
