@@ -10,12 +10,13 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """Groups of bars on a logarithmic axis: `groups` maps a group to the value of each of its bars."""
+    """Bars: `groups` maps a group to the value of each of its bars; `scale` is "log" or "linear"."""
 
     name: str
     title: str
     unit: str
     groups: Mapping[str, Mapping[str, float]]
+    scale: str = "log"
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ for _command in (*beside.COMMANDS, *alone.COMMANDS):
 )
 @arguments.directory
 def _all(names: tuple[str, ...], docs: Path | None, directory: Path | None) -> None:
-    """Every benchmark one after the other, or the named RESULTs only; all of them take more than an hour.
+    """Every benchmark one after the other, or the named RESULTs only; all of them take about an hour.
 
     `all --write docs` makes the documentation's figures, `all engine-100 --write docs` those of one result.
     """

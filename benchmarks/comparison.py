@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from rich.table import Table
 
@@ -27,9 +28,26 @@ class Comparison(report.Report):
     costs: Sequence[Cost]
 
     def table(self) -> Table:
-        """Return a row for each operation and peer."""
+        """Return a row of ratios for each peer."""
         absent = {name: f"left out, {reason}" for name, reason in self.absent.items()}
         table = report.titled_table(self.benchmark, self.parameters, self.settings, absent, self.machine)
+        table.add_column(f"{self.reference} / peer")
+        ratios: dict[str, list[str]] = {peer: [] for peer in self.settings if peer != self.reference}
+        for operation, timings in groupby(self.timings, lambda timing: timing.operation):
+            table.add_column(operation, justify="right")
+            for timing in timings:
+                if timing.peer != self.reference:
+                    ratios[timing.peer].append(report.digits(timing.ratio.median))
+        for peer, cells in ratios.items():
+            table.add_row(peer, *cells)
+        return table
+
+    def tables(self) -> Iterable[Table]:
+        """Return that, all figures, and what each peer costs."""
+        return self.table(), self._timings_table(), self._costs_table()
+
+    def _timings_table(self) -> Table:
+        table = report.plain_table()
         for heading in ("operation", "peer"):
             table.add_column(heading)
         for heading in ("µs", "quartiles", "ratio", "quartiles", "overall", "CPU µs"):
@@ -45,17 +63,15 @@ class Comparison(report.Report):
             table.add_row(timing.operation, timing.peer, *report.cells(timing.microseconds), *ratios, taken)
         return table
 
-    def tables(self) -> Iterator[Table]:
-        """Yield that, and a row of the costs of each peer."""
-        yield self.table()
-        costs = report.plain_table()
-        costs.add_column("peer")
+    def _costs_table(self) -> Table:
+        table = report.plain_table()
+        table.add_column("peer")
         for heading in ("keys", "CPU, s", "written, MB", "private memory, MB", "of it anonymous, MB"):
-            costs.add_column(heading, justify="right")
+            table.add_column(heading, justify="right")
         for cost in self.costs:
             figures = (cost.cpu_seconds, cost.written_mb, cost.private_mb, cost.anonymous_mb)
-            costs.add_row(cost.peer, f"{cost.keys:,}", *map("{:,.1f}".format, figures))
-        yield costs
+            table.add_row(cost.peer, f"{cost.keys:,}", *map("{:,.1f}".format, figures))
+        return table
 
     def charts(self) -> Sequence[Chart]:
         """Return the medians of all peers in every operation."""

@@ -14,6 +14,7 @@ from statistics import fmean
 from rich.table import Table
 
 from benchmarks import report, traces
+from benchmarks.charts import Bars, Chart
 from benchmarks.policies import POLICIES
 from benchmarks.replay import VALUE_BYTES, Replay, fit, replay
 
@@ -62,6 +63,15 @@ class HitRatioReport(report.Report):
             table.add_row(f"mean, {scale}", *empty, *_signed(above))
         table.add_row("least", *empty, *_signed(self.least))
         return table
+
+    def charts(self) -> Sequence[Chart]:
+        """Return the ratios of each trace at its middle size."""
+        groups = {
+            f"{result.trace} {result.objects:,} objects": {"StrataKV": result.store, **result.policies}
+            for result in self.results
+            if result.scale == traces.MIDDLE
+        }
+        return [Bars("ratios", "hit ratios", "", groups, scale="linear")]
 
 
 def _signed(differences: dict[str, float]) -> list[str]:

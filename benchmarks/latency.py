@@ -21,6 +21,7 @@ from rich.table import Table
 
 import stratakv
 from benchmarks import report
+from benchmarks.charts import Bars, Chart
 from benchmarks.rounds import WrongAnswerError
 from benchmarks.spread import Spread, percentile
 from benchmarks.workload import KEY_BYTES
@@ -71,6 +72,17 @@ class LatencyReport(report.Report):
             ratio = report.cells(latency.ratio)
             table.add_row(latency.operation, latency.percentile, *medians, *ratio, f"{latency.samples:,}")
         return table
+
+    def charts(self) -> Sequence[Chart]:
+        """Return the percentiles with the merge and without it."""
+        groups = {
+            f"{latency.operation} {latency.percentile}": {
+                "alone": latency.alone.median,
+                "merging": latency.merging.median,
+            }
+            for latency in self.latencies
+        }
+        return [Bars("times", "one operation beside a merge, and without it", "µs", groups)]
 
 
 @dataclass(slots=True)

@@ -24,7 +24,8 @@ TRACES = {
     "2_pools.trace.gz": 500,
     "web07.trace.xz": 4000,
 }
-_RELATIVE_SIZES = {"half": 0.5, "medium": 1.0, "twice": 2.0}
+MIDDLE = "medium"
+_RELATIVE_SIZES = {"half": 0.5, MIDDLE: 1.0, "twice": 2.0}
 
 
 @dataclass(frozen=True, slots=True)

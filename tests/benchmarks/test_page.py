@@ -22,8 +22,9 @@ HAND = "By hand.\n\n<!-- result: engine -->\n{}<!-- end of result -->\n\nBelow.\
 def result():
     costs = [Cost(peer, 2, {"get": 1.5}, 0.1, 2.5, 3, 1) for peer in ("ours", "theirs")]
     timings = compare("get", {"ours": [1, 2], "theirs": [4, 5]}, "ours")
+    settings = dict.fromkeys(("ours", "theirs"), "defaults")
     sizes = {"keys": 2, "value_bytes": 9}
-    report = Comparison("engine", sizes, {"Python": "3.11"}, "ours", {}, {}, timings, costs)
+    report = Comparison("engine", sizes, {"Python": "3.11"}, "ours", settings, {}, timings, costs)
     return Result("python -m benchmarks engine", "2026-01-31", report)
 
 
@@ -58,7 +59,8 @@ def test_only_what_is_between_the_marks_is_made(docs):
     above, _, rest = made.partition("<!-- result: engine -->\n")
     shown, _, below = rest.partition("<!-- end of result -->")
     assert (above, below) == ("By hand.\n\n", "\n\nBelow.\n")
-    assert shown.startswith("\n`python -m benchmarks engine` on 2026-01-31:\n\n| operation | peer |")
+    assert shown.startswith("\n`python -m benchmarks engine` on 2026-01-31:\n\n| ours / peer | get |\n")
+    assert "\n| theirs | 0.33 |\n" in shown, "the median of 1/4 and 2/5"
     assert "\n| ours | 2 | 0.1 | 2.5 | 3.0 | 1.0 |\n" in shown
     assert "\n- Python: 3.11\n" in shown
     assert "what was there" not in shown
