@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import arguments, budget, latency, merging, opening, seed
+from benchmarks import arguments, budget, latency, merging, opening, seed, steps
 from benchmarks.arguments import measure
 
 
@@ -81,4 +81,15 @@ def _seed(keys: int, durability: str, directory: Path | None, style: str) -> Non
     measure(lambda place, progress: seed.run(place, keys, durability, progress), directory, style)
 
 
-COMMANDS = (_open, _budget, _latency, _merge, _seed)
+@click.command("steps")
+@arguments.count("--keys", 100_000)
+@arguments.value_bytes
+@arguments.rounds(9, "How often each step is timed.")
+@arguments.directory
+@arguments.style
+def _steps(keys: int, value_bytes: int, rounds: int, directory: Path | None, style: str) -> None:
+    """What a get and a put are made of, call by call."""
+    measure(lambda place, progress: steps.run(place, keys, value_bytes, rounds, progress), directory, style)
+
+
+COMMANDS = (_open, _budget, _latency, _merge, _seed, _steps)

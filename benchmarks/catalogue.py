@@ -11,6 +11,7 @@ from benchmarks.opening import OpeningReport
 from benchmarks.processes import ProcessesReport
 from benchmarks.report import Report
 from benchmarks.seed import SeedReport
+from benchmarks.steps import StepsReport
 
 # The name of each result, and the arguments of `python -m benchmarks` that it comes from.
 RUNS = {
@@ -25,6 +26,7 @@ RUNS = {
     "latency": "latency",
     "merge": "merge",
     "seed": "seed",
+    "steps": "steps",
 }
 
 # The report of each benchmark.
@@ -38,4 +40,5 @@ REPORTS: dict[str, type[Report]] = {
     "latency": LatencyReport,
     "merge": MergingReport,
     "seed": SeedReport,
+    "steps": StepsReport,
 }

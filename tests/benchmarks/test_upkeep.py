@@ -91,6 +91,15 @@ def test_the_first_workload_leaves_what_is_alive(measured):
     assert before["write_amplification"] > 1
 
 
+def test_a_get_and_a_put_are_taken_apart(measured):
+    steps = measured("steps", "--keys", "300", "--rounds", "2")["steps"]
+    for operation in ("get", "put"):
+        names = [step["step"] for step in steps if step["operation"] == operation]
+        assert {"hash", "checksum", "slot"} <= set(names)
+        assert names[-3:] == ["all these calls", "Python between them", "the whole"]
+    assert all(step["share"] == 1 for step in steps if step["step"] == "the whole")
+
+
 @pytest.mark.parametrize(
     "command", ["merge --small-records 500 --large-records 50 --rounds 2", "seed --keys 100"]
 )
