@@ -105,8 +105,8 @@ def start(store):
 
     yield run
     for process in running:
-        process.kill()
-        process.communicate()
+        process.terminate()  # not kill: what a killed process has run counts for no coverage
+        process.communicate(timeout=30)
 
 
 @pytest.fixture
