@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stratakv import DB, CorruptionError, DirectoryError, StoreBusyError, recover
+from stratakv import DB, CorruptionError, DirectoryError, DiskFullError, StoreBusyError, recover
 from tests.engine.layout import Layout
 from tests.engine.machine import Machine, content, flip
 
@@ -169,6 +170,38 @@ class TestDamage:
         assert found() == expected
         assert recover(path).damage is False
         assert found() == expected
+
+    def test_salvage_keeps_what_was_deleted_by_prefix(self, open_: Open, path: Path, found: Any) -> None:
+        db = open_(segment_bytes=8192)
+        db.put_many({b"old 1": b"v", b"old 2": b"v", b"kept": b"v"})
+        db.delete_prefix(b"old")
+        db.put(b"lost", b"v")
+        db.put(b"after", b"v")
+        begun = db.stats().segments[0].number
+        db.sync()
+        db.close()
+        log = path / f"{begun:06d}.log"
+        flip(log, log.read_bytes().index(b"lost"))
+        assert recover(path, "salvage").damage
+        assert found() == {b"kept": b"v", b"after": b"v"}
+
+    def test_a_full_disk_leaves_no_half_of_a_salvaged_log(self, layout: Layout, machine: Machine) -> None:
+        """Not even where something was changed before: the next attempt would begin one more."""
+        flip(layout.log("main"), 20)  # its header is mended first
+        layout.damage(b"first 12")
+        logs = sorted(layout.path.glob("*.log"))
+        made: list[Path] = []
+
+        def full(step: str, subject: Path) -> None:
+            if step == "fdatasync" and subject.suffix == ".log" and subject not in logs:
+                made.append(subject)
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        machine.refuse = full
+        with pytest.raises(DiskFullError):
+            recover(layout.path, "salvage")
+        assert made
+        assert sorted(layout.path.glob("*.log")) == logs
 
     @pytest.mark.parametrize("mode", MODES)
     def test_the_active_log_below_what_was_synced(self, layout: Layout, found: Any, mode: str) -> None:
