@@ -140,6 +140,10 @@ def path_of(fd: int) -> Path:
     return Path(f"/proc/self/fd/{fd}").readlink()
 
 
+def descriptors_open() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
 def flip(path: Path, offset: int, bit: int = 0) -> None:
     """Flip one bit of a file."""
     with path.open("r+b") as file:

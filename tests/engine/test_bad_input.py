@@ -26,7 +26,7 @@ from stratakv import (
     StorageError,
     StrataKVError,
 )
-from tests.engine.machine import content
+from tests.engine.machine import content, descriptors_open
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to own files as others and to mount")
 
@@ -491,10 +491,6 @@ class TestFullDisk:
                 assert dict(db.scan()) == {b"k": b"v"}
         finally:
             subprocess.run(["umount", "--lazy", disk], check=True)
-
-
-def descriptors_open() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def full(step: str) -> Callable[[str, Any], None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from stratakv import DB, CorruptionError, DirectoryError, DiskFullError, StoreBusyError, recover
 from tests.engine.layout import Layout
-from tests.engine.machine import Machine, content, flip
+from tests.engine.machine import Machine, content, descriptors_open, flip
 
 Open = Callable[..., DB]
 LOG_HEADER = 72
@@ -198,10 +199,14 @@ class TestDamage:
                 raise OSError(errno.ENOSPC, "No space left on device")
 
         machine.refuse = full
+        gc.collect()
+        before = descriptors_open()
         with pytest.raises(DiskFullError):
             recover(layout.path, "salvage")
         assert made
         assert sorted(layout.path.glob("*.log")) == logs
+        gc.collect()
+        assert descriptors_open() == before
 
     @pytest.mark.parametrize("mode", MODES)
     def test_the_active_log_below_what_was_synced(self, layout: Layout, found: Any, mode: str) -> None:

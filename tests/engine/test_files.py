@@ -1,0 +1,141 @@
+"""The door to the operating system with the real one behind it: what no store in other tests asks of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stratakv.files import Files
+from tests.support.children import run
+
+GROUP = 30_000
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+
+
+@pytest.fixture
+def files() -> Files:
+    return Files()
+
+
+@pytest.fixture
+def fd(tmp_path: Path, files: Files) -> Iterator[int]:
+    fd = files.open(tmp_path / "file", write=True, create=True)
+    yield fd
+    os.close(fd)
+
+
+@as_root
+def test_a_file_that_is_shared_gets_the_group_of_its_directory(tmp_path: Path, files: Files) -> None:
+    """Without that, and with a `umask` of its own, the rest of the group would be locked out."""
+    for directory in tmp_path.parents[:2]:
+        directory.chmod(0o755)
+    os.chown(tmp_path, 30_001, GROUP)
+    tmp_path.chmod(0o770)
+
+    def make() -> None:
+        os.setgroups([GROUP])
+        os.setgid(30_001)
+        os.setuid(30_001)
+        os.close(files.open(tmp_path / "shared", write=True, create=True, mode=0o660))
+        os.close(files.open(tmp_path / "private", write=True, create=True))
+
+    assert run(make) == [0]
+    groups = {file.name: file.stat().st_gid for file in tmp_path.iterdir()}
+    assert groups == {"shared": GROUP, "private": 30_001}
+
+
+@as_root
+def test_root_makes_a_directory_for_the_owner_of_the_next_above(tmp_path: Path, files: Files) -> None:
+    os.chown(tmp_path, 30_001, GROUP)
+    files.make_directory(tmp_path / "above" / "store", 0o700)
+    for made in (tmp_path / "above", tmp_path / "above" / "store"):
+        assert (made.stat().st_uid, made.stat().st_gid) == (30_001, GROUP)
+    assert stat.S_IMODE((tmp_path / "above" / "store").stat().st_mode) == 0o700
+
+
+def test_only_the_wrong_descriptor_is_an_error_of_close(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever else the kernel says, for example that a disk over NFS is full, the descriptor is gone."""
+
+    def answer(number: int) -> None:
+        def close(fd: int) -> None:
+            raise OSError(number, os.strerror(number))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "close", close)
+            files.close(999)
+
+    answer(errno.EIO)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        answer(errno.EBADF)
+
+
+def test_a_file_that_becomes_shorter_while_it_is_copied(tmp_path: Path, files: Files, fd: int) -> None:
+    os.truncate(tmp_path / "file", 100)
+    target = files.open(tmp_path / "copy", write=True, create=True)
+    try:
+        with pytest.raises(OSError, match="became shorter"):
+            files.copy(fd, target, 101, lambda done: None)
+    finally:
+        os.close(target)
+
+
+def test_writes_go_on_where_the_kernel_has_stopped(
+    tmp_path: Path, files: Files, fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Files, "pwrite", staticmethod(lambda fd, data, at: os.pwrite(fd, data[:3], at)))
+    files.write_all(fd, b"abcdefgh", 2)
+    assert (tmp_path / "file").read_bytes() == b"\0\0abcdefgh"
+
+
+def test_vanished_files_take_no_disk(tmp_path: Path, files: Files) -> None:
+    assert files.allocated(tmp_path / "gone") == 0
+
+
+class TestProcesses:
+    def test_those_of_others_run_as_well(self, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(process: int, number: int) -> None:
+            raise PermissionError
+
+        monkeypatch.setattr(os, "kill", refuse)
+        assert files.is_running(1)
+
+    def test_those_that_ended_do_not(self, files: Files) -> None:
+        process = files.start_python("this")
+        assert process.wait(60) == 0
+        assert not files.is_running(process.pid)
+
+    @pytest.mark.parametrize("executable", ["", "/usr/bin/uwsgi", "/nowhere/python3"])
+    def test_a_program_that_embeds_python(
+        self, files: Files, executable: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It names itself as the interpreter, and there may be a real one beside its library, or none."""
+        monkeypatch.setattr(sys, "executable", executable)
+        assert files.start_python("this").wait(60) == 0
+        monkeypatch.setattr(sys, "prefix", "/nowhere")
+        with pytest.raises(FileNotFoundError, match="no Python interpreter"):
+            files.start_python("this")
+
+
+class TestFileSystem:
+    def test_of_a_place_that_is_mounted(self, files: Files) -> None:
+        assert files.file_system(Path("/proc")) == "proc"
+
+    def test_without_a_list_of_mounts(self, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(path: Path) -> str:
+            raise PermissionError
+
+        monkeypatch.setattr(Path, "read_text", refuse)
+        assert files.file_system(Path("/")) == ""
+
+    def test_that_is_not_in_the_list(self, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As for a subvolume of btrfs, whose number differs from that of the mount."""
+        monkeypatch.setattr(Path, "read_text", lambda path: "")
+        assert files.file_system(Path("/")) == ""
