@@ -72,7 +72,7 @@ def _text(value: Any) -> str:
 
 def _binary_size(size: float) -> str:
     unit = ""
-    for larger in _BINARY_UNITS:
+    for larger in _BINARY_UNITS:  # pragma: no branch: 1,024 TiB are more than any store has
         if size < 1024:
             break
         size, unit = size / 1024, larger

@@ -58,7 +58,6 @@ def serve(
         max_request_bytes=max_request_bytes,
         announce=click.echo,
     )
-    return 0
 
 
 def _token(token_file: Path | None) -> str | None:

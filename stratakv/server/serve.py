@@ -54,7 +54,7 @@ def serve(
             server_header=False,
         )
         uvicorn.Server(config).run(sockets=[listener])
-    raise SystemExit(0)
+    raise SystemExit(0)  # pragma: no cover: uvicorn has passed the signal on to `_stop`
 
 
 def _stop(_signal: int, _frame: object) -> NoReturn:
