@@ -1,0 +1,281 @@
+"""What maintenance does with damage in what it reads or has just written: nothing that cannot be undone."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stratakv import DB, CorruptionError, StorageError, rewrite
+from stratakv.index import OFFSET_MASK
+from stratakv.log import HEADER_BYTES
+from stratakv.maintenance import output
+from stratakv.maintenance.blocks import in_key_order
+from stratakv.maintenance.evict import is_current
+from stratakv.maintenance.merge import SupersededError
+from stratakv.maintenance.plan import Task
+from stratakv.maintenance.tasks import Tasks, is_hidden
+from stratakv.segment import Segment, open_log
+from stratakv.view import View
+from tests.engine.conftest import Open
+from tests.engine.machine import Machine, flip
+
+RECORD = 28 + 3 + 50
+OLDER = b"o" * 50
+MODEL = {b"k%02d" % number: b"v" * 50 for number in range(30)}
+
+
+def rotate(db: DB) -> None:
+    with db._store.exclusive as held:
+        db._store.structure.rotate(held)
+
+
+def view_of(db: DB) -> View:
+    return db._store.structure.current()
+
+
+def numbers(db: DB) -> list[int]:
+    return [segment.number for segment in view_of(db).segments()]
+
+
+def tasks(db: DB, sync: Callable[[], None] = lambda: None) -> Tasks:
+    store = db._store
+    return Tasks(store.structure, store.exclusive, sync, lambda read: None)
+
+
+@pytest.fixture
+def filled(db: DB) -> DB:
+    """A finished young segment over a main one with the same keys; the active one has nothing."""
+    db.put_many(dict.fromkeys(MODEL, OLDER))
+    db.compact()
+    db.put_many(MODEL)
+    rotate(db)
+    tasks(db).do(Task("finish", (view_of(db).sealed[0].number,)))
+    assert [len(segment.arrays.order) > 0 for segment in view_of(db).sealed] == [True, True]
+    return db
+
+
+def young(db: DB) -> Segment:
+    return view_of(db).sealed[0]
+
+
+def main(db: DB) -> Segment:
+    return view_of(db).sealed[1]
+
+
+class TestInputs:
+    """A merge never believes a record unseen; what it cannot read, it leaves to `verify` and `recover`."""
+
+    @pytest.mark.parametrize("which", [young, main])
+    @pytest.mark.parametrize("part", [0, 12, 15, 16, 28, 40])
+    def test_a_damaged_record(self, filled: DB, which: Callable[[DB], Segment], part: int) -> None:
+        segment = which(filled)
+        flip(segment.path, HEADER_BYTES + RECORD + part, 7)
+        before = numbers(filled)
+        with pytest.raises(CorruptionError) as caught:
+            filled.compact()
+        assert (caught.value.path, caught.value.offset) == (str(segment.path), HEADER_BYTES + RECORD)
+        assert numbers(filled) == before
+
+    def test_a_key_order_that_leads_beyond_the_end(self, filled: DB) -> None:
+        segment = young(filled)
+        segment.arrays.order[3] = segment.end + 1000
+        with pytest.raises(CorruptionError, match="leads beyond the end"):
+            filled.compact()
+
+    def test_a_log_in_key_order_that_has_no_end(self, filled: DB) -> None:
+        entry = main(filled).entry
+        assert entry
+        directory = filled._store.directory
+        cut = open_log(directory, entry.number, replace(entry, size=HEADER_BYTES), write=False)
+        with pytest.raises(CorruptionError, match="does not end as a whole one does"):
+            list(in_key_order(cut))
+
+    def test_a_damaged_record_may_be_of_any_key_that_leads_to_it(self, filled: DB) -> None:
+        """So an older version does not count as current, and goes before it could show."""
+        flip(young(filled).path, HEADER_BYTES + RECORD + 40)
+        segments = list(view_of(filled).segments())
+        assert not is_current(segments, main(filled), b"k01")
+        assert not is_current(segments, main(filled), b"k02")
+        assert is_current(segments, young(filled), b"k02")
+
+
+class TestRangeTombstones:
+    def test_a_segment_whose_bounds_cannot_be_told_is_not_dropped(self, filled: DB) -> None:
+        filled.delete_prefix(b"k")
+        segment = main(filled)
+        assert is_hidden(view_of(filled), segment)
+        for place in range(len(segment.arrays.order)):
+            segment.arrays.order[place] = segment.end - 28  # its END record, which has no key
+        assert not is_hidden(view_of(filled), segment)
+
+
+class TestScans:
+    def test_a_key_order_that_leads_nowhere_shows_nothing_older(self, filled: DB) -> None:
+        segment = young(filled)
+        segment.arrays.order[3] = HEADER_BYTES + 1
+        shown = dict(filled.scan())
+        assert OLDER not in shown.values()
+        assert len(shown) >= len(MODEL) - 1
+
+
+class TestOutputs:
+    """What was written is looked at before it takes the place of what it was made from."""
+
+    def test_an_index_that_is_not_sound(self, filled: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+        before = numbers(filled)
+        monkeypatch.setattr(output.index, "is_sound", lambda arrays, size: False)
+        with pytest.raises(CorruptionError, match="the index that was just written is not sound"):
+            filled.compact()
+        monkeypatch.undo()
+        assert numbers(filled) == before
+        assert dict(filled.scan()) == MODEL
+
+    def test_an_index_that_misses_a_record(self, filled: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(output, "lookup", lambda segment, key, first: None)
+        with pytest.raises(CorruptionError, match="misses the record at 72"):
+            filled.compact()
+        monkeypatch.undo()
+        assert dict(filled.scan()) == MODEL
+
+    @pytest.mark.parametrize(
+        ("step", "suffix"),
+        [
+            ("pwrite", ".log"),
+            ("fdatasync", ".log"),
+            ("allocate", ".idx"),
+            ("truncate", ".idx"),
+            ("fdatasync", ".idx"),
+        ],
+    )
+    def test_a_disk_that_refuses(
+        self, filled: DB, machine: Machine, path: Path, step: str, suffix: str
+    ) -> None:
+        others = {
+            b"l%02d" % number: b"v" for number in range(99)
+        }  # so many that the index made first will do
+        filled.put_many(others)
+        rotate(filled)
+        files = set(path.iterdir())
+
+        def refuse(name: str, subject: Path) -> None:
+            if name == step and subject.suffix == suffix and subject not in files:
+                raise OSError(errno.EIO, "Input/output error")
+
+        machine.refuse = refuse
+        with pytest.raises(StorageError, match="Input/output"):
+            filled.compact()
+        assert set(path.iterdir()) == files
+        machine.refuse = lambda name, subject: None
+        filled.compact()
+        assert dict(filled.scan()) == MODEL | others
+
+    def test_a_log_that_is_synced_while_it_grows(
+        self, filled: DB, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A write that fails meanwhile waits for the sync: the descriptor must not be closed under it."""
+        monkeypatch.setattr(rewrite, "_BUFFER_BYTES", 1)
+        monkeypatch.setattr(rewrite, "_SYNC_BYTES", 1)
+        sealed = {segment.path for segment in view_of(filled).segments()}
+        writes: list[Path] = []
+
+        def refuse(step: str, subject: Path) -> None:
+            if step == "pwrite" and subject.suffix == ".log" and subject not in sealed:
+                writes.append(subject)
+                if len(writes) == 3:
+                    raise OSError(errno.ENOSPC, "No space left on device")
+
+        machine.refuse = refuse
+        with pytest.raises(StorageError):
+            filled.compact()
+        machine.refuse = lambda step, subject: None
+        filled.compact()
+        assert dict(filled.scan()) == MODEL
+        assert filled.verify().ok
+
+
+class TestSupersededTasks:
+    """What was to be done is void where its segments have left the store."""
+
+    def test_before_it_began(self, filled: DB) -> None:
+        number = young(filled).number
+        filled.clear()
+        with pytest.raises(SupersededError):
+            tasks(filled).do(Task("finish", (number,)))
+
+    def test_while_a_segment_was_finished(self, db: DB) -> None:
+        db.put_many(MODEL)
+        rotate(db)
+        number = young(db).number
+        begun = tasks(db)
+        begun._merger.pace = lambda read: db.clear()
+        with pytest.raises(SupersededError):
+            begun.do(Task("finish", (number,)))
+        assert dict(db.scan()) == {}
+
+    def test_while_one_was_about_to_be_dropped(self, filled: DB) -> None:
+        with pytest.raises(SupersededError):
+            tasks(filled, sync=filled.clear).do(Task("drop", (main(filled).number,)))
+
+    def test_while_one_was_about_to_be_adopted(self, filled: DB) -> None:
+        segment = young(filled)
+        filled.clear()
+        with pytest.raises(SupersededError):
+            tasks(filled)._adopt(segment)
+
+
+def test_bytes_that_a_segment_hides_in_one_that_has_gone(db: DB) -> None:
+    """They count no more; what else was counted does."""
+    db.put_many(MODEL)
+    db.compact()
+    older = view_of(db).sealed[0]
+    db.put_many(MODEL)
+    rotate(db)
+    number = young(db).number
+
+    def drop(read: int) -> None:
+        if older in view_of(db).sealed:
+            tasks(db).do(Task("drop", (older.number,)))
+
+    begun = tasks(db)
+    begun._merger.pace = drop
+    begun.do(Task("finish", (number,)))
+    entry = view_of(db).sealed[0].entry
+    assert entry
+    assert (len(view_of(db).sealed), entry.finished, entry.keys) == (1, True, len(MODEL))
+    assert dict(db.scan()) == MODEL
+
+
+def test_a_table_of_ghosts_that_cannot_be_made(open_: Open, machine: Machine) -> None:
+    """Nothing is evicted without it, and the next attempt begins anew."""
+    full = False
+
+    def refuse(step: str, subject: Path) -> None:
+        if full and step == "allocate" and subject.name.startswith("GHOSTS"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    machine.refuse = refuse
+    db = open_(max_bytes=2**18)
+    for number in range(240):
+        db.put(b"%d" % number, bytes(1000))
+    full = True
+    with pytest.raises(StorageError, match="No space left"):
+        db.maintain()
+    full = False
+    db.maintain()
+    assert db.stats().evicted_keys
+    assert db.get(b"239") == bytes(1000)
+
+
+def test_no_slot_leads_to_it(filled: DB) -> None:
+    """Nothing but the offset of the last record will do."""
+    active = view_of(filled).active
+    filled.put(b"k", b"v")
+    assert active.leads_to(b"k", HEADER_BYTES)
+    assert not active.leads_to(b"k", HEADER_BYTES + 1)
+    for place in range(active.slot_count):
+        active.slots[place] |= OFFSET_MASK & 1
+    assert not active.leads_to(b"absent", HEADER_BYTES)
