@@ -166,3 +166,15 @@ def test_a_key_without_a_slot_has_no_place() -> None:
     _, arrays = build({b"a": 64})
     with pytest.raises(LookupError):
         index.place_of(arrays, b"b", 64)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_damaged_index_tells_no_heat(full: bool) -> None:
+    _, arrays = build({b"key": 64})
+    place = index.place_of(arrays, b"key", 64)
+    arrays.hot[place] = 3
+    assert index.heat_of(arrays, b"key", 64) == 3
+    arrays.slots[place] = 65 if full else 0
+    for other in range(arrays.shape.slots if full else 0):
+        arrays.slots[other] = 65  # no empty one is left to end at
+    assert index.heat_of(arrays, b"key", 64) == 0

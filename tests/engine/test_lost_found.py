@@ -120,6 +120,35 @@ class TestWhatIsPutAway:
         assert finding(report, layout.path / "900000.log").action == "left"
         assert (layout.path / "900000.log").exists()
 
+    def test_a_stray_that_is_no_log(self, layout: Layout) -> None:
+        """The manifest tells which logs there are: whatever that is, it is none of the store's."""
+        (layout.path / "900000.log").write_bytes(b"somebody else's " * 100)
+        report = recover(layout.path)
+        dropped = finding(report, layout.path / "900000.log")
+        assert (dropped.action, dropped.damage) == ("dropped", False)
+        assert evidence(layout.path) == {dropped.saved_as: b"somebody else's " * 100}
+
+    def test_a_log_that_ends_early_has_nothing_to_put_away(self, layout: Layout) -> None:
+        offset = layout.places[b"second 12"][1]
+        os.truncate(layout.log("second"), offset)
+        cut = finding(recover(layout.path), layout.log("second"))
+        assert (cut.action, cut.offset, cut.damage, cut.saved_as) == ("cut", offset, True, None)
+
+    def test_a_log_without_a_header_that_is_younger_than_a_break(self, layout: Layout) -> None:
+        """How much of it was written cannot be told, and all of it is kept."""
+        layout.damage(b"first 12")
+        flip(layout.log("active"), 20)
+        data = layout.log("active").read_bytes()
+        dropped = finding(recover(layout.path), layout.log("active"))
+        assert (dropped.action, dropped.lost_bytes) == ("dropped", 0)
+        assert evidence(layout.path)[str(dropped.saved_as)] == data
+
+    def test_a_copy_of_a_log_under_another_number(self, layout: Layout) -> None:
+        """Its header is sound, and tells that it is not what its name says: it is left."""
+        (layout.path / "MANIFEST").unlink()
+        (layout.path / "900000.log").write_bytes(layout.log("first").read_bytes())
+        assert finding(recover(layout.path), layout.path / "900000.log").action == "left"
+
     def test_a_torn_tail(self, layout: Layout, open_: Open, machine: Machine) -> None:
         db = open_(segment_bytes=8192)
         end = db.stats().segments[0].log_bytes

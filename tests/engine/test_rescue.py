@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from stratakv import (
     recover,
     rescue,
 )
+from stratakv.locks import FileLock
 from tests.engine.layout import Layout
 from tests.engine.machine import Death, Machine, content, flip
 
@@ -164,6 +166,43 @@ def test_death_at_each_step(layout: Layout, open_: Open, machine: Machine) -> No
     assert 20 < step < 199
 
 
+def test_an_index_that_is_gone_while_closed(layout: Layout, found: Any) -> None:
+    """It is made anew by whoever opens the store, and so is no reason to rescue it."""
+    layout.log("active").with_suffix(".idx").unlink()
+    assert rescue(layout.path).action == "none"
+    assert found() == layout.model
+
+
+def test_whoever_was_faster_has_done_it(
+    layout: Layout, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock was not to be had at first, and then the store was sound."""
+    break_manifest(layout)
+    recover(layout.path)
+    monkeypatch.setattr(FileLock, "try_exclusive", lambda self: False)
+    assert rescue(layout.path).action == "none"
+
+
+def test_a_store_that_does_not_open_after_its_recovery(
+    layout: Layout, open_: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is set aside, rather than rescued again at each start."""
+    break_manifest(layout)
+    module = importlib.import_module("stratakv.rescue")  # the attribute of that name is the function
+    real = module.recover_alone
+
+    def recovers_in_vain(*arguments: Any) -> Any:
+        report = real(*arguments)
+        break_manifest(layout)
+        return report
+
+    monkeypatch.setattr(module, "recover_alone", recovers_in_vain)
+    report = rescue(layout.path)
+    assert report.action == "set aside"
+    with open_(segment_bytes=8192) as db:
+        assert dict(db.scan()) == {}
+
+
 class TestWhatIsNoDamage:
     """It is raised as ever, and nothing is changed."""
 
@@ -218,6 +257,13 @@ class TestWhatIsNoDamage:
     def test_a_store_that_is_still_open(self, db: DB, path: Path) -> None:
         db.put(b"k", b"v")
         (path / "MANIFEST").write_bytes(b"junk")
+        self.refused(path, StoreBusyError, "open")
+        assert db.get(b"k") == b"v"
+
+    def test_an_index_that_went_while_the_store_is_open(self, db: DB, path: Path) -> None:
+        """Who has it open goes on with it; nobody else could open the store."""
+        db.put(b"k", b"v")
+        (path / "000001.idx").unlink()
         self.refused(path, StoreBusyError, "open")
         assert db.get(b"k") == b"v"
 
