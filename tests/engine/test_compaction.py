@@ -112,6 +112,18 @@ def fill(db: DB) -> dict[bytes, bytes]:
     return model
 
 
+@pytest.mark.parametrize("expiring", [0, 1, 2])
+def test_a_segment_goes_as_a_whole_only_where_all_of_it_expires(db: DB, clock: Any, expiring: int) -> None:
+    for number in range(2):
+        db.put(b"%d" % number, b"v", ttl=5 if number < expiring else None)
+    db.compact()
+    clock.wait(6)
+    left = {b"%d" % number: b"v" for number in range(expiring, 2)}
+    db.maintain()
+    assert dict(db.scan()) == left
+    assert len(db._store.structure.view.sealed) == (expiring < 2)
+
+
 class TestCrash:
     STEPS = 60  # more than a compaction has
 

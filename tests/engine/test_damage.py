@@ -11,6 +11,7 @@ import pytest
 
 import stratakv
 from stratakv import DB, CorruptionError
+from stratakv.index import Shape
 from tests.engine.machine import Machine, flip
 
 Open = Callable[..., DB]
@@ -77,12 +78,16 @@ class TestCollisions:
     """All keys have the same hash: the same home, the same fingerprint, the same Bloom bits."""
 
     @pytest.fixture(autouse=True)
-    def _same(self, monkeypatch: Any) -> None:
+    def collide(self, monkeypatch: Any) -> Callable[[int], None]:
         from stratakv import commit, index, reader, repair, soundness, writer
         from stratakv.maintenance import evict, finish, merge, output
 
-        for module in (commit, index, reader, repair, soundness, writer, evict, finish, merge, output):
-            monkeypatch.setattr(module, "hash_key", lambda key: (12345, 67890))
+        def collide(first: int) -> None:
+            for module in (commit, index, reader, repair, soundness, writer, evict, finish, merge, output):
+                monkeypatch.setattr(module, "hash_key", lambda key: (first, 67890))
+
+        collide(12345)
+        return collide
 
     def test_each_key_has_its_own_value(self, db: DB, open_: Open) -> None:
         model = {b"%d" % number: b"v%d" % number for number in range(150)}
@@ -98,6 +103,14 @@ class TestCollisions:
             assert db.get_many([*model, b"77"]) == model
             assert db.verify().ok
         assert db.stats().damaged_reads == 0
+
+    def test_a_probe_goes_on_at_the_first_slot(self, db: DB, collide: Callable[[int], None]) -> None:
+        collide(Shape.exact(20, 1).slots - 1)  # the last one of the index of as many keys
+        model = {b"%d" % number: b"v%d" % number for number in range(20)}
+        db.put_many(model)
+        db.compact()
+        assert {key: db.get(key) for key in model} == model
+        assert db.verify().ok
 
 
 class TestIndexes:
