@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from mmap import mmap
 
@@ -56,11 +57,8 @@ def scan(directory: Directory, entry: Entry, floor: int) -> Scan:
 
 def open_anyhow(directory: Directory, entry: Entry, floor: int) -> tuple[Segment, bool]:
     """Open a log even if its header is damaged; return it, and whether that is so."""
-    try:
+    with suppress(CorruptionError):
         return open_log(directory, entry.number, None, write=True), False
-    except CorruptionError as damage:
-        if damage.offset:
-            raise
     path = directory.log_path(entry.number)
     fd = directory.open(path, write=True)
     try:

@@ -58,7 +58,7 @@ class Keeper:
         self._news.set()
         if self._thread is None:
             with self._starting:
-                if self._thread is None and not self._ending:
+                if self._thread is None and not self._ending:  # pragma: no branch: a race of two writers
                     thread = threading.Thread(target=self._watch, name="stratakv-keeper", daemon=True)
                     try:
                         thread.start()
@@ -107,7 +107,7 @@ class Keeper:
         try:
             with self._starting:
                 if self._ending:
-                    raise StoppedError
+                    raise StoppedError  # pragma: no cover: it was closed within the last microseconds
                 options = json.dumps(self._options)
                 self._child = self._directory.files.start_python("stratakv.keep", str(self._path), options)
         except OSError:

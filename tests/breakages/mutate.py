@@ -41,9 +41,9 @@ TESTS = {
     "stratakv/salvage.py": _RECOVERY,
     "stratakv/put_away.py": _RECOVERY,
     "stratakv/renewal.py": _RECOVERY,
-    "stratakv/maintenance/merge.py": (("compaction",), ("resurrection", "maintenance")),
-    "stratakv/maintenance/blocks.py": (("compaction", "damage"), ("resurrection", "maintenance")),
-    "stratakv/maintenance/output.py": (("compaction", "damage"), ("resurrection", "maintenance")),
+    "stratakv/maintenance/merge.py": (("compaction", "distrust"), ("resurrection", "maintenance")),
+    "stratakv/maintenance/blocks.py": (("compaction", "distrust", "damage"), ("resurrection", "maintenance")),
+    "stratakv/maintenance/output.py": (("compaction", "distrust", "damage"), ("resurrection", "maintenance")),
 }
 _OUTPUT = "output"
 _TIMES = 3  # a mutant that takes so many times as long as the tests do runs for ever

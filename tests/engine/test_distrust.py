@@ -122,6 +122,40 @@ class TestScans:
         assert len(shown) >= len(MODEL) - 1
 
 
+class TestOlderSegments:
+    """A damaged record in an older segment may be of any key whose slot leads to it."""
+
+    @pytest.fixture
+    def damaged(self, db: DB) -> DB:
+        db.put_many(dict.fromkeys(MODEL, OLDER))
+        db.compact()
+        segment = view_of(db).sealed[0]
+        for number in range(len(MODEL)):
+            flip(segment.path, HEADER_BYTES + number * RECORD + 40)
+        return db
+
+    def test_a_tombstone_over_it_stays(self, damaged: DB) -> None:
+        """It may hide what is read again once the record is mended."""
+        for key in (b"k05", b"k06"):
+            damaged.put(key, b"v")
+            rotate(damaged)
+        damaged.delete(b"k05")
+        rotate(damaged)
+        tasks(damaged).merge(view_of(damaged), list(view_of(damaged).sealed[:3]))
+        assert set(young(damaged).latest(young(damaged).end)) == {b"k05", b"k06"}
+        assert damaged.get(b"k05") is None
+
+    def test_finishing_a_segment_over_it(self, damaged: DB) -> None:
+        """How much of the older one is hidden is not known, and nothing else comes of it."""
+        damaged.put_many(MODEL)
+        rotate(damaged)
+        tasks(damaged).do(Task("finish", (young(damaged).number,)))
+        older = main(damaged).entry
+        assert older
+        assert older.dead == 28  # its END record alone
+        assert dict(damaged.scan()) == MODEL
+
+
 class TestOutputs:
     """What was written is looked at before it takes the place of what it was made from."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,7 +12,9 @@ from pathlib import Path
 import pytest
 
 import stratakv
-from stratakv import DB, CorruptionError, ReadOnlyError, StorageError
+from stratakv import DB, CorruptionError, ReadOnlyError, StorageError, index
+from stratakv.repair import Repair
+from stratakv.verify import inspect
 from tests.engine.conftest import Open
 from tests.engine.machine import Machine, flip
 
@@ -324,3 +328,52 @@ def test_an_older_manifest_is_not_built_upon(db: DB, open_: Open, path: Path) ->
     check(db, model)
     db.close()
     check(open_(), model)
+
+
+def test_a_segment_that_goes_before_it_is_mended(db: DB, caplog: pytest.LogCaptureFixture) -> None:
+    """Cleared by somebody else between the look and the repair."""
+    fill(db)
+    file, offset = place(db, b"45")
+    spoil(file, offset, 28)
+    caplog.set_level(logging.INFO, "stratakv")
+    found = inspect(db._store.structure, None)
+    db.clear()
+    repair = Repair(db._store.structure, db._store.exclusive, lambda: None)
+    assert sum(repair._try(one) for one in found.segments if one.damage) == 0
+    assert "has gone meanwhile" in caplog.text
+
+
+def test_a_disk_that_refuses_to_be_mended(db: DB, machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    model = fill(db)
+    file, offset = place(db, b"45")
+    flip(file, offset + HEADER)
+    machine.refuse = refuse_writes
+    assert not db.verify(repair=True).ok
+    assert "the segment is left as it is" in caplog.text
+    machine.refuse = lambda step, subject: None
+    assert db.verify(repair=True).ok
+    check(db, model)
+
+
+def refuse_writes(step: str, subject: Path) -> None:
+    if step == "pwrite":
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def test_what_was_hot_stays_so_in_a_segment_that_lost_a_record(open_: Open) -> None:
+    """A store with a budget keeps what is read, and a repair is no reason to forget what that was."""
+    db = open_(max_bytes=2**22)
+    model = {b"%d" % number: bytes(100) for number in range(30)}
+    db.put_many(model)
+    rotate(db)
+    for _ in range(2):
+        db.get(b"5")
+    file, offset = place(db, b"7")
+    spoil(file, offset, 12)
+    db.verify(repair=True)
+    del model[b"7"]
+    check(db, model)
+    segment = db._store.structure.current().sealed[-1]
+    assert index.heat_of(segment.arrays, b"5", place(db, b"5")[1]) > index.heat_of(
+        segment.arrays, b"6", place(db, b"6")[1]
+    )

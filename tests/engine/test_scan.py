@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import stratakv
 from stratakv import DB, InvalidKeyError
+from tests.engine.machine import flip
 
 short = st.binary(min_size=1, max_size=3)
 bounds = st.none() | st.binary(max_size=3)
@@ -113,3 +114,19 @@ def test_prefixes_that_are_not_bytes(db: DB) -> None:
         db.keys("a")  # type: ignore[arg-type]
     with pytest.raises(InvalidKeyError, match="bytes"):
         db.delete_prefix("a")  # type: ignore[arg-type]
+
+
+def test_a_key_that_is_written_again_meanwhile_comes_once(db: DB) -> None:
+    for key in (b"first", b"again", b"again"):
+        db.put(key, b"v")
+    keys = db.keys()
+    shown = [next(keys)]
+    db.put(b"again", b"newest")
+    assert [*shown, *keys] == [b"first", b"again"]
+
+
+def test_keys_go_on_behind_a_damaged_record(db: DB, path: Path) -> None:
+    for key in (b"1", b"2", b"3"):
+        db.put(key, b"v" * 50)
+    flip(path / "000001.log", 72 + (28 + 1 + 50) + 40)
+    assert list(db.keys()) == [b"1", b"3"]
