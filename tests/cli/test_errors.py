@@ -81,6 +81,29 @@ def test_a_closed_standard_output_is_an_error(command, store):
     assert (done.returncode, done.stderr) == (2, b"stratakv: standard output is closed\n")
 
 
+def test_a_closed_standard_input_is_an_error(command, store):
+    closed = ["bash", "-c", 'exec "$@" <&-', "bash", *command, "put", store, "key"]
+    done = subprocess.run(closed, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (2, b"stratakv: standard input is closed\n")
+
+
+def test_an_interrupt_without_a_standard_output(monkeypatch):
+    """There is nothing then that could hold up the end."""
+    pytest.importorskip("click", reason="needs the package click (extra stratakv[cli])")
+    from stratakv.cli import streams
+
+    monkeypatch.setattr(sys, "stdout", None)
+    streams.abandon_stdout()
+
+
+def test_a_warning_of_the_engine_is_one_line(capsys):
+    pytest.importorskip("click", reason="needs the package click (extra stratakv[cli])")
+    from stratakv.cli import app
+
+    app._show_warning(UserWarning("the store is on nfs"), UserWarning, "file.py", 1)
+    assert capsys.readouterr().err == "stratakv: warning: the store is on nfs\n"
+
+
 @pytest.mark.parametrize(
     ("module", "arguments", "extra"),
     [

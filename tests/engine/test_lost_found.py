@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from stratakv import DB, DiskFullError, Finding, RecoveryReport, StorageError, recover
+from stratakv import DB, CorruptionError, DiskFullError, Finding, RecoveryReport, StorageError, recover
 from tests.engine.layout import Layout
 from tests.engine.machine import Death, Machine, content, flip
 
@@ -100,6 +100,7 @@ class TestWhatIsPutAway:
             "MANIFEST": "rebuilt",
             "FORMAT": "rebuilt",
         }
+        assert {(each.offset, each.lost_bytes) for each in report.findings} == {(0, 0)}
         assert report.damage
         assert found() == layout.model
 
@@ -116,8 +117,8 @@ class TestWhatIsPutAway:
     def test_a_file_that_tells_nothing_of_itself_is_left(self, layout: Layout) -> None:
         (layout.path / "MANIFEST").unlink()
         (layout.path / "900000.log").write_bytes(b"somebody else's " * 100)
-        report = recover(layout.path)
-        assert finding(report, layout.path / "900000.log").action == "left"
+        left = finding(recover(layout.path), layout.path / "900000.log")
+        assert (left.action, left.offset, left.lost_bytes, left.damage) == ("left", 0, 0, True)
         assert (layout.path / "900000.log").exists()
 
     def test_a_stray_that_is_no_log(self, layout: Layout) -> None:
@@ -219,6 +220,17 @@ class TestAfterAReboot:
         open_()
         assert list(evidence(path).values()) == [before]
 
+    def test_such_a_log_is_damage(self, db: DB, path: Path) -> None:
+        older = (path / "MANIFEST").read_bytes()
+        with db._store.exclusive as held:
+            db._store.structure.rotate(held)
+        db.put(b"later", b"v")
+        db.close()
+        (path / "MANIFEST").write_bytes(older)
+        with pytest.raises(CorruptionError, match="writers wrote it"):
+            recover(path, "strict")
+        assert recover(path).damage
+
     def test_an_unfinished_merge_is_not(self, db: DB, machine: Machine, open_: Open, path: Path) -> None:
         """Its records are where it took them from."""
         with db._store.exclusive as held:
@@ -240,15 +252,17 @@ class TestAfterAReboot:
         assert not (path / "lost+found").exists()
 
     @pytest.mark.parametrize(("taken", "kept"), [(0, 1), (2**15, 0)])
+    @pytest.mark.parametrize("before", [0, 1], ids=["the whole log", "behind a cut"])
     def test_only_up_to_an_eighth_of_the_budget(
-        self, machine: Machine, open_: Open, path: Path, caplog: Any, taken: int, kept: int
+        self, machine: Machine, open_: Open, path: Path, caplog: Any, taken: int, kept: int, before: int
     ) -> None:
         db = open_(max_bytes=2**18)
-        db.put(b"k", b"v")
+        for key in (b"j", b"k")[1 - before :]:
+            db.put(key, b"v")
         db.sync()
         machine.bury(db)
         machine.reboot()
-        flip(path / "000001.log", 72 + 12)
+        flip(path / "000001.log", 72 + before * 30 + 12)
         (path / "lost+found").mkdir()
         (path / "lost+found" / "earlier").write_bytes(b"v" * taken)
         assert b"k" not in open_(max_bytes=2**18)
