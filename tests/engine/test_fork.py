@@ -9,7 +9,7 @@ from typing import Any
 
 import stratakv
 from stratakv import DB
-from tests.support.children import run
+from tests.support.children import Child, run
 
 Open = Callable[..., DB]
 
@@ -96,6 +96,25 @@ def test_the_child_does_not_hold_the_parents_locks(tmp_path: Path) -> None:
         for fd in (read, write, ready, begun):
             os.close(fd)
         os.waitpid(pid, 0)
+
+
+def test_a_child_that_was_forked_during_maintenance(tmp_path: Path) -> None:
+    """It keeps nothing of the lock of that: should its parent die, somebody else must get it."""
+    db = stratakv.open(tmp_path / "store", durability="os")
+    db.put(b"k", b"v")
+
+    def child() -> None:
+        held = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.exists()]
+        assert str(tmp_path / "store" / "maintenance.lock") not in held
+        db.put(b"child", b"v")
+        db.compact()
+
+    with db._store.maintenance._elected():
+        forked = Child(child)
+    db.compact()
+    assert forked.wait() == 0
+    assert dict(db.scan()) == {b"k": b"v", b"child": b"v"}
+    db.close()
 
 
 def test_the_counts_of_a_parent_stay_its_own(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 import stratakv
 from stratakv import DB
 from stratakv.maintenance import blocks
+from stratakv.maintenance.keeper import Keeper
 from stratakv.maintenance.tasks import Tasks
 from tests.engine.machine import Death, Machine, flip
 
@@ -710,3 +711,24 @@ def test_range_tombstones_survive_recovery(db: DB, open_: Open, path: Path, with
     assert dict(db.scan()) == expected
     db.compact()
     assert dict(db.scan()) == expected
+
+
+def test_the_watch_goes_on_after_an_error(
+    db: DB, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it was: the next segment must be looked after."""
+    watch = Keeper(db._store.maintenance, db._store.directory, {})
+    looks = []
+
+    def fail_once() -> None:
+        looks.append(1)
+        watch._news.set()
+        watch._ending = len(looks) == 2
+        if len(looks) == 1:
+            raise RuntimeError("whatever it was")
+
+    monkeypatch.setattr(watch, "_see_to_it", fail_once)
+    watch._news.set()
+    watch._watch()
+    assert len(looks) == 2
+    assert "maintenance failed" in caplog.text
