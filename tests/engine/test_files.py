@@ -7,12 +7,12 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from stratakv.files import Files
-from tests.support.children import run
 
 GROUP = 30_000
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
@@ -30,6 +30,21 @@ def fd(tmp_path: Path, files: Files) -> Iterator[int]:
     os.close(fd)
 
 
+@contextmanager
+def as_user(number: int, groups: list[int]) -> Iterator[None]:
+    """Be somebody else, whose own group has the same number, within the block."""
+    before = os.getgroups()
+    os.setgroups(groups)
+    os.setegid(number)
+    os.seteuid(number)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(before)
+
+
 @as_root
 def test_a_file_that_is_shared_gets_the_group_of_its_directory(tmp_path: Path, files: Files) -> None:
     """Without that, and with a `umask` of its own, the rest of the group would be locked out."""
@@ -38,14 +53,9 @@ def test_a_file_that_is_shared_gets_the_group_of_its_directory(tmp_path: Path, f
     os.chown(tmp_path, 30_001, GROUP)
     tmp_path.chmod(0o770)
 
-    def make() -> None:
-        os.setgroups([GROUP])
-        os.setgid(30_001)
-        os.setuid(30_001)
+    with as_user(30_001, [GROUP]):
         os.close(files.open(tmp_path / "shared", write=True, create=True, mode=0o660))
         os.close(files.open(tmp_path / "private", write=True, create=True))
-
-    assert run(make) == [0]
     groups = {file.name: file.stat().st_gid for file in tmp_path.iterdir()}
     assert groups == {"shared": GROUP, "private": 30_001}
 
