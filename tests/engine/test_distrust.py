@@ -313,3 +313,22 @@ def test_no_slot_leads_to_it(filled: DB) -> None:
     for place in range(active.slot_count):
         active.slots[place] |= OFFSET_MASK & 1
     assert not active.leads_to(b"absent", HEADER_BYTES)
+
+
+def test_a_table_of_ghosts_that_was_cut(open_: Open, path: Path) -> None:
+    """It holds nothing that is needed: it is begun anew with the next eviction."""
+
+    def evict(db: DB, first: int) -> None:
+        for number in range(first, first + 250):
+            db.put(b"%d" % number, bytes(1000))
+        db.maintain()
+        assert db.get(b"%d" % (first + 249)) == bytes(1000)
+
+    with open_(max_bytes=2**18) as db:
+        evict(db, 0)
+    with (path / "GHOSTS").open("r+b") as file:
+        file.truncate(12)
+    with open_(max_bytes=2**18) as db:
+        assert db.get(b"249") == bytes(1000)
+        evict(db, 250)
+    assert (path / "GHOSTS").stat().st_size > 12
