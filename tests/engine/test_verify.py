@@ -187,6 +187,15 @@ class TestOldCopies:
         with pytest.raises(CorruptionError, match="not the index that is being written to"):
             structure._open(found, None)
 
+    def test_none_of_a_sealed_index(self, db: DB, filled: dict[bytes, bytes]) -> None:
+        """It is made anew with the next change of structure."""
+        index = main(db).with_suffix(".idx")
+        index.unlink()
+        db.delete_prefix(b"none of them")
+        assert index.exists()
+        assert db.verify().ok
+        assert dict(db.scan()) == filled
+
     def test_none_of_the_active_index(self, db: DB, path: Path) -> None:
         (path / "000001.idx").unlink()
         structure = db._store.structure
