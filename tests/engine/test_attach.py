@@ -13,7 +13,7 @@ import pytest
 
 from stratakv import DB, CorruptionError, DirectoryError, ReadOnlyError, StorageError, attach
 from stratakv import store as stores
-from stratakv.control import ROWS, W_BUSY
+from stratakv.control import ROWS, W_BUSY, W_INDEXED, W_TIP
 from stratakv.files import Files
 from stratakv.locks import UNLOCK, FileLock
 from stratakv.log import HEADER_BYTES, LogHeader
@@ -76,7 +76,8 @@ class TestByWhoMayNotWrite:
     ) -> None:
         """It cannot be healed here: many keys are then read one by one, each as it is."""
         db = open_(segment_bytes=8192)
-        db._store.control.words[W_BUSY] = 1
+        words = db._store.control.words
+        words[W_BUSY], words[W_INDEXED] = 1, words[W_TIP] - 1
         machine.bury(db)
         with read_only() as db:
             assert db.get_many([*layout.model, b"absent"]) == layout.model
