@@ -203,6 +203,36 @@ def test_a_store_that_does_not_open_after_its_recovery(
         assert dict(db.scan()) == {}
 
 
+def test_a_sound_manifest_says_that_it_is_a_store(layout: Layout, open_: Open) -> None:
+    """Where neither FORMAT nor any log does."""
+    (layout.path / "FORMAT").unlink()
+    for log in layout.path.glob("*.log"):
+        flip(log, 20)
+    assert rescue(layout.path).action == "set aside"
+    with open_(segment_bytes=8192) as db:
+        assert dict(db.scan()) == {}
+
+
+def test_a_disk_that_refuses_once_it_has_begun(layout: Layout, open_: Open, machine: Machine) -> None:
+    """What was put aside is kept then: the store may have none of it any more. The next attempt goes on."""
+    lose_a_log(layout)
+    before = layout.log("second").read_bytes()
+
+    def refuse(name: str, path: Path) -> None:
+        if (name, path.name) == ("rename", "MANIFEST.tmp"):
+            raise OSError(errno.EIO, "Input/output error")
+
+    machine.refuse = refuse
+    with pytest.raises(StrataKVError, match="Input/output"):
+        rescue(layout.path)
+    kept = layout.path.glob(f"lost+found/*/{layout.log('second').name}")
+    assert [file.read_bytes() for file in kept] == [before]
+    machine.refuse = lambda name, path: None
+    rescue(layout.path)
+    with open_(segment_bytes=8192) as db:
+        assert dict(db.scan()) == {}
+
+
 class TestWhatIsNoDamage:
     """It is raised as ever, and nothing is changed."""
 

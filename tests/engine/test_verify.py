@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stratakv import DB, CorruptionError, StorageError, verify
+from stratakv import DB, CorruptionError, StorageError, past_damage, record, verify
 from stratakv.control import W_BUSY, W_GENERATION, W_NEXT, W_SYNCED, W_TIP
 from stratakv.index import OFFSET_MASK
 from stratakv.log import HEADER_BYTES, LogHeader
@@ -125,6 +125,20 @@ def test_progress_is_told_within_a_segment(
     assert told[-1][0] == told[-1][1]
 
 
+def test_the_header_of_an_index(db: DB, filled: dict[bytes, bytes]) -> None:
+    db._store.structure.view.active.arrays.header[2] ^= 1
+    assert "the header of the index is not sound" in reasons(db)
+    assert db.verify(repair=True).ok
+    assert dict(db.scan()) == filled
+
+
+def test_behind_damage_at_the_end_there_is_nothing(db: DB, filled: object) -> None:
+    """Not even the header of a record fits in there."""
+    segment = db._store.structure.view.active
+    end = segment.end_of_chain()
+    assert past_damage.follower(segment, end - 27, end) is None
+
+
 class TestACompactedLog:
     """It says of itself that it is in key order, and that it is whole."""
 
@@ -146,13 +160,15 @@ class TestACompactedLog:
         assert "the keys are not in order" in reasons(db)
 
     def test_without_its_end(self, db: DB, filled: object) -> None:
-        """The manifest names the whole of it, but the last record is another one."""
+        """The last record is sound, and another one."""
 
-        def repeat(data: bytearray) -> None:
-            data[-28:] = data[HEADER_BYTES : HEADER_BYTES + 28]
+        def write_another(data: bytearray) -> None:
+            link = int.from_bytes(data[-20:-16], "little")
+            body = record.encode(record.Kind.PUT | record.COMMIT, b"", b"", 0)
+            data[-28:] = record.frame(body, record.checksum_of(body), link)
 
-        self.spoil(db, repeat)
-        assert not db.verify().ok
+        self.spoil(db, write_another)
+        assert "the log does not end as a whole one does" in reasons(db)
 
 
 def test_a_header_that_says_of_range_tombstones_what_is_not_so(
