@@ -115,6 +115,13 @@ class TestDamage:
         assert report.damage
         assert found() == {key: value for key, value in layout.model.items() if key != b"first 12"}
 
+    def test_salvage_past_a_broken_link_loses_nothing(self, layout: Layout, found: Any) -> None:
+        """The new log is longer by the record that ends it, and that is no loss of less than nothing."""
+        flip(layout.log("first"), layout.places[b"first 12"][1] + 8)
+        salvaged = [each for each in recover(layout.path, "salvage").findings if each.action == "salvaged"]
+        assert [each.lost_bytes for each in salvaged] == [0]
+        assert found() == layout.model
+
     @pytest.mark.parametrize("again", ["recover", "without a manifest", "compact"])
     def test_what_was_salvaged_stays(self, layout: Layout, found: Any, open_: Open, again: str) -> None:
         layout.damage(b"first 12")
