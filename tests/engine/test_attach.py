@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from stratakv import DB, CorruptionError, DirectoryError, ReadOnlyError, StorageError, attach
+from stratakv import DB, CorruptionError, DirectoryError, ReadOnlyError, StorageError, attach, index
 from stratakv import store as stores
 from stratakv.control import ROWS, W_BUSY, W_INDEXED, W_TIP
 from stratakv.files import Files
@@ -57,6 +57,9 @@ class TestByWhoMayNotWrite:
         files = set(layout.path.iterdir())
         with read_only() as db:
             assert dict(db.scan()) == layout.model
+            structure = db._store.structure
+            structure.view = structure._load(structure.view)  # as after a change by somebody else
+            assert dict(db.scan()) == layout.model
         assert set(layout.path.iterdir()) == files
         assert not index.exists() or index.read_bytes() == data
 
@@ -100,6 +103,20 @@ def test_a_store_whose_control_is_gone_while_others_have_it_open(
         others.free()
     with open_() as db:
         assert dict(db.scan()) == layout.model
+
+
+def test_an_index_that_is_too_small_for_its_log(db: DB, open_: Open, path: Path, machine: Machine) -> None:
+    """Somebody has put another one there: the store is recovered, as after a reboot."""
+    model = {b"%d" % number: b"v" for number in range(30)}
+    db.put_many(model)
+    machine.bury(db)
+    shape = index.Shape.young(1)
+    buffer = bytearray(shape.size)
+    index.write_header(index.arrays(buffer, shape), 1)
+    (path / "000001.idx").write_bytes(buffer)
+    with open_() as db:
+        assert dict(db.scan()) == model
+        assert db.verify().ok
 
 
 def test_a_log_that_goes_while_a_reboot_is_recovered_from(

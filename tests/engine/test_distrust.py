@@ -121,6 +121,12 @@ class TestScans:
         assert OLDER not in shown.values()
         assert len(shown) >= len(MODEL) - 1
 
+    def test_a_log_whose_end_is_damaged_is_shown_to_its_last_key(self, filled: DB) -> None:
+        filled.delete(b"k07")
+        flip(main(filled).path, main(filled).end - 10)
+        assert set(filled.keys()) == MODEL.keys() - {b"k07"}
+        assert {key for key, _ in filled.scan()} == MODEL.keys() - {b"k07"}
+
 
 class TestOlderSegments:
     """A damaged record in an older segment may be of any key whose slot leads to it."""

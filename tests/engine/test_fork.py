@@ -117,6 +117,18 @@ def test_a_child_that_was_forked_during_maintenance(tmp_path: Path) -> None:
     db.close()
 
 
+def test_a_child_of_a_reader(tmp_path: Path) -> None:
+    stratakv.open(tmp_path / "store").close()
+    with stratakv.open(tmp_path / "store") as db:
+        db.put(b"k", b"v")
+    with stratakv.open(tmp_path / "store", read_only=True) as db:
+
+        def child() -> None:
+            assert db.get(b"k") == b"v"
+
+        assert run(child) == [0]
+
+
 def test_the_counts_of_a_parent_stay_its_own(tmp_path: Path) -> None:
     db = stratakv.open(tmp_path / "store", durability="os")
     db.put(b"k", b"v")

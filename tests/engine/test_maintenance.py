@@ -732,3 +732,13 @@ def test_the_watch_goes_on_after_an_error(
     watch._watch()
     assert len(looks) == 2
     assert "maintenance failed" in caplog.text
+
+
+def test_a_large_file_of_somebody_else_takes_all_of_the_budget(open_: Any, path: Path) -> None:
+    """Only what is being written is left then, and writing goes on."""
+    db = open_(max_bytes=2**18)
+    (path / "large").write_bytes(bytes(2**19))
+    for number in range(200):
+        db.put(b"%d" % number, bytes(1000))
+        assert db.get(b"%d" % number) == bytes(1000)
+    assert db.verify().ok

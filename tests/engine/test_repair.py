@@ -13,7 +13,7 @@ import pytest
 
 import stratakv
 from stratakv import DB, CorruptionError, ReadOnlyError, StorageError, index
-from stratakv.repair import Repair
+from stratakv.repair import Repair, _is_led_to, _one_bit_off
 from stratakv.verify import inspect
 from tests.engine.conftest import Open
 from tests.engine.machine import Machine, flip
@@ -377,3 +377,21 @@ def test_what_was_hot_stays_so_in_a_segment_that_lost_a_record(open_: Open) -> N
     assert index.heat_of(segment.arrays, b"5", place(db, b"5")[1]) > index.heat_of(
         segment.arrays, b"6", place(db, b"6")[1]
     )
+
+
+def test_a_record_whose_header_is_cut_cannot_be_mended(db: DB) -> None:
+    db.put(b"k", b"v")
+    active = db._store.structure.view.active
+    end = active.end_of_chain()
+    assert _one_bit_off(active.log, end - HEADER + 1, end) is None
+
+
+def test_only_keys_whose_probes_come_to_a_lost_slot_are_hidden(db: DB) -> None:
+    db.put_many({b"%d" % number: b"v" for number in range(60)})
+    segment = db._store.structure.view.active
+    taken = [place for place, slot in enumerate(segment.slots) if slot]
+    assert _is_led_to(segment, b"5", taken)
+    found = db._store.reader.find(db._store.structure.view, b"5")
+    assert found
+    assert _is_led_to(segment, b"5", [found.place])
+    assert not all(_is_led_to(segment, b"absent %d" % number, [found.place]) for number in range(9))

@@ -259,9 +259,11 @@ def test_a_sealed_log_that_cannot_be_cut(db: DB, filled: dict[bytes, bytes], mac
     assert db.verify().ok
 
 
-def test_a_tip_in_no_segment_is_damage(db: DB, filled: object) -> None:
+@pytest.mark.parametrize("later", [0, 1])
+def test_a_tip_in_no_segment_is_damage(db: DB, filled: object, later: int) -> None:
     structure = db._store.structure
-    structure.control.words[W_TIP] = (structure.view.active.number << 40) + structure.view.active.end + 1
+    active = structure.view.active
+    structure.control.words[W_TIP] = (active.number + later << 40) + active.end + 1
     with pytest.raises(CorruptionError, match="the tip lies in no segment"):
         structure.now()
 
