@@ -419,6 +419,14 @@ def test_a_damaged_manifest_does_not_take_the_place_of_the_one_before(layout: La
     assert (layout.path / "MANIFEST.old").read_bytes() == before
 
 
+def test_files_of_somebody_who_died_go(layout: Layout) -> None:
+    """They were never named, and the next to open the store need not find them."""
+    for name in ("MANIFEST.tmp", "000002.tmp", "000002.4711.tmp"):
+        (layout.path / name).write_bytes(b"half of it")
+    recover(layout.path)
+    assert not list(layout.path.glob("*.tmp"))
+
+
 def test_the_age_of_what_was_recovered(layout: Layout, open_: Open) -> None:
     recover(layout.path)
     with open_(segment_bytes=8192) as db:
