@@ -93,6 +93,7 @@ class TestDamage:
         broken = next(f for f in report.findings if f.file == layout.log("first").name)
         assert broken.offset == layout.places[b"first 12"][1]
         assert broken.lost_bytes == 18 * (28 + 8 + 50)
+        assert layout.log("first").stat().st_size == broken.offset, "what is put away goes"
         dropped = {finding.file for finding in report.findings if finding.action == "dropped"}
         assert dropped == {layout.log("second").name, layout.log("active").name}
         kept = {b"first %d" % number for number in range(12)}
