@@ -7,8 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import stratakv
 from stratakv import DB
+from stratakv.files import Files
 from tests.support.children import Child, run
 
 Open = Callable[..., DB]
@@ -117,10 +120,10 @@ def test_a_child_that_was_forked_during_maintenance(tmp_path: Path) -> None:
     db.close()
 
 
-def test_a_child_of_a_reader(tmp_path: Path) -> None:
-    stratakv.open(tmp_path / "store").close()
+def test_a_child_of_who_may_not_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with stratakv.open(tmp_path / "store") as db:
         db.put(b"k", b"v")
+    monkeypatch.setattr(Files, "can_write", lambda self, path: False)
     with stratakv.open(tmp_path / "store", read_only=True) as db:
 
         def child() -> None:
