@@ -420,6 +420,16 @@ def test_a_damaged_manifest_does_not_take_the_place_of_the_one_before(layout: La
     assert (layout.path / "MANIFEST.old").read_bytes() == before
 
 
+def test_tombstones_count_as_records(db: DB, path: Path) -> None:
+    """A merge makes room for as many keys as are said to be there."""
+    db.put_many({b"1": b"v", b"2": b"v"})
+    with db._store.exclusive as held:
+        db._store.structure.rotate(held)
+    db.delete(b"1")
+    db.close()
+    assert recover(path).records == 3
+
+
 def test_files_of_somebody_who_died_go(layout: Layout) -> None:
     """They were never named, and the next to open the store need not find them."""
     for name in ("MANIFEST.tmp", "000002.tmp", "000002.4711.tmp"):
