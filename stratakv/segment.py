@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 from array import array
 from collections.abc import Iterator
+from contextlib import suppress
 from mmap import mmap
 from typing import Any
 
@@ -213,6 +214,8 @@ def create_log(directory: Directory, header: LogHeader, ranges: bytes = b"") -> 
             directory.files.fdatasync(fd)
     except OSError as cause:
         directory.files.close(fd)
+        with suppress(OSError):  # a full disk must not fill up with attempts
+            directory.files.unlink(path)
         raise storage_error(path, cause) from cause
     return fd
 

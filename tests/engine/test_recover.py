@@ -194,7 +194,10 @@ class TestDamage:
         assert recover(path, "salvage").damage
         assert found() == {b"kept": b"v", b"after": b"v"}
 
-    def test_a_full_disk_leaves_no_half_of_a_salvaged_log(self, layout: Layout, machine: Machine) -> None:
+    @pytest.mark.parametrize("refused", ["pwrite", "fdatasync"])
+    def test_a_full_disk_leaves_no_half_of_a_salvaged_log(
+        self, layout: Layout, machine: Machine, refused: str
+    ) -> None:
         """Not even where something was changed before: the next attempt would begin one more."""
         flip(layout.log("main"), 20)  # its header is mended first
         layout.damage(b"first 12")
@@ -202,7 +205,7 @@ class TestDamage:
         made: list[Path] = []
 
         def full(step: str, subject: Path) -> None:
-            if step == "fdatasync" and subject.suffix == ".log" and subject not in logs:
+            if step == refused and subject.suffix == ".log" and subject not in logs:
                 made.append(subject)
                 raise OSError(errno.ENOSPC, "No space left on device")
 
