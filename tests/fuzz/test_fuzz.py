@@ -6,6 +6,8 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -37,8 +39,22 @@ def test_what_was_found_before(name: str) -> None:
     run(["-c", code, name, *kept], SECONDS_FOR_ONE * len(kept))
 
 
+@pytest.fixture(scope="module")
+def fuzzers(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[None]]]:
+    """Those that are asked for, as many at a time as there are processors."""
+    names = [
+        item.callspec.params["name"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.originalname == "test_what_has_not_been_seen"
+    ]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield {
+            name: pool.submit(run, ["-m", "fuzz", name, "--seconds", str(SECONDS)], 2 * SECONDS + 120)
+            for name in names
+        }
+
+
 @targets
-def test_what_has_not_been_seen(name: str) -> None:
-    if importlib.util.find_spec("atheris") is None:
-        pytest.skip("needs the package atheris")
-    run(["-m", "fuzz", name, "--seconds", str(SECONDS)], 2 * SECONDS + 120)
+@pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="needs the package atheris")
+def test_what_has_not_been_seen(name: str, fuzzers: dict[str, Future[None]]) -> None:
+    fuzzers[name].result()
