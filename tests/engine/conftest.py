@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import logging
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +44,36 @@ def _nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "store"
+
+
+@pytest.fixture(scope="session")
+def fast() -> Iterator[Path]:
+    """A directory in memory, where there is one: for tests that open stores by the thousand."""
+    memory = Path("/dev/shm")
+    where = memory if os.access(memory, os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=where) as directory:
+        yield Path(directory)
+
+
+class Heard(logging.Handler):
+    """What was logged as a warning or worse."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+@pytest.fixture
+def damage_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What the store has logged as damage, and nothing of it shown."""
+    logger, heard = logging.getLogger("stratakv"), Heard()
+    monkeypatch.setattr(logger, "propagate", False)
+    logger.addHandler(heard)
+    yield heard.messages
+    logger.removeHandler(heard)
 
 
 @pytest.fixture

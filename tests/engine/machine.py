@@ -144,6 +144,12 @@ def descriptors_open() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
+def rotate(db: DB) -> None:
+    """Seal the segment that is being written, and begin the next one."""
+    with db._store.exclusive as held:
+        db._store.structure.rotate(held)
+
+
 def flip(path: Path, offset: int, bit: int = 0) -> None:
     """Flip one bit of a file."""
     with path.open("r+b") as file:

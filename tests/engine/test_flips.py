@@ -2,8 +2,8 @@
 
 What comes out is the right value, a miss that was counted or logged, or an error of ours: never a wrong
 value, and never another exception. By default one bit of each byte is flipped, a different one from byte to
-byte, and of each fourth byte of the large, nearly empty indexes that are made for writers. STRATAKV_FLIPS=all
-flips all bits of all bytes, which takes half an hour.
+byte, and of each fourth byte of what is large and nearly empty: indexes that are made for writers, and
+ghosts. STRATAKV_FLIPS=all flips all bits of all bytes, which takes half an hour.
 
 After a reboot the log that was being written may end anywhere behind the last sync: a flipped bit in it looks
 like a torn tail, and the store is then as it was at some moment, which is checked.
@@ -12,64 +12,29 @@ like a torn tail, and the store is then as it was at some moment, which is check
 from __future__ import annotations
 
 import gc
-import logging
 import os
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from stratakv import DB, CorruptionError, DirectoryError
+from tests.engine.before import Before
 from tests.engine.conftest import Open
-from tests.engine.machine import Machine, content, flip
+from tests.engine.free_bits import CONTROL_WORDS
+from tests.engine.machine import Machine, flip, rotate
 
 BITS = range(8) if os.environ.get("STRATAKV_FLIPS") == "all" else None
 Model = dict[bytes, bytes]
-DELETED = (b"deleted", b"expired", b"range:1")
+DELETED = (b"deleted", b"expired", b"range:1", b"evicted:1")
 _LARGE = 1000  # bytes
-WORDS = 16 * 8  # bytes of CONTROL that are words; behind them are counters
-
-
-@pytest.fixture(scope="module")
-def fast() -> Iterator[Path]:
-    """A directory in memory, where there is one: thousands of stores are opened."""
-    memory = Path("/dev/shm")
-    where = memory if os.access(memory, os.W_OK) else None
-    with tempfile.TemporaryDirectory(dir=where) as directory:
-        yield Path(directory)
 
 
 @pytest.fixture
 def path(fast: Path, request: pytest.FixtureRequest) -> Path:
     return fast / str(abs(hash(request.node.nodeid)))
-
-
-class Heard(logging.Handler):
-    """What was logged as a warning or worse."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.messages: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
-
-
-@pytest.fixture
-def damage_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    logger, heard = logging.getLogger("stratakv"), Heard()
-    monkeypatch.setattr(logger, "propagate", False)
-    logger.addHandler(heard)
-    yield heard.messages
-    logger.removeHandler(heard)
-
-
-def rotate(db: DB) -> None:
-    with db._store.exclusive as held:
-        db._store.structure.rotate(held)
 
 
 def fill(db: DB) -> list[Model]:
@@ -82,7 +47,7 @@ def fill(db: DB) -> list[Model]:
     def keep() -> None:
         history.append(dict(db.scan()))
 
-    for key in (b"a", b"b", b"c", b"d", b"e", *DELETED):
+    for key in (b"a", b"b", b"c", b"d", b"e", *DELETED[:3]):
         db.put(key, b"old " + key)
     db.compact()
     db.put(b"b", b"middle b")
@@ -110,48 +75,51 @@ def fill(db: DB) -> list[Model]:
     return history
 
 
+def evict(open_: Open) -> None:
+    """Give the store a budget, and ghosts; what is left of this is deleted."""
+    with open_(max_bytes=2**18, segment_bytes=8192) as db:
+        for number in range(400):
+            db.put(b"evicted:%d" % number, bytes(1000))
+        db.maintain()
+        assert db.stats().evicted_keys > 100
+        db.delete_prefix(b"evicted:")
+        db.compact()
+
+
+@dataclass
 class Store:
-    """A store's files at one moment, put back before each flip."""
-
-    def __init__(self, path: Path, files: dict[str, bytes], history: list[Model]) -> None:
-        self.path, self.files, self.history = path, files, history
-
-    def restore(self) -> None:
-        for entry in self.path.iterdir():
-            if entry.is_dir():
-                shutil.rmtree(entry)  # what a recovery has put into lost+found
-            elif entry.name not in self.files:
-                entry.unlink()
-        for name, data in self.files.items():
-            file = self.path / name
-            if not file.is_file() or file.read_bytes() != data:
-                file.write_bytes(data)
+    before: Before
+    history: list[Model]
 
 
 @pytest.fixture
-def store(open_: Open, path: Path, machine: Machine, state: str) -> Store:
+def store(open_: Open, path: Path, machine: Machine, state: str, kind: str) -> Store:
+    if kind == "GHOSTS":
+        evict(open_)
     db = open_()
     history = fill(db)
     if state == "closed":
         db.close()
-        return Store(path, content(path), history)
-    files = content(path)
+        return Store(Before(path), history)
+    before = Before(path)
     machine.bury(db)
-    return Store(path, files, history)
+    return Store(before, history)
 
 
 def places(store: Store, kind: str) -> Iterator[tuple[str, int, int]]:
     """Yield file, byte and bit of each flip."""
-    for name in sorted(store.files):
+    files = store.before.files
+    for name in sorted(files):
         suffix = Path(name).suffix or name
         if suffix != kind and name != kind:
             continue
-        size = len(store.files[name])
+        size = len(files[name])
         if kind == ".log":
-            size = min(size, len(store.files[name].rstrip(b"\0")) + 8)
+            size = min(size, len(files[name].rstrip(b"\0")) + 8)
         if kind == "CONTROL":
-            size = WORDS
-        for offset in range(0, size, 4 if size > _LARGE and kind == ".idx" and not BITS else 1):
+            size = CONTROL_WORDS
+        roomy = size > _LARGE and kind in (".idx", "GHOSTS")
+        for offset in range(0, size, 4 if roomy and not BITS else 1):
             for bit in BITS or (range(8) if kind == "CONTROL" else [(offset * 5 + 3) % 8]):
                 yield name, offset, bit
 
@@ -171,7 +139,7 @@ def answers(db: DB, model: Model) -> set[str]:
     return kinds
 
 
-@pytest.mark.parametrize("kind", ["MANIFEST", "MANIFEST.old", "CONTROL", "FORMAT", ".log", ".idx"])
+@pytest.mark.parametrize("kind", ["MANIFEST", "MANIFEST.old", "CONTROL", "FORMAT", "GHOSTS", ".log", ".idx"])
 @pytest.mark.parametrize("state", ["closed", "killed", "rebooted"])
 def test_no_flip_gives_a_wrong_value(
     store: Store, open_: Open, machine: Machine, damage_log: list[str], state: str, kind: str
@@ -182,8 +150,8 @@ def test_no_flip_gives_a_wrong_value(
         if number % 200 == 0:
             gc.collect()  # what could not be opened, and the dead, leave their files to it
         machine.boot = boot + (state == "rebooted")
-        store.restore()
-        flip(store.path / name, offset, bit)
+        store.before.restore()
+        flip(store.before.path / name, offset, bit)
         damage_log.clear()
         try:
             db = open_()
@@ -204,6 +172,9 @@ def test_no_flip_gives_a_wrong_value(
         counts["miss" if "miss" in kinds else "right"] += 1
         db.put(b"after", b"it goes on")
         assert db.get(b"after") == b"it goes on"
+        if kind == "GHOSTS":
+            db.put(b"evicted:1", b"it is back")
+            assert db.get(b"evicted:1") == b"it is back"
         machine.bury(db)
     print(f"{state}, {kind}: {dict(counts)}")
     assert counts

@@ -17,15 +17,12 @@ from pathlib import Path
 import pytest
 
 from stratakv import DB
-from stratakv.index import HEADER_BYTES, OFFSET_MASK, Shape
+from stratakv.index import HEADER_BYTES, OFFSET_MASK
 from tests.engine.conftest import Open
+from tests.engine.free_bits import CONTROL_WORDS, is_free
 from tests.engine.machine import flip
 
 Model = dict[bytes, bytes]
-LOG_HEADER = 72
-# Words of CONTROL from which nothing follows that could be compared: they may be wrong, and cost a sync,
-# a number, a figure of `stats`, or a few pages of zeros.
-ADVISORY = {"synced": 11, "next": 12, "poisoned": 13, "logged": 14, "ahead": 15}
 
 
 def fill(db: DB, keys: int, size: int) -> Model:
@@ -58,16 +55,7 @@ def files(db: DB, path: Path) -> Iterator[tuple[Path, int, int]]:
         yield segment.path.with_suffix(".idx"), 0, segment.arrays.shape.size
     for name in ("MANIFEST", "FORMAT"):  # MANIFEST.old is not a part of the store
         yield path / name, 0, (path / name).stat().st_size
-    yield path / "CONTROL", 0, 16 * 8
-
-
-def is_free(name: str, offset: int, shape: Shape | None) -> bool:
-    """Whether a byte says nothing: unused words, hot bytes, and words that are but a hint."""
-    if name == "CONTROL":
-        return offset // 8 in ADVISORY.values()
-    if shape is None:
-        return False
-    return 11 * 8 <= offset < HEADER_BYTES or shape.hot_offset <= offset < shape.order_offset
+    yield path / "CONTROL", 0, CONTROL_WORDS
 
 
 def test_verify_finds_every_flip(open_: Open, path: Path) -> None:

@@ -1,0 +1,60 @@
+"""The files of a store at one moment, to be put back as often as a test needs them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.engine.machine import content, flip
+
+
+class Before:
+    """What the files of a directory hold now. `restore` rewrites those that have changed since.
+
+    Whether a log has, its time tells, as to read all of a large store takes too long where that is done
+    thousands of times. All else also changes through maps, which the time need not tell, and is read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.files = path, content(path)
+
+    @contextmanager
+    def flipped(self, name: str, offset: int, bit: int) -> Iterator[None]:
+        """Flip one bit, and flip it back at the end if the file is then still the same."""
+        file = self.path / name
+        _flip_untimed(file, offset, bit)
+        yield
+        if _is_untouched(file):
+            _flip_untimed(file, offset, bit)
+
+    def restore(self) -> None:
+        for entry in self.path.iterdir():
+            if entry.name in self.files:
+                continue
+            if entry.is_dir():
+                shutil.rmtree(entry)  # what a recovery has put into lost+found
+            else:
+                entry.unlink()
+        for name, data in self.files.items():
+            self._put_back(self.path / name, data)
+
+    def _put_back(self, file: Path, data: bytes) -> None:
+        if _is_untouched(file):
+            return
+        if not file.is_file() or file.read_bytes() != data:
+            file.write_bytes(data)
+        if file.suffix == ".log":
+            os.utime(file, (0, 0))
+
+
+def _is_untouched(log: Path) -> bool:
+    """Whether this is a log that nobody has written to since its time was set."""
+    return log.suffix == ".log" and log.exists() and not log.stat().st_mtime_ns
+
+
+def _flip_untimed(file: Path, offset: int, bit: int) -> None:
+    flip(file, offset, bit)
+    os.utime(file, (0, 0))
