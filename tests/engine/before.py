@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,12 +14,12 @@ from tests.engine.machine import content, flip
 class Before:
     """What the files of a directory hold now. `restore` rewrites those that have changed since.
 
-    Whether a log has, its time tells, as to read all of a large store takes too long where that is done
-    thousands of times. All else also changes through maps, which the time need not tell, and is read.
+    sealed: names of files that change by `pwrite` only, if at all. Of those the time tells whether they have;
+    all others are read, which for all of a large store, thousands of times, would take too long.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.files = path, content(path)
+    def __init__(self, path: Path, sealed: Collection[str] = ()) -> None:
+        self.path, self.files, self._sealed = path, content(path), sealed
 
     @contextmanager
     def flipped(self, name: str, offset: int, bit: int) -> Iterator[None]:
@@ -27,7 +27,7 @@ class Before:
         file = self.path / name
         _flip_untimed(file, offset, bit)
         yield
-        if _is_untouched(file):
+        if self._is_untouched(file):
             _flip_untimed(file, offset, bit)
 
     def restore(self) -> None:
@@ -42,17 +42,16 @@ class Before:
             self._put_back(self.path / name, data)
 
     def _put_back(self, file: Path, data: bytes) -> None:
-        if _is_untouched(file):
+        if self._is_untouched(file):
             return
         if not file.is_file() or file.read_bytes() != data:
             file.write_bytes(data)
-        if file.suffix == ".log":
+        if file.name in self._sealed:
             os.utime(file, (0, 0))
 
-
-def _is_untouched(log: Path) -> bool:
-    """Whether this is a log that nobody has written to since its time was set."""
-    return log.suffix == ".log" and log.exists() and not log.stat().st_mtime_ns
+    def _is_untouched(self, file: Path) -> bool:
+        """Whether nobody has written to it since its time was set."""
+        return file.name in self._sealed and file.exists() and not file.stat().st_mtime_ns
 
 
 def _flip_untimed(file: Path, offset: int, bit: int) -> None:
