@@ -29,8 +29,7 @@ class Comparison(report.Report):
 
     def table(self) -> Table:
         """Return a row of ratios for each peer."""
-        absent = {name: f"left out, {reason}" for name, reason in self.absent.items()}
-        table = report.titled_table(self.benchmark, self.parameters, self.settings, absent, self.machine)
+        table = report.titled_table(self.benchmark, self.parameters, self.settings, self.absent, self.machine)
         table.add_column(f"{self.reference} / peer")
         ratios: dict[str, list[str]] = {peer: [] for peer in self.settings if peer != self.reference}
         for operation, timings in groupby(self.timings, lambda timing: timing.operation):

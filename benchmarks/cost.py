@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.children import Child
+from benchmarks.rounds import warm
 
 CONTESTS = {"engine": "benchmarks.engine", "django": "benchmarks.django_cache"}
 _TICKS = os.sysconf("SC_CLK_TCK")  # a second
@@ -68,6 +69,7 @@ def main(benchmark: str, name: str, place: str, keys: int, value_bytes: int) -> 
     peer = candidate.open(Path(place) / name, workload.payload_bytes())
     cpu_us = {}
     for operation, rounds in operations.items():
+        warm(name, peer, rounds)
         begun = _spent()[0]
         for each in rounds:
             each.run(name, peer)

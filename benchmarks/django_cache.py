@@ -8,6 +8,7 @@ from typing import Any
 
 from django.utils.safestring import SafeString
 
+from benchmarks import servers
 from benchmarks.caches import CANDIDATES
 from benchmarks.contest import Contest
 from benchmarks.rounds import Round
@@ -56,4 +57,4 @@ def _work(keys: int, value_bytes: int, rounds: int) -> CacheWorkload:
 
 
 _PACKAGES = ("Django", "diskcache", "redis", "hiredis", "django-redis", "pymemcache")
-CONTEST = Contest("django", CANDIDATES, _work, _PACKAGES)
+CONTEST = Contest("django", CANDIDATES, _work, _PACKAGES, servers.versions)

@@ -43,6 +43,12 @@ class Candidate:
     slowness: int = 1
 
 
+def entrants(candidates: Sequence[Candidate]) -> tuple[list[Candidate], dict[str, str]]:
+    """Return those who take part, and the names of the others, with why they do not."""
+    absent = {each.name: f"left out, {reason}" for each in candidates if (reason := each.missing())}
+    return [each for each in candidates if each.name not in absent], absent
+
+
 def package(name: str) -> Callable[[], str]:
     """Return what a candidate needs that comes with a package."""
     return lambda: "" if find_spec(name) else f"the package {name} is not installed"

@@ -13,10 +13,10 @@ from tempfile import TemporaryDirectory
 
 from rich.table import Table
 
-from benchmarks import report
+from benchmarks import report, servers
 from benchmarks.charts import Bars, Chart
 from benchmarks.children import Child
-from benchmarks.peers import Candidate
+from benchmarks.peers import Candidate, entrants
 from benchmarks.sharing import CANDIDATES, SERVERS
 from benchmarks.spread import Spread, percentile
 from benchmarks.worker import OPERATIONS, keys_of, payload_bytes
@@ -50,8 +50,7 @@ class ProcessesReport(report.Report):
 
     def table(self) -> Table:
         """Return a row for each peer."""
-        absent = {name: f"left out, {reason}" for name, reason in self.absent.items()}
-        table = report.titled_table(self.benchmark, self.parameters, self.settings, absent, self.machine)
+        table = report.titled_table(self.benchmark, self.parameters, self.settings, self.absent, self.machine)
         table.add_column("peer")
         for heading in ("operations/s", "ratio", "quartiles", *self.crowds[0].microseconds):
             table.add_column(f"{heading}, µs" if heading[-1].isdigit() else heading, justify="right")
@@ -79,8 +78,7 @@ def run(
     progress: Callable[[str], None],
 ) -> ProcessesReport:
     """Let `processes` use each peer in turn for some seconds, in each of the rounds."""
-    absent = {each.name: reason for each in CANDIDATES if (reason := each.missing())}
-    present = [each for each in CANDIDATES if each.name not in absent]
+    present, absent = entrants(CANDIDATES)
     samples: dict[str, list[dict[str, float]]] = {each.name: [] for each in present}
     with ExitStack() as stack:
         paths = {}
@@ -97,7 +95,7 @@ def run(
     return ProcessesReport(
         benchmark="processes",
         parameters={**parameters, "value_bytes": value_bytes, "rounds": rounds},
-        machine=report.machine("stratakv", "lmdb", "diskcache", "redis", "hiredis"),
+        machine=report.machine("stratakv", "lmdb", "diskcache", "redis", "hiredis") | servers.versions(),
         settings={each.name: each.settings for each in present},
         absent=absent,
         crowds=[_crowd(name, found, base) for name, found in samples.items()],

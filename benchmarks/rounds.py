@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Any
 
+_READS = ("get", "get_many")
+
 
 class WrongAnswerError(Exception):
     """A peer did not do the work it was timed for."""
@@ -38,6 +40,16 @@ class Round:
         if answer != self.answer:
             raise WrongAnswerError(f"{name} answered {answer!r:.80} instead of {self.answer!r:.80}")
         return (ended - begun) / 1000 / len(self.work)
+
+
+def warm(name: str, peer: object, rounds: Sequence[Round]) -> None:
+    """Let a peer do what reads once before it is timed.
+
+    Else it is compared who has touched which page of a map, or filled its cache, while it was writing.
+    """
+    for each in rounds:
+        if each.call in _READS:
+            each.run(name, peer)
 
 
 def race(peers: Mapping[str, object], rounds: Mapping[str, Sequence[Round]]) -> dict[str, list[float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
@@ -28,6 +29,18 @@ def redis_program() -> str | None:
 
 def memcached_program() -> str | None:
     return shutil.which("memcached")
+
+
+def versions() -> dict[str, str]:
+    """Return what the servers that are there say of their versions."""
+    programs = filter(None, (redis_program(), memcached_program()))
+    return {Path(program).name: _version(program) for program in programs}
+
+
+def _version(program: str) -> str:
+    done = subprocess.run([program, "--version"], check=True, capture_output=True, text=True)
+    found = re.search(r"\d[\d.]+", done.stdout)
+    return found[0] if found else done.stdout.strip()
 
 
 def needed(program: Callable[[], str | None], name: str, *packages: str) -> Callable[[], str]:

@@ -46,10 +46,11 @@ def test_every_cache_does_every_operation(benchmarks):
     report = report_of(benchmarks("django", *SMALL, "--format", "json"))
     peers = DJANGO + REDIS
     if "PyMemcacheCache" in report["absent"]:
-        assert report["absent"] == {"PyMemcacheCache": "there is no memcached"}
+        assert report["absent"] == {"PyMemcacheCache": "left out, there is no memcached"}
     else:
         peers += ("PyMemcacheCache",)
     check_comparison(report, peers, ("set", *SINGLE, *MANY))
+    assert report["machine"]["redis-server"][0].isdigit()
 
 
 def test_processes_use_each_store_at_once(benchmarks):
@@ -73,7 +74,7 @@ def test_a_store_whose_package_is_missing_is_left_out(monkeypatch, tmp_path):
     monkeypatch.setattr(peers, "find_spec", lambda name: None if name != "stratakv" else real(name))
     report = engine.CONTEST.run(tmp_path, 10, 10, 2, lambda operation: None)
     assert list(report.settings) == ["StrataKV"]
-    assert report.absent["RocksDB"] == "the package rocksdict is not installed"
+    assert report.absent["RocksDB"] == "left out, the package rocksdict is not installed"
     assert "LevelDB: left out, the package plyvel is not installed" in str(report.table().caption)
 
 

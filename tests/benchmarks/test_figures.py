@@ -5,7 +5,7 @@ from itertools import permutations
 import pytest
 
 from benchmarks.peers import BlindCalls, Calls
-from benchmarks.rounds import Round, WrongAnswerError, race
+from benchmarks.rounds import Round, WrongAnswerError, race, warm
 from benchmarks.spread import Spread, compare
 from benchmarks.workload import random_bytes
 
@@ -37,6 +37,15 @@ def test_every_round_has_every_peer_in_an_order_of_its_own():
     rounds = [tuple(done[at : at + 3]) for at in range(0, len(done), 3)]
     assert len(rounds) == 200
     assert set(rounds) == set(permutations("abc"))
+
+
+def test_only_reads_are_done_before_they_are_timed():
+    calls = []
+    peer = dict_peer("dict", calls)
+    for operation, rounds in random_bytes(keys=10, value_bytes=5, rounds=2).operations().items():
+        warm("dict", peer, rounds)
+        assert len(calls) == (0 if operation == "put" else 10), "puts, and no others are noted"
+        race({"dict": peer}, {"dict": rounds})  # a delete that was done before would find nothing
 
 
 def test_a_workload_puts_reads_and_deletes_each_key_once():

@@ -52,7 +52,7 @@ def test_missing_traces_are_asked_for_by_the_name_of_the_option(benchmarks, tmp_
 
 
 def test_a_budget_is_watched_with_maintenance_and_without(measured):
-    report = measured("budget", "--max-bytes", "300000", "--seconds", "0.5")
+    report = measured("budget", "--max-bytes", "300000", "--seconds", "2")
     assert [kept["maintenance"] for kept in report["kept"]] == ["auto", "manual"]
     for kept in report["kept"]:
         assert kept["looks"] > 1
