@@ -37,8 +37,8 @@ class Merging:
 
     finished_per_second: records whose index was finished. mb_per_second: of the log that was written.
     disk_mb_per_second: writing as many bytes to one file in the same directory, and syncing them. ratio: of
-    the two, in the same round. private_mb: the most that the private memory of the process grew at any
-    moment. dirty_mb: the same of what the kernel cannot drop.
+    the merge's time to that of this, in the same round. private_mb: the most that the private memory of the
+    process grew at any moment. dirty_mb: the same of what the kernel cannot drop.
     """
 
     value_bytes: int
@@ -75,7 +75,7 @@ class MergingReport(report.Report):
             table.add_row(what, "merged, records/s", *report.cells(merging.records_per_second))
             table.add_row(what, "MB/s", *report.cells(merging.mb_per_second))
             table.add_row(what, "the disk, MB/s", *report.cells(merging.disk_mb_per_second))
-            table.add_row(what, "ratio of the two", *report.cells(merging.ratio))
+            table.add_row(what, "time / the disk's", *report.cells(merging.ratio))
             table.add_row(what, "private memory, MB", *report.cells(merging.private_mb))
             table.add_row(what, "of it dirty, MB", *report.cells(merging.dirty_mb))
         return table
@@ -115,7 +115,7 @@ def _measure(
                 "records_per_second": records / found["seconds"],
                 "mb_per_second": speed,
                 "disk_mb_per_second": disk,
-                "ratio": speed / disk,
+                "ratio": disk / speed,
                 "private_mb": found["private_mb"],
                 "dirty_mb": found["dirty_mb"],
             }
