@@ -1,8 +1,8 @@
 """Making commits durable, with as few syncs as possible.
 
 Whoever wants its commit on disk leads or follows: the leader syncs the log up to the tip of that moment
-and publishes how far it came; those that waited meanwhile find their own commit covered. Threads queue at
-a lock of the process, processes at sync.lock.
+and publishes how far it came; those that waited meanwhile find their own commit covered. Threads follow one
+thread of their process, processes whoever holds sync.lock.
 
 A sync that failed is never repeated: the kernel drops the pages and the next call would succeed without
 them. The segment is poisoned instead, sealed, and everything that waited for it is told.
@@ -13,11 +13,13 @@ from __future__ import annotations
 import errno
 import logging
 import threading
+import time
 from collections.abc import Iterator
 
 from stratakv.commit import Exclusive
 from stratakv.control import POSITION_BITS, W_POISONED, W_SYNCED, W_TIP
 from stratakv.errors import SyncError
+from stratakv.leadership import Leadership
 from stratakv.locks import FileLock
 from stratakv.manifest import Edit
 from stratakv.segment import Segment
@@ -25,6 +27,9 @@ from stratakv.structure import Structure
 from stratakv.view import View
 
 log = logging.getLogger("stratakv")
+
+_PAUSE = 50e-6  # seconds before a process asks again whether another one's sync has covered it
+_PATIENCE = 1.25  # each time it waits so many times longer, so a fifth of all it has waited in the end
 
 
 class Syncer:
@@ -40,7 +45,7 @@ class Syncer:
 
     def reset(self) -> None:
         """Start without any thread: at first, and in a forked child."""
-        self._turn = threading.Lock()
+        self._leadership = Leadership()
         self._ending = threading.Event()
         self.thread: threading.Thread | None = None
 
@@ -48,9 +53,12 @@ class Syncer:
 
     def reach(self, wanted: int) -> None:
         """Return once everything below position `wanted` is on disk; raises SyncError where it cannot be."""
-        with self._turn:
-            while not self._covered(wanted):
-                self._lead(wanted)
+        while not self._covered(wanted):
+            if self._leadership.take(wanted):
+                try:
+                    self._lead(wanted)
+                finally:
+                    self._leadership.pass_on(self._words[W_SYNCED])
 
     def everything(self) -> None:
         """Return once all that is committed is on disk; raises SyncError where some of it never will be."""
@@ -89,7 +97,8 @@ class Syncer:
         """Sync what is not synced yet, up to the tip; one process at a time."""
         words, files = self._words, self._structure.files
         view = self._structure.current()
-        self.lock.exclusive()
+        if not self._is_elected(wanted):
+            return
         try:
             tip = words[W_TIP]
             if words[W_SYNCED] >= wanted or tip >> POSITION_BITS > view.active.number:
@@ -107,6 +116,20 @@ class Syncer:
             words[W_SYNCED] = tip
         finally:
             self.lock.release()
+
+    def _is_elected(self, wanted: int) -> bool:
+        """Take sync.lock; return False where another process gets to `wanted` before that.
+
+        Asked for again and again: those that wait at a lock get it one by one, with a whole sync between them
+        when somebody was faster, though what they wait for was done long ago.
+        """
+        pause = _PAUSE
+        while not self.lock.try_exclusive():
+            time.sleep(pause)
+            if self._words[W_SYNCED] >= wanted:
+                return False
+            pause *= _PATIENCE
+        return True
 
     @staticmethod
     def _unsynced(view: View, first: int) -> Iterator[Segment]:

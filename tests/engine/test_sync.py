@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +15,8 @@ import pytest
 
 import stratakv
 from stratakv import DB, SyncError
+from stratakv.control import W_SYNCED, W_TIP
+from stratakv.leadership import Leadership
 from tests.engine.machine import Machine
 
 Open = Callable[..., DB]
@@ -113,6 +118,93 @@ class TestLevels:
         for thread in threads:
             thread.join()
         assert synced(machine, start) == ["000001.log"]
+
+    def test_who_is_covered_waits_for_no_further_sync(self, machine: Machine, open_: Open) -> None:
+        db = open_(durability="always")
+        syncs = [threading.Event() for _ in range(4)]  # let the sync of this number end
+        begun: list[str] = []
+
+        def refuse(name: str, path: Path) -> None:
+            if name == "fdatasync":
+                begun.append(name)
+                syncs[len(begun) - 1].wait(10)
+
+        def put(name: bytes) -> threading.Thread:
+            thread = threading.Thread(target=db.put, args=(name, b"v"))
+            thread.start()
+            return thread
+
+        machine.refuse = refuse
+        first = put(b"first")
+        wait_for(lambda: len(begun) == 1)
+        together = [put(b"%d" % number) for number in range(6)]
+        wait_for(lambda: db.stats().records_written == 7)
+        syncs[0].set()
+        wait_for(lambda: len(begun) == 2)
+        last = put(b"last")
+        wait_for(lambda: db.stats().records_written == 8)
+        syncs[1].set()
+        wait_for(lambda: len(begun) == 3)
+        for thread in (first, *together):
+            thread.join(10)
+            assert not thread.is_alive(), "the third sync is under way, and it is on disk already"
+        assert last.is_alive()
+        syncs[2].set()
+        last.join()
+
+    def test_a_sync_of_another_process_will_do(self, machine: Machine, open_: Open, path: Path) -> None:
+        """Even where that process goes on to its next one, and never lets go of the lock."""
+        db = open_(durability="always")
+        start = len(machine.steps)
+        with (path / "sync.lock").open("r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            thread = threading.Thread(target=db.put, args=(b"k", b"v"))
+            thread.start()
+            wait_for(lambda: db.stats().records_written == 1)
+            words = db._store.control.words
+            words[W_SYNCED] = words[W_TIP]
+            thread.join(10)
+            assert not thread.is_alive()
+        assert synced(machine, start) == []
+
+
+class TestLeadership:
+    """One leads, the others follow, and nobody is left behind."""
+
+    def test_a_follower_that_is_interrupted_leaves_the_others_going(self) -> None:
+        leadership = Leadership()
+        assert leadership.take(1)
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            leadership.take(2)
+        leadership.pass_on(1)
+        assert leadership.take(2), "nobody leads, and nobody is waited for"
+
+    def test_an_heir_that_is_interrupted_leaves_the_others_going(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        leadership = Leadership()
+
+        class Gate:
+            """Is acquired once when it is made, and then meets the end of the lead and Ctrl-C at once."""
+
+            def __init__(self) -> None:
+                self.acquire: Callable[[], None] = self._made
+
+            def _made(self) -> None:
+                self.acquire = self._interrupted
+
+            def _interrupted(self) -> None:
+                leadership.pass_on(1)
+                raise KeyboardInterrupt
+
+            def release(self) -> None: ...
+
+        assert leadership.take(1)
+        monkeypatch.setattr(threading, "Lock", Gate)
+        with pytest.raises(KeyboardInterrupt):
+            leadership.take(2)
+        assert leadership.take(2)
 
 
 def put_in_transaction(db: DB) -> None:
