@@ -1,8 +1,9 @@
 """StrataKV beside other stores, and under a load of its own: `python -m benchmarks --help`.
 
-cli          the commands: those of the next two, `all` and `page`
+cli          the commands: those of the next three, `all` and `page`
 beside       the commands that compare
 alone        the commands that do not
+endurance    the same, of syncs, growth and the end of writers
 arguments    what they have in common
 engine       put, get, miss and delete beside other stores
 stores       these stores
@@ -29,6 +30,13 @@ merging      the speed of merging, and the memory it takes
 compaction   what `merging` runs in a fresh process
 children     processes that begin when they are told to
 seed         the workload that StrataKV was first measured with
+sync         puts with each on the disk, alone and in company
+durable      what each process of that company does
+scale        stores of more and more keys
+recovery     stores that were closed, killed, rebooted or have lost files
+killed       who writes to them, and is killed
+reopening    who brings them back
+numbered     keys and values that follow from numbers
 workload     random keys and values, cut into rounds
 rounds       the clock: all peers, round by round
 spread       medians, quartiles and ratios

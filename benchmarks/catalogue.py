@@ -9,9 +9,12 @@ from benchmarks.latency import LatencyReport
 from benchmarks.merging import MergingReport
 from benchmarks.opening import OpeningReport
 from benchmarks.processes import ProcessesReport
+from benchmarks.recovery import RecoveryReport
 from benchmarks.report import Report
+from benchmarks.scale import ScaleReport
 from benchmarks.seed import SeedReport
 from benchmarks.steps import StepsReport
+from benchmarks.sync import SyncReport
 
 # The name of each result, and the arguments of `python -m benchmarks` that it comes from.
 RUNS = {
@@ -27,6 +30,9 @@ RUNS = {
     "merge": "merge",
     "seed": "seed",
     "steps": "steps",
+    "sync": "sync",
+    "scale": "scale",
+    "recovery": "recovery",
 }
 
 # The report of each benchmark.
@@ -41,4 +47,7 @@ REPORTS: dict[str, type[Report]] = {
     "merge": MergingReport,
     "seed": SeedReport,
     "steps": StepsReport,
+    "sync": SyncReport,
+    "scale": ScaleReport,
+    "recovery": RecoveryReport,
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import alone, arguments, beside
+from benchmarks import alone, arguments, beside, endurance
 from benchmarks.catalogue import RUNS
 
 
@@ -15,7 +15,7 @@ def benchmarks() -> None:
     """Measure StrataKV, beside other stores or under a load of its own, and print what was found."""
 
 
-for _command in (*beside.COMMANDS, *alone.COMMANDS):
+for _command in (*beside.COMMANDS, *alone.COMMANDS, *endurance.COMMANDS):
     benchmarks.add_command(_command)
 
 

@@ -85,12 +85,13 @@ def run(
 
 
 def _measure(state: str, segments: int, path: Path, key: str, rounds: int) -> Opening:
-    found = [_probe(path, key) for _ in range(rounds)]
+    found = [probe(path, key) for _ in range(rounds)]
     return Opening(state, segments, **{name: Spread.of([one[name] for one in found]) for name in found[0]})
 
 
-def _probe(path: Path, key: str) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.probe", str(path), key]
+def probe(path: Path, *keys: str) -> dict[str, float]:
+    """Return what opening a store and reading `keys` takes in a fresh process, see `benchmarks.probe`."""
+    command = [sys.executable, "-m", "benchmarks.probe", str(path), *keys]
     done = subprocess.run(command, cwd=_ROOT, check=True, stdout=subprocess.PIPE)
     found: dict[str, float] = json.loads(done.stdout)
     return found

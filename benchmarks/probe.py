@@ -1,4 +1,4 @@
-"""`python -m benchmarks.probe DIR KEY`: open a store, read one key, and print what that took, as JSON.
+"""`python -m benchmarks.probe DIR KEY...`: open a store, read some keys, and print what that took, as JSON.
 
 For a fresh process, in which nothing was opened before. Private memory is what would become free if the
 process ended: pages that no other process maps, Linux's Private_Clean and Private_Dirty together. Clean
@@ -26,26 +26,31 @@ def private_bytes(process: int | str = "self") -> tuple[int, int]:
     return found["Private_Clean"], found["Private_Dirty"]
 
 
-def main(path: str, key: str) -> None:
-    """Open the store at `path`, get `key`, and print one JSON object."""
+def main(path: str, *keys: str) -> None:
+    """Open the store at `path`, get each of `keys`, and print one JSON object.
+
+    private_mb: after the first get. dirty_mb: after the last.
+    """
     private_bytes()  # once for nothing: reading takes some memory itself
     clean_before, dirty_before = private_bytes()
     begun = perf_counter_ns()
     db = stratakv.open(path, durability="os", create=False)
     opened = perf_counter_ns()
-    value = db.get(key.encode())
+    value = db.get(keys[0].encode())
     ended = perf_counter_ns()
     clean, dirty = private_bytes()
+    there = [value is not None, *(db.get(key.encode()) is not None for key in keys[1:])]
+    _, dirty_after = private_bytes()
     db.close()
-    if value is None:
-        sys.exit("the key is not there")
+    if not all(there):
+        sys.exit("a key is not there")
     print(
         json.dumps(
             {
                 "open_ms": (opened - begun) / 1e6,
                 "first_get_ms": (ended - opened) / 1e6,
                 "private_mb": (clean + dirty - clean_before - dirty_before) / 1e6,
-                "dirty_mb": (dirty - dirty_before) / 1e6,
+                "dirty_mb": (dirty_after - dirty_before) / 1e6,
             }
         )
     )
