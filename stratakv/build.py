@@ -37,7 +37,7 @@ def build_index(
         files.unlink(temporary)
         fd = directory.open(temporary, write=True, create=True)
         try:
-            files.allocate(fd, shape.size)
+            files.allocate_large(fd, shape.size)
             _fill(segment, files.map(fd, shape.size, write=True), shape, keys, files.inode(fd))
             files.fdatasync(fd)
         finally:

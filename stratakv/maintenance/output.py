@@ -54,7 +54,7 @@ class Output:
         try:
             files.unlink(path)
             self._index_fd = self._directory.open(path, write=True, create=True)
-            files.allocate(self._index_fd, self._shape.size)
+            files.allocate_large(self._index_fd, self._shape.size)
             buffer = files.map(self._index_fd, self._shape.size, write=True)
         except OSError as cause:
             raise storage_error(path, cause) from cause
