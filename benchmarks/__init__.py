@@ -30,6 +30,8 @@ merging      the speed of merging, and the memory it takes
 compaction   what `merging` runs in a fresh process
 children     processes that begin when they are told to
 seed         the workload that StrataKV was first measured with
+meanwhile    gets beside its compaction
+published    what others have measured with it
 sync         puts with each on the disk, alone and in company
 durable      what each process of that company does
 scale        stores of more and more keys

@@ -74,11 +74,19 @@ def _merge(small_records: int, large_records: int, rounds: int, directory: Path 
 # Of fewer keys it could happen that none is left.
 @arguments.count("--keys", 50_000, "How many are inserted.", least=100)
 @arguments.durability("os")
+@arguments.log_bytes
+@arguments.rounds(5, "How often the store is opened in each state at the end.")
 @arguments.directory
 @arguments.style
-def _seed(keys: int, durability: str, directory: Path | None, style: str) -> None:
-    """Inserts, overwrites, deletes, gets and a compaction, and what they leave on the disk."""
-    measure(lambda place, progress: seed.run(place, keys, durability, progress), directory, style)
+def _seed(
+    keys: int, durability: str, log_bytes: int, rounds: int, directory: Path | None, style: str
+) -> None:
+    """Inserts, overwrites, deletes, gets and a compaction, what they leave on the disk, and opening that."""
+    measure(
+        lambda place, progress: seed.run(place, keys, durability, log_bytes, rounds, progress),
+        directory,
+        style,
+    )
 
 
 @click.command("steps")

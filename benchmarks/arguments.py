@@ -36,6 +36,9 @@ def rounds(default: int, meaning: str) -> Option:
     return count("--rounds", default, meaning, least=2)  # quartiles need two samples
 
 
+log_bytes = count("--log-bytes", 64 * 2**20, "At which a log is full, and the next one begins.", least=4096)
+
+
 def durability(default: str) -> Option:
     return click.option(
         "--durability",

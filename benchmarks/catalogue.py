@@ -29,6 +29,7 @@ RUNS = {
     "latency": "latency",
     "merge": "merge",
     "seed": "seed",
+    "seed-always": "seed --durability always",
     "steps": "steps",
     "sync": "sync",
     "scale": "scale",

@@ -55,7 +55,7 @@ def _scale(most_keys: int, value_bytes: int, rounds: int, directory: Path | None
 @click.command("recovery")
 @arguments.count("--most-keys", 1_000_000, "Of the largest store; the others have fewer.", least=10)
 @_small_values
-@arguments.count("--log-bytes", 64 * 2**20, "At which a log is full.", least=4096)
+@arguments.log_bytes
 @arguments.rounds(5, "How many copies of each store are brought back.")
 @arguments.directory
 @arguments.style

@@ -81,7 +81,7 @@ def test_small_and_large_records_are_merged(measured):
 
 
 def test_the_first_workload_leaves_what_is_alive(measured):
-    report = measured("seed", "--keys", "200")
+    report = measured("seed", "--keys", "200", "--rounds", "2")
     before, after = report["states"]
     assert after["segments"] == 2  # what was merged, and an empty one to go on in
     assert after["disk_bytes"] < before["disk_bytes"]
@@ -89,6 +89,13 @@ def test_the_first_workload_leaves_what_is_alive(measured):
     assert 0 < report["live_bytes"] < 200 * (64 + 8192)
     assert 1 < after["disk_ratio"] < before["disk_ratio"]
     assert before["write_amplification"] > 1
+    for state in (before, after):
+        assert 0 < state["hit"]["p50"] <= state["hit"]["worst"]
+    compaction = report["compaction"]
+    assert compaction["gets"] > 0
+    assert compaction["interrupted"] <= compaction["slow"] <= compaction["gets"]
+    assert list(report["reopening"]) == ["closed", "killed, log half full", "killed, log full"]
+    assert 0 < report["own_bytes"] < report["resident_bytes"]
 
 
 def test_a_get_and_a_put_are_taken_apart(measured):
@@ -101,7 +108,11 @@ def test_a_get_and_a_put_are_taken_apart(measured):
 
 
 @pytest.mark.parametrize(
-    "command", ["merge --small-records 500 --large-records 50 --rounds 2", "seed --keys 100"]
+    "command",
+    [
+        "merge --small-records 500 --large-records 50 --rounds 2",
+        "seed --keys 100 --log-bytes 2000000 --rounds 2",
+    ],
 )
 def test_people_get_tables(benchmarks, command):
     done = benchmarks(*command.split())
