@@ -42,7 +42,7 @@ _small_values = click.option(
 @click.command("scale")
 @arguments.count("--most-keys", 10_000_000, "Of the largest store; the others have fewer.", least=2000)
 @_small_values
-@arguments.rounds(25, "How often the stores take turns.")
+@arguments.rounds(200, "How often the stores take turns.")
 @arguments.directory
 @arguments.style
 def _scale(most_keys: int, value_bytes: int, rounds: int, directory: Path | None, style: str) -> None:

@@ -66,7 +66,14 @@ def resume(directory: Directory, control: Control, found: Manifest, *, write: bo
     current = words[W_GENERATION] == found.generation and number == found.active
     as_left = current and words[W_INDEXED] == words[W_TIP]
     if words[W_STATE] != State.OPEN:
-        return as_left and _is_sealed(words, segment, tip)
+        sealed = as_left and _is_sealed(words, segment, tip)
+        if sealed and write:
+            # IMPORTANT: the state first: an index without a seal is believed only where it says "open".
+            words[W_STATE] = State.OPEN
+            segment.arrays.header[index.W_SEALED] = (
+                0  # what is written to it from now on is not in its checksum
+            )
+        return sealed
     if not as_left and not words[W_BUSY]:
         return False
     return not write or _remake(words, segment, tip)

@@ -267,3 +267,19 @@ def test_reading_only_cannot_recover(db: DB, machine: Machine, open_: Open) -> N
     machine.may_write = True
     with open_(read_only=True) as reader:
         assert reader.get(b"k") == b"v"
+
+
+def test_an_index_that_was_sealed_and_then_written_to_is_not_called_damaged(
+    machine: Machine, open_: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its checksum is that of an earlier day: every site that was restarted in order would read of damage."""
+    db = open_()
+    db.put(b"a", b"1")
+    db.close()
+    db = open_()
+    db.put(b"b", b"2")
+    db.sync()
+    machine.bury(db)
+    machine.reboot()
+    assert dict(open_().scan()) == {b"a": b"1", b"b": b"2"}
+    assert "damaged" not in caplog.text
