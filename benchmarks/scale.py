@@ -23,6 +23,7 @@ from benchmarks.opening import probe
 from benchmarks.rounds import WrongAnswerError
 from benchmarks.spread import Spread
 from benchmarks.workload import KEY_BYTES
+from stratakv.keep import LINGER
 
 _STEPS = (1000, 100, 10, 1)  # parts of the most keys
 _REFERENCE = 1  # of the steps: ratios are to a store of a hundredth
@@ -135,9 +136,9 @@ class Store:
             for key in keys_of(range(filled)):
                 db.put(key, value_of(key, self._value_bytes))
             full = perf_counter()
-            db.maintain()
+            db.maintain(linger=LINGER)  # as the process in the background does
             self.fill_us = (full - begun) * 1e6 / max(1, filled)
-            self.settle_seconds = perf_counter() - full
+            self.settle_seconds = perf_counter() - full - LINGER
 
     def put(self, db: stratakv.DB, turn: int, turns: int) -> None:
         """Time one of several turns of puts, which end with all keys there."""
@@ -237,7 +238,7 @@ def measure(stores: Sequence[Store], rounds: int) -> None:
             for store, db in random.sample(pairs, len(pairs)):
                 store.put(db, turn, rounds)
         for db in dbs:
-            db.maintain()
+            db.maintain(linger=LINGER)
         for _ in range(rounds):
             for store, db in random.sample(pairs, len(pairs)):
                 store.read(db)

@@ -13,6 +13,10 @@ A store without a budget is merged by size tiers: eight neighbours of one tier b
 store with one, merging must not blur how old things are, so it stays within a generation and below the size
 of one segment in 32.
 
+Every segment costs each lookup. So when there is nothing else to do, and writing to spare, the newest
+segments of a store without a budget are merged before there are eight of them, as far as no large one is
+written again for the sake of a few small ones.
+
 Where the disk is too full for a merge, the segment that gives back most is swept instead: that takes no more
 space than one segment does.
 """
@@ -21,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import Literal
 
 from stratakv.budget import SEGMENTS, YOUNG_PERCENT
@@ -31,6 +35,7 @@ Kind = Literal["retire", "evict", "drop", "finish", "sweep", "adopt", "merge"]
 
 FAN_IN = 8
 _GARBAGE_PERCENT = 50  # of a segment: more is swept out
+_FEW = 4  # segments that are left as they are when there is nothing else to do
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,8 @@ class Limits:
 
     max_bytes: the budget, 0 for none. used_bytes: what all files will take once the active log is full.
     free_bytes: what is left on the file system. active_bytes: the length that log will have. segment_bytes:
-    size at which a log is sealed. now: ms since the epoch.
+    size at which a log is sealed. now: ms since the epoch. spare_bytes: how much may be written for the sake
+    of lookups alone; 0 where other work may come at any moment.
     """
 
     max_bytes: int
@@ -48,6 +54,7 @@ class Limits:
     active_bytes: int
     segment_bytes: int
     now: int
+    spare_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,7 @@ def pick(
         or _garbage(sound, limits)
         or _of_age(segments, damaged, limits)
         or _affordable(_merges(segments, damaged, limits), sound, limits)
+        or _at_rest(segments, damaged, limits)
     )
 
 
@@ -184,6 +192,21 @@ def _affordable(merge: Task | None, segments: Sequence[Entry], limits: Limits) -
     fits = [entry for entry in segments if entry.dead and _live(entry) <= limits.free_bytes]
     best = max(fits, key=lambda entry: entry.dead, default=None)
     return Task("sweep", (best.number,)) if best else None
+
+
+def _at_rest(segments: Sequence[Entry], damaged: Collection[int], limits: Limits) -> Task | None:
+    """Return the merge of the newest segments, as many as are balanced: none is more than half of them."""
+    if limits.max_bytes or len(segments) <= _FEW:
+        return None
+    room = min(limits.spare_bytes, limits.free_bytes)
+    total = largest = best = 0
+    for count, entry in enumerate(takewhile(lambda each: each.number not in damaged, segments), 1):
+        total += _live(entry)
+        largest = max(largest, _live(entry))
+        if total > room:
+            break
+        best = count if 2 * largest <= total else best
+    return Task("merge", tuple(entry.number for entry in segments[:best])) if best else None
 
 
 def _named(task: Task, segments: Sequence[Entry]) -> list[Entry]:

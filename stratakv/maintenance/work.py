@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from stratakv.budget import SEGMENTS, blocks
 from stratakv.commit import Exclusive
-from stratakv.control import OFFSET_MASK, W_GENERATION, W_TIP
+from stratakv.control import OFFSET_MASK, W_GENERATION, W_LOGGED, W_TIP
+from stratakv.control import Counter as Figure
 from stratakv.errors import CorruptionError, reported
 from stratakv.files import now_ms
 from stratakv.locks import FileLock
@@ -33,6 +34,8 @@ from stratakv.view import View
 log = logging.getLogger("stratakv")
 
 _LOOK = 0.1  # seconds between two looks for work
+_REST = 1.0  # seconds without any, after which segments are merged for the sake of lookups
+_AMPLIFICATION = 3.5  # what may be written for each byte that writers write, that included
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +107,11 @@ class Maintenance:
 
     # -- what is due -------------------------------------------------------------------------------------
 
-    def next_task(self) -> Task | None:
-        """Return what is to be done now."""
+    def next_task(self, *, at_rest: bool = False) -> Task | None:
+        """Return what is to be done now; at_rest: there has been nothing to do for a while."""
         view = self._structure.current()
         hidden = [s.number for s in view.sealed if not s.ranges and is_hidden(view, s)]
-        return plan.pick(view.manifest.segments, hidden, self._damaged, self._limits(view))
+        return plan.pick(view.manifest.segments, hidden, self._damaged, self._limits(view, at_rest=at_rest))
 
     def is_due(self) -> bool:
         """Whether there is something to do now, or at a time that is known."""
@@ -120,14 +123,21 @@ class Maintenance:
         due = plan.due(self._structure.current().manifest.segments, now)
         return None if due is None else (due - now) / 1000
 
-    def _limits(self, view: View) -> Limits:
+    def _limits(self, view: View, *, at_rest: bool) -> Limits:
         directory, active, max_bytes = self._structure.directory, view.active, view.manifest.max_bytes
         used = 0
         if max_bytes:
             written = self._structure.files.allocated(active.path)
             used = directory.used() + max(0, blocks(active.end) - written)
         free = self._structure.files.free(directory.path)
-        return Limits(max_bytes, used, free, active.end, self._structure.capacity(), now_ms())
+        spare = self._spare() if at_rest else 0
+        return Limits(max_bytes, used, free, active.end, self._structure.capacity(), now_ms(), spare)
+
+    def _spare(self) -> int:
+        """Return how many bytes may be rewritten before the amplification is as high as it may be."""
+        control = self._structure.control
+        written = control.words[W_LOGGED] + (control.words[W_TIP] & OFFSET_MASK)
+        return int((_AMPLIFICATION - 1) * written) - control.total(Figure.REWRITTEN)
 
     # -- doing it ----------------------------------------------------------------------------------------
 
@@ -145,9 +155,10 @@ class Maintenance:
         self._tidy()
         idle_since = time.monotonic()
         while True:
-            if self._step(done, damage, pace):
+            idle = time.monotonic() - idle_since
+            if self._step(done, damage, pace, at_rest=linger >= _REST <= idle):
                 idle_since = time.monotonic()
-            elif time.monotonic() - idle_since >= linger:
+            elif idle >= linger:
                 if damage:
                     raise damage[0]
                 return _report(done)
@@ -160,12 +171,12 @@ class Maintenance:
         left = self.seconds_left()
         time.sleep(seconds if left is None or words[W_GENERATION] != before else min(seconds, max(0.0, left)))
 
-    def _step(self, done: Counter[str], damage: list[CorruptionError], pace: Pace) -> bool:
+    def _step(self, done: Counter[str], damage: list[CorruptionError], pace: Pace, *, at_rest: bool) -> bool:
         """Do one task, if there is one; return whether there was."""
-        if self.next_task() is None:
+        if self.next_task(at_rest=at_rest) is None:
             return False
         with self._elected():
-            task = self.next_task()  # another process may have been faster
+            task = self.next_task(at_rest=at_rest)  # another process may have been faster
             if task is None:
                 return False
             try:

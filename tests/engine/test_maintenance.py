@@ -14,7 +14,7 @@ import pytest
 
 import stratakv
 from stratakv import DB
-from stratakv.maintenance import blocks
+from stratakv.maintenance import blocks, work
 from stratakv.maintenance.keeper import Keeper
 from stratakv.maintenance.tasks import Tasks
 from tests.engine.machine import Death, Machine, flip
@@ -41,6 +41,36 @@ def seal(db: DB) -> None:
 
 def entries(db: DB) -> tuple[Any, ...]:
     return db._store.structure.current().manifest.segments
+
+
+class TestAtRest:
+    """Who lingers sees when a store is at rest, and then makes lookups cheaper."""
+
+    def test_segments_become_few_and_writing_stays_bounded(
+        self, open_: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(work, "_REST", 0.01)
+        db = open_()
+        model: dict[bytes, bytes] = {}
+        for turn in range(12):
+            for number in range(2):
+                model |= {b"%d %d %d" % (turn, number, key): b"v" * 100 for key in range(20)}
+                db.put_many({key: model[key] for key in list(model)[-20:]})
+                seal(db)
+            db.maintain(linger=0.03)
+        assert len(entries(db)) <= 4
+        written, rewritten = db.stats().bytes_written, db.stats().rewritten_bytes
+        assert written < rewritten <= 2.5 * written
+        assert dict(db.scan()) == model
+        assert db.verify().ok
+
+    def test_who_does_not_linger_leaves_them(self, open_: Open) -> None:
+        db = open_()
+        for number in range(6):
+            db.put(b"%d" % number, b"v")
+            seal(db)
+        assert db.maintain(linger=0.05).merged == 0
+        assert len(entries(db)) == 6
 
 
 class TestFinishing:

@@ -37,6 +37,40 @@ def below(segments: list[Entry]) -> Task | None:
     return pick(segments, [], [], within(segments))
 
 
+class TestAtRest:
+    """There is nothing else to do, and as much to spare as all segments have."""
+
+    limits = replace(NONE, spare_bytes=1000 * MB)
+
+    def test_the_newest_are_merged_before_there_are_eight(self) -> None:
+        segments = young(5, 4, 3, 2, 1)
+        assert pick(segments, [], [], NONE) is None
+        assert pick(segments, [], [], self.limits) == Task("merge", (5, 4, 3, 2, 1))
+
+    def test_few_are_left_alone(self) -> None:
+        assert pick(young(4, 3, 2, 1), [], [], self.limits) is None
+
+    def test_no_large_one_is_written_again_for_a_few_small_ones(self) -> None:
+        segments = [*young(7, 6, 5), *young(4, 3, size=8 * MB), *young(2, 1, size=64 * MB)]
+        assert pick(segments, [], [], self.limits) == Task("merge", (7, 6, 5, 4, 3, 2, 1))
+        assert pick(segments[:-1], [], [], self.limits) == Task("merge", (7, 6, 5, 4, 3))
+        steps = [entry(number, size=MB << 2 * (9 - number)) for number in range(9, 3, -1)]
+        assert pick(steps, [], [], self.limits) is None, "each is more than all before it"
+
+    def test_no_more_is_written_than_there_is_to_spare_or_space_for(self) -> None:
+        segments = young(5, 4, 3, 2, 1)
+        for name in ("spare_bytes", "free_bytes"):
+            limits = replace(self.limits, **{name: 3 * MB})  # type: ignore[arg-type]
+            assert pick(segments, [], [], limits) == Task("merge", (5, 4, 3))
+
+    def test_what_is_damaged_ends_it(self) -> None:
+        assert pick(young(5, 4, 3, 2, 1), [], [3], self.limits) == Task("merge", (5, 4))
+
+    def test_a_budget_keeps_its_segments(self) -> None:
+        segments = main(*range(6, 0, -1), size=MB)
+        assert pick(segments, [], [], replace(within(segments), spare_bytes=1000 * MB)) is None
+
+
 class TestOnAFullDisk:
     """There is space for one segment and no more."""
 
