@@ -177,6 +177,40 @@ def test_death_while_zeros_are_written(
     check(db, model)
 
 
+class DyingLog:
+    """The map of a log; the process dies at storing into it for the time after `stores`."""
+
+    def __init__(self, real: Any, stores: int) -> None:
+        self._real, self._left = real, stores
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._real[place]
+
+    def __setitem__(self, place: Any, value: Any) -> None:
+        if not self._left:
+            raise Death
+        self._left -= 1
+        self._real[place] = value
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("stores", [0, 1])
+def test_death_while_a_record_is_stored(
+    db: DB, machine: Machine, open_: Open, stores: int, restart: bool
+) -> None:
+    """Nothing reaches as far as its tip before all of its bytes are there."""
+    model = fill(db, 0, 10)
+    active = db._store.structure.view.active
+    real, active.log = active.log, DyingLog(active.log, stores)  # type: ignore[assignment]
+    with pytest.raises(Death):
+        db.put(b"0", b"never acknowledged")
+    active.log = real
+    if restart:
+        machine.bury(db)
+        db = open_(segment_bytes=SEGMENT_BYTES)
+    check(db, model | fill(db, 10, 20))
+
+
 def test_zeros_are_no_torn_tail(db: DB, machine: Machine, open_: Open, caplog: Any) -> None:
     """After a reboot nothing is reported as lost, since nothing is."""
     model = fill(db, 0, 10)
