@@ -101,7 +101,13 @@ class Files:
         """Copy the first `size` bytes of one descriptor to another; `progress` is told each step's bytes."""
         done = 0
         while done < size:
-            step = os.copy_file_range(source, target, min(_COPY_BYTES, size - done), done, done)
+            length = min(_COPY_BYTES, size - done)
+            try:
+                step = os.copy_file_range(source, target, length, done, done)
+            except OSError as refused:
+                if refused.errno not in (errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                    raise
+                step = self.pwrite(target, self.pread(source, length, done), done)
             if not step:
                 raise OSError(0, "the file became shorter while it was copied")
             done += step
