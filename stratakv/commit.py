@@ -39,7 +39,7 @@ from stratakv.control import (
     read_commit_state,
 )
 from stratakv.errors import TransactionError, storage_error
-from stratakv.files import Files
+from stratakv.files import LARGE_PAGE, Files
 from stratakv.ghosts import Ghosts
 from stratakv.index import FINGERPRINT, hash_key, occupied
 from stratakv.locks import EXCLUSIVE, UNLOCK, FileLock
@@ -237,6 +237,11 @@ class Exclusive:
         stop = min((end & OFFSET_MASK) // AHEAD_BYTES * AHEAD_BYTES + AHEAD_BYTES, active.end)
         # Where there is no space for all of it, there may be for the record, whose own write will tell.
         with suppress(OSError):
+            if active.stores:
+                # IMPORTANT: a store into a page asks for blocks for all pages that the kernel keeps together
+                # with it, and reading the file keeps some together that reach beyond the zeros.
+                together = min(-(-stop // LARGE_PAGE) * LARGE_PAGE, active.end)
+                self._files.allocate(active.fd, together, offset)
             start += self._pwrite(active.fd, _ZEROS[: stop - offset], offset)
             self._words[W_AHEAD] = start
         return start

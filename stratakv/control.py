@@ -131,9 +131,13 @@ class Control:
     def identify(self, boot: int) -> None:
         """Write what says that this is the page of an open store."""
         words = self.words
-        words[W_AHEAD] = 0  # first: while nobody had the log open, it may have lost its blocks
+        self.forget_ahead()
         words[W_MAGIC], words[W_FORMAT], words[W_STATE] = MAGIC, FORMAT, State.OPEN
         words[W_BOOT_LOW], words[W_BOOT_HIGH] = boot & _U64, boot >> 64
+
+    def forget_ahead(self) -> None:
+        """Rely on no zeros of another time: while nobody had the log open, it may have lost its blocks."""
+        self.words[W_AHEAD] = 0
 
     def set_active(self, number: int, tip: int, chain: int, used: int) -> None:
         """Point the page at the active segment, its log filled and indexed up to the offset `tip`."""

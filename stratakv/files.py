@@ -21,12 +21,14 @@ from pathlib import Path
 
 Attributes = os.stat_result
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs"})
-# They write to a block where it stands, and share it with no other file: a page that has one needs no other.
-_IN_PLACE = frozenset({"ext2", "ext3", "ext4", "tmpfs"})
+# It writes to a block where it stands, and shares it with no other file: a page that has one needs no other.
+_IN_PLACE = frozenset({"ext4"})
 _ORDERED = frozenset({"x86_64", "i686"})  # what a processor stores, others see in the same order
 _ROOT = Path(__file__).parents[1]  # where this package is found
 _COPY_BYTES = 8 * 2**20
-LARGE_PAGE = 2 * 2**20  # bytes: the most that the kernel maps in one piece, on x86-64 and with pages of 4 KiB
+# Bytes: the most that the kernel keeps together and maps in one piece, on x86 and with pages of 4 KiB. Such a
+# piece begins at a multiple of its size.
+LARGE_PAGE = 2 * 2**20
 
 
 def now_ms() -> int:
@@ -131,9 +133,11 @@ class Files:
     def truncate(self, fd: int, size: int) -> None:
         os.ftruncate(fd, size)
 
-    def allocate(self, fd: int, size: int) -> None:
-        """Reserve blocks for `size` bytes: a later store through a map can then not find the disk full."""
-        os.posix_fallocate(fd, 0, size)
+    def allocate(self, fd: int, end: int, start: int = 0) -> None:
+        """Reserve blocks for the bytes from `start` to `end`: a store through a map can then not find the
+        disk full.
+        """
+        os.posix_fallocate(fd, start, end - start)
 
     def allocate_large(self, fd: int, size: int) -> None:
         """Do the same for a large file that will be read through a map for long, and write zeros to it.

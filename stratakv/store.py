@@ -63,6 +63,7 @@ class Store:
         )
         if self.write:
             self.control.claim_row()
+            self.control.forget_ahead()
         self.exclusive = Exclusive(directory.files, self._writer_lock, self.control, self.structure)
         self.reader = Reader(self.structure, self.exclusive if self.write else None)
         self.syncer = Syncer(self.structure, self.exclusive, self._sync_lock, options.sync_interval)

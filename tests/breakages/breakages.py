@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.breakages.breakage import Breakage
 
+_AHEAD = "tests/engine/test_write_ahead.py"
 _CRASH = "tests/crash/test_crash_points.py"
 _DAMAGE = "tests/engine/test_damage.py"
 _COMMIT = "tests/engine/test_commit.py"
@@ -174,6 +175,39 @@ _COMMITS = (
         "        words[W_TIP] = active.number << POSITION_BITS | start + len(data)\n"
         "        try:\n            self._files.write_all(active.fd, data, start)  # 1 log\n",
         (f"{_COMMIT}::test_a_failed_write_is_as_if_it_never_was", f"{_CRASH}::test_all_sequences[1-store]"),
+    ),
+    Breakage(
+        "tip-before-log-in-a-put",
+        "2: log, tip, slots, indexed",
+        "stratakv/commit.py",
+        "                        mapped, behind = active.log, start + PREFIX_BYTES\n",
+        "                        mapped, behind = active.log, start + PREFIX_BYTES\n"
+        "                        words[W_TIP] = end\n",
+        (f"{_AHEAD}::test_death_while_a_record_is_stored",),
+    ),
+    Breakage(
+        "stored-beyond-the-zeros",
+        "a full disk is an error",
+        "stratakv/commit.py",
+        "                    if end <= ahead and active.stores:\n",
+        "                    if active.stores:\n",
+        (f"{_AHEAD}::test_a_long_record_is_written_once",),
+    ),
+    Breakage(
+        "zeros-of-another-time",
+        "a full disk is an error",
+        "stratakv/control.py",
+        "        self.words[W_AHEAD] = 0\n",
+        "        pass\n",
+        (f"{_AHEAD}::test_zeros_of_another_time_are_not_relied_on",),
+    ),
+    Breakage(
+        "stored-where-blocks-move",
+        "a full disk is an error",
+        "stratakv/files.py",
+        "        return file_system in _IN_PLACE and",
+        "        return",
+        (f"{_AHEAD}::test_a_store_could_find_the_disk_full",),
     ),
     Breakage(
         "slots-before-tip-in-a-batch",

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,6 +96,19 @@ def test_a_file_that_becomes_shorter_while_it_is_copied(tmp_path: Path, files: F
             files.copy(fd, target, 101, lambda done: None)
     finally:
         os.close(target)
+
+
+def test_a_copy_onto_another_file_system(tmp_path: Path, files: Files, fd: int) -> None:
+    """Between two of them the kernel does not copy by itself."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("needs /dev/shm, and the temporary directory elsewhere")
+    files.write_all(fd, b"x" * 1000, 0)
+    with tempfile.NamedTemporaryFile(dir=memory) as target:
+        steps: list[int] = []
+        files.copy(fd, target.fileno(), 1000, steps.append)
+        assert target.read() == b"x" * 1000
+    assert sum(steps) == 1000
 
 
 def test_writes_go_on_where_the_kernel_has_stopped(

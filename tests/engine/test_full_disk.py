@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 import stratakv
 from stratakv import DB, DiskFullError
+from stratakv.segment import Segment
 from tests.support.children import run
 
 SIZE = 2**21
@@ -220,21 +222,54 @@ def test_a_store_with_a_budget_above_the_disk(disk: Path) -> None:
     in_a_child(work)
 
 
-@pytest.mark.parametrize("durability", ["always", "os"])
-def test_records_that_are_stored_where_blocks_are(tmp_path: Path, durability: str) -> None:
-    """On ext4 itself, where a page that was synced must be asked for again before the next store into it."""
-    image, disk = tmp_path / "image", tmp_path / "disk"
-    image.write_bytes(b"")
-    os.truncate(image, 4 * SIZE)
-    disk.mkdir()
-    make = ["mkfs.ext4", "-q", "-O", "^has_journal", "-m", "0", str(image)]
+@pytest.fixture
+def ext4(tmp_path: Path) -> Iterator[Path]:
+    """The same of ext4, where records are stored through maps, with 24 MiB."""
+    image, place = tmp_path / "image", tmp_path / "ext4"
+    image.touch()
+    os.truncate(image, 12 * SIZE)
+    place.mkdir()
     if os.geteuid() != 0 or not shutil.which("mkfs.ext4"):
         pytest.skip("needs root and mkfs.ext4 (Debian: e2fsprogs)")
-    subprocess.run(make, check=True)
-    if subprocess.run(["mount", "-o", "loop", image, disk], capture_output=True, check=False).returncode:
+    subprocess.run(["mkfs.ext4", "-q", "-b", "4096", "-O", "^has_journal", "-m", "0", str(image)], check=True)
+    if subprocess.run(["mount", "-o", "loop", image, place], capture_output=True, check=False).returncode:
         pytest.skip("needs the right to mount a file")
-    disk.chmod(0o700)
-    try:
-        test_reads_go_on_and_writes_resume(disk, durability)
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
+    place.chmod(0o700)
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.mark.parametrize("durability", ["always", "os"])
+def test_records_that_are_stored_where_blocks_are(ext4: Path, durability: str) -> None:
+    """A page that was synced must be asked for again before the next store into it."""
+    test_reads_go_on_and_writes_resume(ext4, durability)
+
+
+@pytest.mark.parametrize("count", [2310, 2320, 2370, 2432])
+def test_what_a_reader_leaves_in_the_cache_needs_no_blocks(ext4: Path, count: int) -> None:
+    """Reading keeps pages together, also beyond what is written; a store asks for blocks for all of them."""
+
+    def work() -> None:
+        model = {b"%d" % number: b"%04d " % number * 200 for number in range(count)}
+        with stratakv.open(ext4 / "store", durability="os", maintenance="manual") as db:
+            for key, value in model.items():
+                db.put(key, value)
+            with (ext4 / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
+                while True:
+                    ballast.write(bytes(4096))
+            log = db._store.structure.view.active
+            evict(log)
+            with log.path.open("rb", buffering=0) as reader:
+                while reader.read(4096):
+                    pass
+            fill(db, model)
+            check(db, model)
+
+    in_a_child(work)
+
+
+def evict(segment: Segment) -> None:
+    """Take a log out of this process's map and the kernel's cache, as when memory is short."""
+    os.fsync(segment.fd)
+    segment.log.madvise(mmap.MADV_DONTNEED)
+    os.posix_fadvise(segment.fd, 0, 0, os.POSIX_FADV_DONTNEED)

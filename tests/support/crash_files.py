@@ -419,14 +419,14 @@ class CrashFiles(Files):
         content.extend(bytes(size - len(content)))
         super().truncate(fd, size)
 
-    def allocate(self, fd: int, size: int) -> None:
+    def allocate(self, fd: int, end: int, start: int = 0) -> None:
         self._enter("allocate")
         file = self._id(fd)
         content = self._contents[file]
-        if size > len(content):
-            self._step(Resize(file, size))
-            content.extend(bytes(size - len(content)))
-        super().allocate(fd, size)
+        if end > len(content):
+            self._step(Resize(file, end))
+            content.extend(bytes(end - len(content)))
+        super().allocate(fd, end, start)
 
     def map(self, fd: int, size: int, *, write: bool = False) -> mmap.mmap:
         self._enter("map")
