@@ -3,10 +3,10 @@
 It was left by a close, a kill or a power cut, for a third of the flips each. The store has a budget and has
 evicted; for thousands of its keys, live and deleted, older segments still have older versions, and none of
 them may show. Half of the flips go where the bytes are, half to each kind of file alike. By default there are
-a few hundred; STRATAKV_RANDOM_FLIPS=100000 takes an hour.
+a few hundred; STRATAKV_RANDOM_FLIPS=100000 takes half an hour.
 
-After one flip in two hundred `verify` is asked. It or the opening must have noticed the flip, unless its
-bit says nothing or stood in what an opening makes anew anyway.
+After one flip in fifty `verify` is asked. It or the opening must have noticed the flip, unless its bit says
+nothing or stood in what an opening makes anew anyway.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.engine.machine import Machine, in_time
 
 FLIPS = int(os.environ.get("STRATAKV_RANDOM_FLIPS", "600"))
 # Of so many flips one: `verify` is asked; the store is opened twice; a key is scanned; all are read.
-VERIFIED, AGAIN, SCANNED, ALL = 200, 4, 100, 1000
+VERIFIED, AGAIN, SCANNED, ALL = 50, 4, 100, 1000
 MORE_MEMORY = 2**29  # bytes of address space above what building the store took, maps of dead stores included
 NOTICED = ("refused", "logged", "found")
 
