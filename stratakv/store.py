@@ -138,6 +138,8 @@ class Store:
         finally:
             self.syncer.stop()
             if self.keeper:
+                # Else the two would hold each other, and the files be open until the garbage is collected.
+                self.structure.rotated = lambda: None
                 self.keeper.stop()
             try:
                 if self.write:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -12,6 +13,7 @@ import pytest
 
 import stratakv
 from stratakv import DB, ClosedError, InvalidValueError, KeyNotFoundError, ReadOnlyError
+from tests.engine.machine import descriptors_open
 
 VALUES = [b"", b"\0", b"\0" * 1000, bytes(range(256)), b"x" * 10_000]
 
@@ -449,6 +451,20 @@ class TestClosed:
         db.close()
         other.put(b"k", b"v")
         assert other.get(b"k") == b"v"
+
+    @pytest.mark.parametrize("maintenance", ["manual", "auto"])
+    def test_closing_gives_the_files_back_at_once(self, open_: Any, maintenance: str) -> None:
+        open_().close()
+        gc.collect()
+        gc.disable()
+        try:
+            before = descriptors_open()
+            with open_(maintenance=maintenance, durability="interval") as db:
+                db.put(b"k", b"v")
+            del db
+            assert descriptors_open() == before
+        finally:
+            gc.enable()
 
     def test_leaving_the_block_closes(self, open_: Any) -> None:
         with open_() as db:
