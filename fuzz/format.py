@@ -13,7 +13,7 @@ def run(data: bytes) -> None:
     (_directory.path / FORMAT_NAME).write_bytes(data)
     try:
         assert _directory.is_store()
-        assert data in (b"stratakv 0\n", b"stratakv 1\n") or int(data[9:-1]) <= 1
+        assert data == b"stratakv 1\n"
     except FormatError:
         assert data.startswith(b"stratakv ")
     except DirectoryError:

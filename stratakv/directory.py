@@ -26,7 +26,7 @@ log = logging.getLogger("stratakv")
 _NUMBERED = re.compile(r"(\d{6,8})\.(log|idx)")
 _TEMPORARY = re.compile(r"(\d{6,8}(\.\d+)?|MANIFEST|MANIFEST\.old|FORMAT|GHOSTS)\.tmp")
 _FORMAT_BYTES = 64  # more than the line can have: what is behind them makes it another
-_FORMAT_LINE = re.compile(rb"stratakv (\d{1,9})\n")
+_FORMAT_LINE = re.compile(rb"stratakv ([1-9]\d{0,8})\n")
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 

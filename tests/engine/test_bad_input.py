@@ -269,7 +269,9 @@ class TestDirectory:
         (path / "FORMAT").write_bytes(kept)
         assert open_().get(b"k") == b"v"
 
-    @pytest.mark.parametrize("text", [b"", b"stratakv", b"something else\n", b"stratakv 1\nand more"])
+    @pytest.mark.parametrize(
+        "text", [b"", b"stratakv", b"stratakv 0\n", b"something\n", b"stratakv 1\nand more"]
+    )
     def test_damaged_format(self, db: DB, open_: Any, path: Path, text: bytes) -> None:
         db.put(b"k", b"v")
         db.close()
