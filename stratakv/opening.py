@@ -30,15 +30,15 @@ def open_sealed(directory: Directory, entry: Entry, *, write: bool) -> Segment:
     older versions, and nothing else would tell.
     """
     segment = open_log(directory, entry.number, entry, write=write)
-    found = map_index(directory, segment, write=write)
-    if not found or not index.is_sound(segment.arrays, entry.size):
-        if found and segment.arrays.header[index.W_SEALED]:  # not merely what a power cut has left unsealed
+    mapped = map_index(directory, segment, write=write)
+    if not mapped or not index.is_sound(segment.arrays, entry.size):
+        if mapped and segment.arrays.header[index.W_SEALED]:  # not merely what a power cut has left unsealed
             log.warning("%s: its index is damaged, and is built anew", segment.path)
         build_index(directory, segment, ordered=entry.finished, write=write)
     elif segment.arrays.shape.size > _KEPT_BYTES:
         # Most of what was read to verify it may never be asked for, and looking a key up maps it again.
-        mapped: Any = segment.arrays.header.obj
-        directory.files.forget(mapped, 0, segment.arrays.shape.size)
+        buffer: Any = segment.arrays.header.obj
+        directory.files.forget(buffer, 0, segment.arrays.shape.size)
     return segment
 
 
