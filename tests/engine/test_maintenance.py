@@ -198,6 +198,14 @@ class TestTiers:
         assert {key: db.get(key) for key in model} == model
         assert db.verify().ok
 
+    def test_merging_makes_no_garbage(self, db: DB) -> None:
+        """With one dead byte, it would be swept for nothing where the disk is too full for a merge."""
+        for number in range(8):
+            db.put(b"%d" % number, b"v")
+            seal(db)
+        assert db.maintain().merged == 1
+        assert [entry.dead for entry in entries(db)] == [0]
+
     def test_a_long_stretch_of_garbage_is_not_the_end(self, open_: Open) -> None:
         """Of a segment of many blocks, all but the last keys are hidden by newer ones."""
         db = open_(segment_bytes=8 * 2**20)
