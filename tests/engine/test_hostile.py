@@ -224,14 +224,15 @@ class TestStrangeFiles:
 
 
 class TestLog:
-    def test_records_that_all_reach_to_the_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("left", [0, 100])
+    def test_records_that_all_reach_to_the_end(self, monkeypatch: pytest.MonkeyPatch, left: int) -> None:
         """A search would hash the rest of the log at every eighth byte; what is sound is found still."""
-        size = 2**18
-        log = bytearray(size)
-        for offset in range(0, size - 256, 8):
-            struct.pack_into("<IHBB", log, offset + 12, size - offset - 128, 1, PUT, 0)
         body = record.encode(PUT, b"key", b"value", 0)
-        log += record.frame(body, checksum_of(body), 0)
+        sound = record.frame(body, checksum_of(body), 0)
+        size = 2**18
+        log = bytearray(size - len(sound)) + sound
+        for offset in range(0, size - 256, 8):
+            struct.pack_into("<IHBB", log, offset + 12, size - offset - 29 - left, 1, PUT, 0)
         hashed = []
         real = record.xxh3_64_intdigest
         monkeypatch.setattr(record, "xxh3_64_intdigest", lambda data: hashed.append(len(data)) or real(data))
