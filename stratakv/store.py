@@ -42,6 +42,9 @@ class Store:
         self.users = 0
         self.identity: tuple[int, int, bool] = (0, 0, options.read_only)
         self.write = directory.writable()
+        # Where each put is synced, a store into the map costs more than it saves: the sync takes the page
+        # away from the map, and the next put has to ask for it again.
+        directory.stores &= options.durability is not Durability.ALWAYS
         self._attach_lock = attach(directory, options)
         try:
             self._wire()
