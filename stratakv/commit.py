@@ -78,7 +78,6 @@ class Exclusive:
         self._control = control
         self._words = control.words
         self._structure = structure
-        self._held = Held(structure.view)
         self.lock = lock
         self.forked()
 
@@ -108,8 +107,7 @@ class Exclusive:
                 structure.finish()
                 self._heal(structure.current().active)
             words[W_BUSY] = 1
-            self._held.view = structure.current()
-            return self._held
+            return Held(structure.current())  # kept by nobody: it has files open that others may remove
         except BaseException:
             self._release()
             raise

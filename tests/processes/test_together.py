@@ -19,6 +19,7 @@ import stratakv
 from stratakv.files import Files
 from tests.support.children import Child, run
 
+ROOT = Path(__file__).parents[2]
 SMALL = {"durability": "os", "segment_bytes": 8192}
 
 
@@ -358,3 +359,16 @@ def test_two_users_of_one_group_share_a_store_and_root_locks_neither_out(tmp_pat
     assert run(in_group(write, 30001, 30000), in_group(write, 30002, 30000)) == [0, 0]
     with stratakv.open(home, **shared) as db:
         assert db.get(b"n") == b"1500"
+
+
+def test_a_writer_does_not_keep_what_another_process_has_compacted(tmp_path: Path) -> None:
+    """A log that was removed takes its space until nobody has it open or mapped any more."""
+    path = tmp_path / "s"
+    db = stratakv.open(path, **SMALL, maintenance="manual")
+    db.put_many({b"%d" % number: b"v" * 100 for number in range(500)})
+    db.delete(b"1")
+    compact = "import sys, stratakv; stratakv.open(sys.argv[1], maintenance='manual').compact()"
+    subprocess.run([sys.executable, "-c", compact, str(path)], check=True, timeout=30, cwd=ROOT)
+    assert db.get(b"2")
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    assert not [line for line in maps if str(path) in line and line.endswith("(deleted)")]
