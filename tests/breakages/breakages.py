@@ -396,8 +396,8 @@ _READING = (
         "sealed-index-not-checked",
         "8: an index is checked before it is trusted",
         "stratakv/opening.py",
-        "    if not found or not index.is_sound(segment.arrays, entry.size):\n",
-        "    if not found:\n",
+        "    if not mapped or not index.is_sound(segment.arrays, entry.size):\n",
+        "    if not mapped:\n",
         (f"{_DAMAGE}::TestIndexes",),
     ),
     Breakage(
