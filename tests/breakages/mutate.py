@@ -32,7 +32,7 @@ from tests.breakages.mutants import Mutant, mutants
 _FORMATS = "tests/golden/test_golden.py", "tests/docs/test_format.py"
 _RECOVERY = ("recover", "lost_found"), ("reboot", "rescue", "sync")
 TESTS = {
-    "stratakv/record.py": (("record", "recover"), (*_FORMATS, "damage", "commit", "reboot")),
+    "stratakv/record.py": (("record", "recover"), (*_FORMATS, "damage", "commit", "reboot", "hostile")),
     "stratakv/index.py": (("index", "damage"), (*_FORMATS, "operations", "maintenance")),
     "stratakv/recovery.py": _RECOVERY,
     "stratakv/examine.py": _RECOVERY,
