@@ -31,6 +31,7 @@ RUNS = {
     "seed": "seed",
     "seed-always": "seed --durability always",
     "steps": "steps",
+    "steps-1000": "steps --keys 1000",
     "sync": "sync",
     "scale": "scale",
     "recovery": "recovery",
