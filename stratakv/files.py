@@ -84,7 +84,7 @@ class Files:
             if answer.errno == errno.EBADF:
                 raise
 
-    def write_all(self, fd: int, data: bytes | bytearray | memoryview, offset: int) -> None:
+    def write_all(self, fd: int, data: bytes | bytearray, offset: int) -> None:
         """Write all of `data` at `offset`, however short the kernel's single writes are."""
         done = self.pwrite(fd, data, offset)
         while done < len(data):

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from stratakv import log, record
 from stratakv.directory import Directory
 from stratakv.errors import storage_error
-from stratakv.files import LARGE_PAGE
 from stratakv.log import LogHeader
 from stratakv.record import COMMIT, LINK_MASK, Kind, Record
 from stratakv.segment import Segment, create_log
 
+_BUFFER_BYTES = 2**20
 # Synced as it grows: a sync of all at the end would hold up everybody's writes for as long as it takes.
 _SYNC_BYTES = 16 * 2**20
 
@@ -60,19 +60,16 @@ class LogWriter:
         self._buffer += frames
         self._buffered += size
         self.link = link
-        if self._buffered >= LARGE_PAGE:
-            self._flush(self.size // LARGE_PAGE * LARGE_PAGE)
+        if self._buffered >= _BUFFER_BYTES:
+            self._flush()
 
-    def _flush(self, end: int) -> None:
-        """Write what there is up to offset `end`: whole large pages, which a reader's map then has, too."""
-        data = memoryview(b"".join(self._buffer))
-        part = end - self._written
+    def _flush(self) -> None:
         try:
-            self._files.write_all(self._fd, data[:part], self._written)
+            self._files.write_all(self._fd, b"".join(self._buffer), self._written)
         except OSError as cause:
             raise storage_error(self._path, cause) from cause
-        self._written = end
-        self._buffer, self._buffered = [data[part:]], len(data) - part
+        self._written += self._buffered
+        self._buffer, self._buffered = [], 0
         if self._written - self._begun >= _SYNC_BYTES:
             self._sync_behind()
 
@@ -100,7 +97,7 @@ class LogWriter:
 
     def finish(self) -> None:
         """Return once all of it is on disk."""
-        self._flush(self.size)
+        self._flush()
         self._join()
         self._sync()
         self._join()

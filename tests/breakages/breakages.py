@@ -56,8 +56,8 @@ _DURABLE = (
         "merged-log-not-synced",
         "5: what a manifest names is durable before it",
         "stratakv/rewrite.py",
-        "        self._flush(self.size)\n        self._join()\n        self._sync()\n        self._join()\n",
-        "        self._flush(self.size)\n        self._join()\n",
+        "        self._flush()\n        self._join()\n        self._sync()\n        self._join()\n",
+        "        self._flush()\n        self._join()\n",
         (f"{_CRASH}::test_all_sequences[1-store]",),
     ),
     Breakage(

@@ -217,7 +217,7 @@ class TestOutputs:
         self, filled: DB, machine: Machine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A write that fails meanwhile waits for the sync: the descriptor must not be closed under it."""
-        monkeypatch.setattr(rewrite, "LARGE_PAGE", 64)
+        monkeypatch.setattr(rewrite, "_BUFFER_BYTES", 1)
         monkeypatch.setattr(rewrite, "_SYNC_BYTES", 1)
         sealed = {segment.path for segment in view_of(filled).segments()}
         writes: list[Path] = []
