@@ -102,7 +102,7 @@ def prepare(directory: Directory, options: Options, *, write: bool) -> None:
     if write:
         control = open_control(directory, write=True)
         control.collect_rows()
-        control.identify(directory.files.boot_id())
+        control.words[W_STATE] = State.OPEN
         remove_orphans(directory, found)
         remove_temporary(directory)
 

@@ -68,11 +68,10 @@ def resume(directory: Directory, control: Control, found: Manifest, *, write: bo
     if words[W_STATE] != State.OPEN:
         sealed = as_left and _is_sealed(words, segment, tip)
         if sealed and write:
-            # IMPORTANT: the state first: an index without a seal is believed only where it says "open".
+            # What is written to it from now on is not in its checksum. IMPORTANT: the state first, as an
+            # index without a seal is believed only where it says "open".
             words[W_STATE] = State.OPEN
-            segment.arrays.header[index.W_SEALED] = (
-                0  # what is written to it from now on is not in its checksum
-            )
+            segment.arrays.header[index.W_SEALED] = 0
         return sealed
     if not as_left and not words[W_BUSY]:
         return False

@@ -1,5 +1,6 @@
 """The benchmarks as users run them: real processes, with tiny sizes. What they measure is never judged."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -21,3 +22,15 @@ def benchmarks(tmp_path):
 
     yield run
     assert not list(place.iterdir()), "the stores were left behind"
+
+
+@pytest.fixture
+def measured(benchmarks):
+    """Run one benchmark and return its report."""
+
+    def run(*arguments: str):
+        done = benchmarks(*arguments, "--format", "json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run

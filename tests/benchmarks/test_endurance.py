@@ -1,21 +1,5 @@
 """Each command about syncs, growth and the end of writers runs, and its figures are such as can be."""
 
-import json
-
-import pytest
-
-
-@pytest.fixture
-def measured(benchmarks):
-    """Run one benchmark and return its report."""
-
-    def run(*arguments: str):
-        done = benchmarks(*arguments, "--format", "json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    return run
-
 
 def test_a_put_on_disk_is_compared_with_bare_loops_and_with_company(measured):
     report = measured("sync", "--puts", "5", "--rounds", "2", "--seconds", "0.1")

@@ -1,23 +1,10 @@
 """Each command that watches the store look after itself runs, and its figures are such as can be."""
 
 import gzip
-import json
 import lzma
 import struct
 
 import pytest
-
-
-@pytest.fixture
-def measured(benchmarks):
-    """Run one benchmark and return its report."""
-
-    def run(*arguments: str):
-        done = benchmarks(*arguments, "--format", "json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    return run
 
 
 @pytest.fixture
