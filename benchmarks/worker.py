@@ -26,7 +26,6 @@ from benchmarks.workload import KEY_BYTES
 OPERATIONS = ("get", "put")
 _CHOICES = 2**15  # drawn beforehand, and done again and again
 _PERCENT = 100
-_MOST = 2**19  # operations a second; what is timed has its place before the clock starts
 _VALUES = 64
 _WARMING = 10**9  # nanoseconds
 
@@ -70,9 +69,7 @@ def _warm(store: Calls, keys: Sequence[bytes]) -> None:
 
 def _use(store: Calls, chosen: Sequence[tuple[bytes, bytes | None]], seconds: float, times: str) -> None:
     get, put = store.get_one, store.put_one
-    most = int(seconds * _MOST)
-    get_times, put_times = array("Q", bytes(8 * most)), array("Q", bytes(8 * most))
-    gets = puts = 0
+    get_times, put_times = array("Q"), array("Q")
     begun = ended = perf_counter_ns()
     stop = begun + int(seconds * 1e9)
     work = cycle(chosen)
@@ -82,18 +79,16 @@ def _use(store: Calls, chosen: Sequence[tuple[bytes, bytes | None]], seconds: fl
         if value is None:
             found = get(key)
             ended = perf_counter_ns()
-            get_times[gets] = ended - before
-            gets += 1
+            get_times.append(ended - before)
             if found is None:
                 raise WrongAnswerError(f"{key!r} is not there")
         else:
             put(key, value)
             ended = perf_counter_ns()
-            put_times[puts] = ended - before
-            puts += 1
-    for operation, done in zip(OPERATIONS, (get_times[:gets], put_times[:puts]), strict=True):
+            put_times.append(ended - before)
+    for operation, done in zip(OPERATIONS, (get_times, put_times), strict=True):
         Path(f"{times}.{operation}").write_bytes(done.tobytes())
-    print(json.dumps({"operations": gets + puts, "seconds": (ended - begun) / 1e9}))
+    print(json.dumps({"operations": len(get_times) + len(put_times), "seconds": (ended - begun) / 1e9}))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""What maintenance writes is written in large pieces, which maps then have; a verified index is let go of."""
+"""An index that maintenance makes has large pages, and a large one is let go of once it is verified."""
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,25 +18,25 @@ Open = Callable[..., DB]
 SEGMENT_BYTES = 3 * LARGE_PAGE
 
 
-def test_a_merged_log_is_written_in_whole_large_pages(open_: Open) -> None:
+def test_the_index_of_a_merge_has_whole_large_pages(open_: Open) -> None:
     db = open_(segment_bytes=SEGMENT_BYTES)
     files: Any = db._store.directory.files
-    written: list[tuple[int, int]] = []
+    written: dict[str, list[tuple[int, int]]] = defaultdict(list)
     pwrite = files.pwrite
 
     def noted(fd: int, data: Any, offset: int) -> int:
-        if path_of(fd).name == "000004.log":
-            written.append((offset, offset + len(data)))
+        written[path_of(fd).name].append((offset, len(data)))
         return int(pwrite(fd, data, offset))
 
     files.pwrite = noted
-    for number in range(90):
-        db.put(b"%d" % number, b"v" * 100_000)
+    db.put_many({b"%d" % number: b"v" for number in range(200_000)})
     db.compact()
-    header, *pieces, last = written
-    assert len(pieces) == 4
-    assert [end for _, end in pieces] == [LARGE_PAGE * number for number in range(1, 5)]
-    assert [start for start, _ in (*pieces, last)] == [end for _, end in (header, *pieces)]
+    (index,) = [segment.path.with_suffix(".idx") for segment in db._store.structure.view.sealed]
+    *pieces, (start, size) = written[index.name]
+    assert pieces == [(LARGE_PAGE * number, LARGE_PAGE) for number in range(len(pieces))]
+    assert len(pieces) >= 1
+    assert start == LARGE_PAGE * len(pieces)
+    assert 0 < size <= LARGE_PAGE
     assert db.verify().ok
 
 
