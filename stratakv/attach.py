@@ -8,6 +8,8 @@ been done; who comes second and finds it undone (the first one failed, or has le
 from __future__ import annotations
 
 import logging
+import time
+from random import random
 
 from stratakv import index, manifest
 from stratakv.control import (
@@ -37,7 +39,11 @@ from stratakv.segment import Segment
 
 log = logging.getLogger("stratakv")
 
-_TRIES = 1000  # each but the last finds that who was to prepare the store has failed
+# Each try but the last finds that who was to prepare the store has failed, or has just left it. Between
+# them everybody sleeps for some time up to the pause, holding nothing: those that look whether it is
+# prepared hold the lock meanwhile, and would keep each other from preparing it.
+_TRIES = 200
+_PAUSE = 0.01  # seconds
 
 
 def attach(directory: Directory, options: Options) -> FileLock:
@@ -57,6 +63,8 @@ def attach(directory: Directory, options: Options) -> FileLock:
             lock.shared()
             if is_prepared(directory, write=write):
                 return lock
+            lock.release()
+            time.sleep(random() * _PAUSE)
         raise CorruptionError(
             directory.path / CONTROL_NAME, 0, "it is missing or damaged while others have the store open"
         )
