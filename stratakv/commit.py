@@ -42,7 +42,7 @@ from stratakv.errors import TransactionError, storage_error
 from stratakv.files import LARGE_PAGE, Files
 from stratakv.ghosts import Ghosts
 from stratakv.index import FINGERPRINT, hash_key, occupied
-from stratakv.locks import EXCLUSIVE, UNLOCK, FileLock
+from stratakv.locks import EXCLUSIVE_NOW, UNLOCK, FileLock
 from stratakv.record import LINK_MASK, PREFIX_BYTES, pack_prefix, unpack_header
 from stratakv.segment import Segment
 from stratakv.structure import Held, Structure
@@ -170,7 +170,10 @@ class Exclusive:
         structure, turn, flock, lock = self._structure, self._turn, self._flock, self.lock.fd
         if lock >= 0 and turn.acquire(False):
             try:
-                flock(lock, EXCLUSIVE)
+                try:
+                    flock(lock, EXCLUSIVE_NOW)
+                except BlockingIOError:
+                    self.lock.exclusive()
                 view, page = structure.view, self._control.page
                 generation, tip, chain, used, busy, ahead = read_commit_state(page, COMMIT_STATE)
                 active = view.active
