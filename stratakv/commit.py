@@ -27,7 +27,6 @@ from stratakv.bloom import PATTERN_MASK, PATTERNS
 from stratakv.control import (
     COMMIT_STATE,
     OFFSET_MASK,
-    POSITION_BITS,
     W_AHEAD,
     W_BUSY,
     W_CHAIN,
@@ -133,9 +132,10 @@ class Exclusive:
             self._turn.release()
 
     def commit(self, held: Held, writes: Sequence[Write]) -> int:
-        """Append `writes`, the last of which bears the commit bit, as one atomic commit.
+        """Append `writes`, the last of which bears the commit bit; return the position behind them.
 
-        Returns the position behind them. The segment is rotated first where they do not fit.
+        Those up to one that bears it are an atomic commit, which a power cut leaves whole or not at all. The
+        segment is rotated first where they do not all fit.
         """
         words, active = self._words, held.view.active
         start = words[W_TIP] & OFFSET_MASK
@@ -148,11 +148,15 @@ class Exclusive:
             active = held.view.active
             start = words[W_TIP] & OFFSET_MASK
             data = _linked(writes, words[W_CHAIN])
+        tip, ahead = words[W_TIP], words[W_AHEAD]
+        end = tip + len(data)
         try:
+            if end > ahead and len(data) <= AHEAD_BYTES:
+                self._write_ahead(active, max(tip, ahead), end)
             self._files.write_all(active.fd, data, start)  # 1 log
         except OSError as cause:
             raise storage_error(active.path, cause) from cause
-        words[W_TIP] = end = active.number << POSITION_BITS | start + len(data)  # 2 tip
+        words[W_TIP] = end  # 2 tip
         for key, first, second, body, _ in writes:  # 3 slots
             insert(words, active, key, first, second, start, held.view.ghosts)
             start += PREFIX_BYTES + len(body)

@@ -71,7 +71,7 @@ class Store:
         self.reader = Reader(self.structure, self.exclusive if self.write else None)
         self.syncer = Syncer(self.structure, self.exclusive, self._sync_lock, options.sync_interval)
         self.writer = Writer(
-            self.structure, self.reader, self.exclusive, options.max_value_bytes, self._committed()
+            self.structure, self.reader, self.exclusive, options.max_value_bytes, *self._durability()
         )
 
         self.maintenance = Maintenance(self.structure, self.exclusive, self.syncer.reach_tip)
@@ -94,13 +94,13 @@ class Store:
             with self.exclusive as held:
                 self.structure.set_budget(held, wanted)
 
-    def _committed(self) -> Callable[[int], None]:
-        """Return what is to be done about durability after each commit."""
+    def _durability(self) -> tuple[Callable[[bytes, int, int, bytes, int], int], Callable[[int], None]]:
+        """Return what commits a single record, and what is to be done after each commit."""
         if self.options.durability is Durability.ALWAYS:
-            return self.syncer.reach
+            return self.syncer.commit_one, self.syncer.reach
         if self.options.durability is Durability.INTERVAL:
-            return self.syncer.keep_going
-        return lambda end: None
+            return self.exclusive.commit_one, self.syncer.keep_going
+        return self.exclusive.commit_one, lambda end: None
 
     def publish(self) -> None:
         """Put this process's counts where other processes see them."""

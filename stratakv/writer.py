@@ -49,7 +49,11 @@ def add_to_number(value: bytes, delta: int) -> int:
 
 
 class Writer:
-    """The writes of one process. `committed` is told the position behind each commit, the lock released."""
+    """The writes of one process.
+
+    commit_one: commits a single record, as that of `exclusive` does. committed: told the position behind each
+    commit, the lock released.
+    """
 
     def __init__(
         self,
@@ -57,12 +61,14 @@ class Writer:
         reader: Reader,
         exclusive: Exclusive,
         max_value_bytes: int,
+        commit_one: Callable[[bytes, int, int, bytes, int], int],
         committed: Callable[[int], None],
     ) -> None:
         self._structure = structure
         self._reader = reader
         self._exclusive = exclusive
         self._max_value_bytes = max_value_bytes
+        self._commit_one = commit_one
         self._committed = committed
 
     def check_value(self, value: Value) -> bytes | bytearray | memoryview:
@@ -94,7 +100,7 @@ class Writer:
             value = self.check_value(value)
         body = b"".join((record.pack_body(len(value), len(key), _LAST_PUT, 0, expiry), key, value))
         first, second = hash_key(key)
-        self._committed(self._exclusive.commit_one(key, first, second, body, checksum_of(body)))
+        self._committed(self._commit_one(key, first, second, body, checksum_of(body)))
 
     def put_many(self, mapping: Mapping[bytes, Value], ttl: float | None = None) -> None:
         expiry = expiry_of(ttl)

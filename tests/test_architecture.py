@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "stratakv"
 # Each room may import from the floors below its own, never from its own or one above. Lowest first.
 FLOORS = [
-    {"errors", "files", "bloom", "record", "log", "ghosts", "budget", "leadership", "progress"},
+    {"errors", "files", "bloom", "record", "log", "ghosts", "budget", "gathering", "progress"},
     {"index", "options", "directory", "recovery_report"},
     {"control", "locks", "lost_found", "manifest"},
     {"segment"},

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -14,9 +12,8 @@ from typing import Any
 import pytest
 
 import stratakv
-from stratakv import DB, SyncError
-from stratakv.control import W_SYNCED, W_TIP
-from stratakv.leadership import Leadership
+from stratakv import DB, SyncError, TransactionError
+from stratakv.control import OFFSET_MASK, W_SYNCED, W_TIP
 from tests.engine.machine import Machine
 
 Open = Callable[..., DB]
@@ -96,61 +93,108 @@ class TestLevels:
         db.sync()
         assert len(synced(machine, start)) == 3
 
-    def test_waiting_together_costs_one_sync(self, machine: Machine, open_: Open) -> None:
-        """While one sync is under way others commit; a single one follows for all of them."""
+    def test_waiting_together_costs_one_write_and_one_sync(self, machine: Machine, open_: Open) -> None:
+        """While one sync is under way others come; a single write and sync follow for all of them."""
         db = open_(durability="always")
-        begun, go_on = threading.Event(), threading.Event()
-
-        def refuse(name: str, path: Path) -> None:
-            if name == "fdatasync":
-                begun.set()
-                go_on.wait(10)
-
-        machine.refuse = refuse
-        threads = [threading.Thread(target=db.put, args=(b"%d" % number, b"v")) for number in range(8)]
-        threads[0].start()
-        begun.wait(10)
+        disk = SlowDisk(machine)
+        first = disk.put(db, b"first")
+        disk.wait_for_sync(1)
+        together = [disk.put(db, b"%d" % number) for number in range(7)]
+        wait_for(lambda: waiting(db) == 7)
         start = len(machine.steps)
-        for thread in threads[1:]:
-            thread.start()
-        wait_for(lambda: db.stats().records_written == 8)
-        go_on.set()
-        for thread in threads:
-            thread.join()
-        assert synced(machine, start) == ["000001.log"]
+        disk.sync_of[1].set()
+        disk.sync_of[2].set()
+        for thread in (first, *together):
+            thread.join(10)
+            assert not thread.is_alive()
+        assert [name for name, _ in machine.steps[start:]] == ["pwrite", "fdatasync"]
+        assert dict(db.scan()) == {b"first": b"v"} | {b"%d" % number: b"v" for number in range(7)}
 
     def test_who_is_covered_waits_for_no_further_sync(self, machine: Machine, open_: Open) -> None:
         db = open_(durability="always")
-        syncs = [threading.Event() for _ in range(4)]  # let the sync of this number end
-        begun: list[str] = []
-
-        def refuse(name: str, path: Path) -> None:
-            if name == "fdatasync":
-                begun.append(name)
-                syncs[len(begun) - 1].wait(10)
-
-        def put(name: bytes) -> threading.Thread:
-            thread = threading.Thread(target=db.put, args=(name, b"v"))
-            thread.start()
-            return thread
-
-        machine.refuse = refuse
-        first = put(b"first")
-        wait_for(lambda: len(begun) == 1)
-        together = [put(b"%d" % number) for number in range(6)]
-        wait_for(lambda: db.stats().records_written == 7)
-        syncs[0].set()
-        wait_for(lambda: len(begun) == 2)
-        last = put(b"last")
-        wait_for(lambda: db.stats().records_written == 8)
-        syncs[1].set()
-        wait_for(lambda: len(begun) == 3)
+        disk = SlowDisk(machine)
+        first = disk.put(db, b"first")
+        disk.wait_for_sync(1)
+        together = [disk.put(db, b"%d" % number) for number in range(6)]
+        wait_for(lambda: waiting(db) == 6)
+        disk.sync_of[1].set()
+        disk.wait_for_sync(2)
+        last = disk.put(db, b"last")
+        wait_for(lambda: waiting(db) == 1)
+        disk.sync_of[2].set()
+        disk.wait_for_sync(3)
         for thread in (first, *together):
             thread.join(10)
             assert not thread.is_alive(), "the third sync is under way, and it is on disk already"
         assert last.is_alive()
-        syncs[2].set()
+        disk.sync_of[3].set()
         last.join()
+
+    def test_each_that_waited_is_a_commit_of_its_own(self, machine: Machine, open_: Open, path: Path) -> None:
+        """A power cut inside what was written for several threads costs those that it tore, and no other."""
+        db = open_(durability="always")
+        disk = SlowDisk(machine)
+        first = disk.put(db, b"first")
+        disk.wait_for_sync(1)
+        together = []
+        for number in range(3):
+            together.append(disk.put(db, b"%d" % number))
+            wait_for(lambda: waiting(db) == len(together))
+        disk.sync_of[1].set()
+        disk.wait_for_sync(2)
+        tip = db._store.control.words[W_TIP] & OFFSET_MASK
+        machine.bury(db)
+        machine.reboot()
+        with (path / "000001.log").open("r+b") as file:
+            file.truncate(tip - 1)
+        disk.recover()
+        for thread in (first, *together):
+            thread.join()
+        assert dict(open_().scan()) == {b"first": b"v", b"0": b"v", b"1": b"v"}
+
+    def test_what_cannot_be_written_together_is_written_by_each(self, machine: Machine, open_: Open) -> None:
+        db = open_(durability="always")
+        disk = SlowDisk(machine)
+        first = disk.put(db, b"first")
+        disk.wait_for_sync(1)
+        together = [disk.put(db, b"%d" % number) for number in range(3)]
+        wait_for(lambda: waiting(db) == 3)
+        slow = machine.refuse
+        full = iter([True])
+
+        def refuse(name: str, path: Path) -> None:
+            if name == "pwrite" and next(full, False):
+                raise OSError(28, "No space left on device")
+            slow(name, path)
+
+        machine.refuse = refuse
+        disk.recover()
+        for thread in (first, *together):
+            thread.join(10)
+        assert disk.failed == []
+        assert dict(db.scan()) == {b"first": b"v", b"0": b"v", b"1": b"v", b"2": b"v"}
+
+    def test_a_long_value_is_written_by_its_own_thread(self, machine: Machine, open_: Open) -> None:
+        db = open_(durability="always", segment_bytes=2**20)
+        start = len(machine.steps)
+        db.put(b"k", b"v" * 100_000)
+        assert synced(machine, start) == ["000001.log"]
+        assert db.get(b"k") == b"v" * 100_000
+
+    def test_nobody_waits_in_a_transaction_for_those_that_wait_for_it(
+        self, machine: Machine, open_: Open
+    ) -> None:
+        db = open_(durability="always")
+        with db.transaction() as tx:
+            other = threading.Thread(target=db.put, args=(b"other", b"v"))
+            other.start()
+            wait_for(lambda: db._store.syncer._gathering._leader is not None)
+            with pytest.raises(TransactionError):
+                db.put(b"mine", b"v")
+            db.sync()
+            tx.put(b"k", b"v")
+        other.join(10)
+        assert dict(db.scan()) == {b"k": b"v", b"other": b"v"}
 
     def test_a_sync_of_another_process_will_do(self, machine: Machine, open_: Open, path: Path) -> None:
         """Even where that process goes on to its next one, and never lets go of the lock."""
@@ -168,43 +212,42 @@ class TestLevels:
         assert synced(machine, start) == []
 
 
-class TestLeadership:
-    """One leads, the others follow, and nobody is left behind."""
+class SlowDisk:
+    """A disk whose n-th sync ends when `sync_of[n]` is set, and the threads that wait for it."""
 
-    def test_a_follower_that_is_interrupted_leaves_the_others_going(self) -> None:
-        leadership = Leadership()
-        assert leadership.take(1)
-        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
-        with pytest.raises(KeyboardInterrupt):
-            leadership.take(2)
-        leadership.pass_on(1)
-        assert leadership.take(2), "nobody leads, and nobody is waited for"
+    def __init__(self, machine: Machine) -> None:
+        self.sync_of = [threading.Event() for _ in range(8)]
+        self.begun = 0
+        self.failed: list[BaseException] = []
+        machine.refuse = self._before
 
-    def test_an_heir_that_is_interrupted_leaves_the_others_going(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        leadership = Leadership()
+    def _before(self, name: str, path: Path) -> None:
+        if name == "fdatasync":
+            self.begun += 1
+            self.sync_of[self.begun].wait(10)
 
-        class Gate:
-            """Is acquired once when it is made, and then meets the end of the lead and Ctrl-C at once."""
+    def wait_for_sync(self, number: int) -> None:
+        wait_for(lambda: self.begun == number)
 
-            def __init__(self) -> None:
-                self.acquire: Callable[[], None] = self._made
+    def recover(self) -> None:
+        for end in self.sync_of:
+            end.set()
 
-            def _made(self) -> None:
-                self.acquire = self._interrupted
+    def put(self, db: DB, key: bytes) -> threading.Thread:
+        thread = threading.Thread(target=self._put, args=(db, key))
+        thread.start()
+        return thread
 
-            def _interrupted(self) -> None:
-                leadership.pass_on(1)
-                raise KeyboardInterrupt
+    def _put(self, db: DB, key: bytes) -> None:
+        try:
+            db.put(key, b"v")
+        except BaseException as error:
+            self.failed.append(error)
 
-            def release(self) -> None: ...
 
-        assert leadership.take(1)
-        monkeypatch.setattr(threading, "Lock", Gate)
-        with pytest.raises(KeyboardInterrupt):
-            leadership.take(2)
-        assert leadership.take(2)
+def waiting(db: DB) -> int:
+    """How many threads wait for the next sync."""
+    return len(db._store.syncer._gathering._waiting)
 
 
 def put_in_transaction(db: DB) -> None:
@@ -280,33 +323,16 @@ class TestFailure:
 
     def test_who_waited_is_told(self, machine: Machine, open_: Open) -> None:
         db = open_(durability="always")
-        begun, go_on = threading.Event(), threading.Event()
-        outcomes: list[str] = []
-
-        def refuse(name: str, path: Path) -> None:
-            if name == "fdatasync" and path.name == "000001.log" and not go_on.is_set():
-                begun.set()
-                go_on.wait(10)
-                raise OSError(5, "Input/output error")
-
-        def put(key: bytes) -> None:
-            try:
-                db.put(key, b"v")
-                outcomes.append("stored")
-            except SyncError:
-                outcomes.append("told")
-
-        machine.refuse = refuse
-        threads = [threading.Thread(target=put, args=(b"%d" % number,)) for number in range(4)]
-        threads[0].start()
-        begun.wait(10)
-        for thread in threads[1:]:
-            thread.start()
-        wait_for(lambda: db.stats().records_written == 4)
-        go_on.set()
-        for thread in threads:
+        disk = SlowDisk(machine)
+        first = disk.put(db, b"first")
+        disk.wait_for_sync(1)
+        together = [disk.put(db, b"%d" % number) for number in range(3)]
+        wait_for(lambda: waiting(db) == 3)
+        disk_fails(machine)
+        disk.sync_of[1].set()
+        for thread in (first, *together):
             thread.join()
-        assert outcomes == ["told"] * 4
+        assert [type(error) for error in disk.failed] == [SyncError] * 3
         db.put(b"after", b"v")
 
     def test_it_is_remembered(self, machine: Machine, open_: Open) -> None:

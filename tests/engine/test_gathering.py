@@ -1,0 +1,123 @@
+"""Threads that wait for the same work: one does it for all, and nobody is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from stratakv import gathering
+from stratakv.gathering import Gathering, Wish
+
+
+@pytest.fixture
+def group() -> Gathering[str]:
+    return Gathering()
+
+
+class Member:
+    """A thread that has joined; `led` is what it was told to do, None as long as it waits."""
+
+    def __init__(self, group: Gathering[str], name: str) -> None:
+        self.wish = Wish(name)
+        self.led: list[str] | None = None
+        self._group = group
+        self.thread = threading.Thread(target=self._join)
+        self.thread.start()
+
+    def _join(self) -> None:
+        self.led = [str(wish.write) for wish in self._group.join(self.wish)]
+
+
+def members(group: Gathering[str], names: str) -> list[Member]:
+    """Threads that wait, in this order."""
+    found = []
+    for name in names:
+        found.append(Member(group, name))
+        wait_for(lambda: len(group._waiting) == len(found))
+    return found
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_who_is_alone_begins_at_once(group: Gathering[str]) -> None:
+    for _ in range(2):
+        wish = Wish("a")
+        assert group.join(wish) == [wish]
+        group.leave(wish)
+
+
+def test_those_that_came_meanwhile_are_served_together(group: Gathering[str]) -> None:
+    first = Wish("a")
+    group.join(first)
+    others = members(group, "bcd")
+    time.sleep(0.01)
+    assert [other.led for other in others] == [None] * 3, "one is at work"
+    group.leave(first)
+    wait_for(lambda: any(other.led for other in others))
+    (leader,) = [other for other in others if other.led]
+    assert leader.led == ["b", "c", "d"]
+    group.leave(leader.wish)
+    for other in others:
+        other.thread.join(10)
+    assert [other.led for other in others if other is not leader] == [[], []]
+
+
+def test_the_last_of_those_expected_begins(group: Gathering[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "_PATIENCE", 60)
+    first = Wish("a")
+    group.join(first)
+    others = members(group, "bc")
+    group.leave(first)
+    again = Wish("d")
+    assert [wish.write for wish in group.join(again)] == ["b", "c", "d"]
+    group.leave(again)
+    for other in others:
+        other.thread.join(10)
+        assert other.led == []
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_thread_that_is_interrupted_is_not_waited_for(group: Gathering[str], place: int) -> None:
+    """The others go on, also where it was the one that kept the time."""
+    first, interrupted = Wish("a"), Wish("main")
+    group.join(first)
+    others = members(group, "b" * place)
+    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+    late = threading.Timer(0.02, lambda: others.append(Member(group, "c")))
+    late.start()
+    with pytest.raises(KeyboardInterrupt):
+        group.join(interrupted)
+    late.join()
+    group.leave(interrupted)
+    group.leave(first)
+    wait_for(lambda: any(other.led for other in others))
+    (leader,) = [other for other in others if other.led]
+    assert leader.led == ["b"] * place + ["c"]
+    group.leave(leader.wish)
+    for other in others:
+        other.thread.join(10)
+
+
+def test_a_leader_that_is_interrupted_lets_the_others_go(
+    group: Gathering[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "_PATIENCE", 60)
+    first, second = Wish("a"), Wish("b")
+    group.join(first)
+    (other,) = members(group, "c")
+    group.leave(first)
+    assert len(group.join(second)) == 2
+    group.leave(second)  # as a `finally` does
+    other.thread.join(10)
+    assert other.led == []
+    assert other.wish.end == 0, "so it knows that it was not served"
