@@ -93,8 +93,8 @@ class Syncer:
         if writes:
             with self._exclusive as held:
                 end = self._exclusive.commit(held, writes)
-            for wish in wishes:
-                wish.end = end
+                for wish in wishes:  # inside, as a lock that cannot be released is no reason to commit again
+                    wish.end = end
         wanted = self._words[W_TIP]
         while not self._covered(wanted):
             self._lead(wanted)
