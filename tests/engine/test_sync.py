@@ -97,14 +97,11 @@ class TestLevels:
         """While one sync is under way others come; a single write and sync follow for all of them."""
         db = open_(durability="always")
         disk = SlowDisk(machine)
-        first = disk.put(db, b"first")
-        disk.wait_for_sync(1)
-        together = [disk.put(db, b"%d" % number) for number in range(7)]
-        wait_for(lambda: waiting(db) == 7)
+        threads = disk.gather(db, 7)
         start = len(machine.steps)
         disk.sync_of[1].set()
         disk.sync_of[2].set()
-        for thread in (first, *together):
+        for thread in threads:
             thread.join(10)
             assert not thread.is_alive()
         assert [name for name, _ in machine.steps[start:]] == ["pwrite", "fdatasync"]
@@ -113,17 +110,14 @@ class TestLevels:
     def test_who_is_covered_waits_for_no_further_sync(self, machine: Machine, open_: Open) -> None:
         db = open_(durability="always")
         disk = SlowDisk(machine)
-        first = disk.put(db, b"first")
-        disk.wait_for_sync(1)
-        together = [disk.put(db, b"%d" % number) for number in range(6)]
-        wait_for(lambda: waiting(db) == 6)
+        threads = disk.gather(db, 6)
         disk.sync_of[1].set()
         disk.wait_for_sync(2)
         last = disk.put(db, b"last")
         wait_for(lambda: waiting(db) == 1)
         disk.sync_of[2].set()
         disk.wait_for_sync(3)
-        for thread in (first, *together):
+        for thread in threads:
             thread.join(10)
             assert not thread.is_alive(), "the third sync is under way, and it is on disk already"
         assert last.is_alive()
@@ -134,12 +128,7 @@ class TestLevels:
         """A power cut inside what was written for several threads costs those that it tore, and no other."""
         db = open_(durability="always")
         disk = SlowDisk(machine)
-        first = disk.put(db, b"first")
-        disk.wait_for_sync(1)
-        together = []
-        for number in range(3):
-            together.append(disk.put(db, b"%d" % number))
-            wait_for(lambda: waiting(db) == len(together))
+        threads = disk.gather(db, 3)
         disk.sync_of[1].set()
         disk.wait_for_sync(2)
         tip = db._store.control.words[W_TIP] & OFFSET_MASK
@@ -148,17 +137,14 @@ class TestLevels:
         with (path / "000001.log").open("r+b") as file:
             file.truncate(tip - 1)
         disk.recover()
-        for thread in (first, *together):
+        for thread in threads:
             thread.join()
         assert dict(open_().scan()) == {b"first": b"v", b"0": b"v", b"1": b"v"}
 
     def test_what_cannot_be_written_together_is_written_by_each(self, machine: Machine, open_: Open) -> None:
         db = open_(durability="always")
         disk = SlowDisk(machine)
-        first = disk.put(db, b"first")
-        disk.wait_for_sync(1)
-        together = [disk.put(db, b"%d" % number) for number in range(3)]
-        wait_for(lambda: waiting(db) == 3)
+        threads = disk.gather(db, 3)
         slow = machine.refuse
         full = iter([True])
 
@@ -169,7 +155,7 @@ class TestLevels:
 
         machine.refuse = refuse
         disk.recover()
-        for thread in (first, *together):
+        for thread in threads:
             thread.join(10)
         assert disk.failed == []
         assert dict(db.scan()) == {b"first": b"v", b"0": b"v", b"1": b"v", b"2": b"v"}
@@ -228,6 +214,15 @@ class SlowDisk:
 
     def wait_for_sync(self, number: int) -> None:
         wait_for(lambda: self.begun == number)
+
+    def gather(self, db: DB, count: int) -> list[threading.Thread]:
+        """Begin to put `first`, and let so many others, `0` and on in this order, wait for its sync."""
+        threads = [self.put(db, b"first")]
+        self.wait_for_sync(1)
+        for number in range(count):
+            threads.append(self.put(db, b"%d" % number))
+            wait_for(lambda: waiting(db) == len(threads) - 1)
+        return threads
 
     def recover(self) -> None:
         for end in self.sync_of:
@@ -324,13 +319,10 @@ class TestFailure:
     def test_who_waited_is_told(self, machine: Machine, open_: Open) -> None:
         db = open_(durability="always")
         disk = SlowDisk(machine)
-        first = disk.put(db, b"first")
-        disk.wait_for_sync(1)
-        together = [disk.put(db, b"%d" % number) for number in range(3)]
-        wait_for(lambda: waiting(db) == 3)
+        threads = disk.gather(db, 3)
         disk_fails(machine)
         disk.sync_of[1].set()
-        for thread in (first, *together):
+        for thread in threads:
             thread.join()
         assert [type(error) for error in disk.failed] == [SyncError] * 3
         db.put(b"after", b"v")
