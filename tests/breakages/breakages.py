@@ -21,6 +21,31 @@ _VALUES = "tests/django/test_values.py"
 
 _DURABLE = (
     Breakage(
+        "threads-not-synced",
+        'durability "always"',
+        "stratakv/sync.py",
+        "        while not self._covered(wanted):\n            self._lead(wanted)\n",
+        "",
+        (f"{_SYNC}::TestLevels::test_always",),
+    ),
+    Breakage(
+        "threads-in-one-commit",
+        "each put is a commit of its own",
+        "stratakv/sync.py",
+        "                end = self._exclusive.commit(held, writes)\n",
+        "                for write in writes:\n"
+        "                    end = self._exclusive.commit(held, (write,))\n",
+        (f"{_SYNC}::TestLevels::test_waiting_together_costs_one_write_and_one_sync",),
+    ),
+    Breakage(
+        "threads-not-told",
+        "whoever waits is told",
+        "stratakv/sync.py",
+        "            if len(wishes) == 1:\n                raise\n",
+        "            pass\n",
+        (f"{_SYNC}::TestLevels::test_who_is_alone_does_not_try_again",),
+    ),
+    Breakage(
         "put-not-synced",
         'durability "always"',
         "stratakv/sync.py",
@@ -171,9 +196,9 @@ _COMMITS = (
         "tip-before-log",
         "2: log, tip, slots, indexed",
         "stratakv/commit.py",
-        "        try:\n            self._files.write_all(active.fd, data, start)  # 1 log\n",
-        "        words[W_TIP] = active.number << POSITION_BITS | start + len(data)\n"
-        "        try:\n            self._files.write_all(active.fd, data, start)  # 1 log\n",
+        "            self._files.write_all(active.fd, data, start)  # 1 log\n",
+        "            words[W_TIP] = end\n"
+        "            self._files.write_all(active.fd, data, start)  # 1 log\n",
         (f"{_COMMIT}::test_a_failed_write_is_as_if_it_never_was", f"{_CRASH}::test_all_sequences[1-store]"),
     ),
     Breakage(
@@ -213,11 +238,10 @@ _COMMITS = (
         "slots-before-tip-in-a-batch",
         "2: log, tip, slots, indexed",
         "stratakv/commit.py",
-        "        words[W_TIP] = end = active.number << POSITION_BITS | start + len(data)  # 2 tip\n"
+        "        words[W_TIP] = end  # 2 tip\n"
         "        for key, first, second, body, _ in writes:  # 3 slots\n"
         "            insert(words, active, key, first, second, start, held.view.ghosts)\n"
         "            start += PREFIX_BYTES + len(body)\n",
-        "        end = active.number << POSITION_BITS | start + len(data)\n"
         "        for key, first, second, body, _ in writes:\n"
         "            insert(words, active, key, first, second, start, held.view.ghosts)\n"
         "            start += PREFIX_BYTES + len(body)\n"

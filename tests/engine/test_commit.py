@@ -240,7 +240,7 @@ class TestRotation:
             db.put(key, value)
         return model
 
-    @pytest.mark.parametrize("step", range(17))
+    @pytest.mark.parametrize("step", range(19))
     def test_each_step(self, db: DB, machine: Machine, go_on: Any, step: int) -> None:
         model = self.model(db)
         machine.die_after(step)
@@ -250,7 +250,7 @@ class TestRotation:
 
     def test_there_are_no_more_steps_than_that(self, db: DB, machine: Machine) -> None:
         self.model(db)
-        assert self.steps(db, machine, lambda db: db.put(b"large", b"v" * 4000)) == 17
+        assert self.steps(db, machine, lambda db: db.put(b"large", b"v" * 4000)) == 19
 
     @pytest.mark.parametrize("name", ["generation", "set_active"])
     def test_death_before_others_are_told(self, db: DB, monkeypatch: Any, go_on: Any, name: str) -> None:

@@ -160,6 +160,20 @@ class TestLevels:
         assert disk.failed == []
         assert dict(db.scan()) == {b"first": b"v", b"0": b"v", b"1": b"v", b"2": b"v"}
 
+    def test_who_is_alone_does_not_try_again(self, machine: Machine, open_: Open) -> None:
+        db = open_(durability="always")
+        db.put(b"before", b"v")
+        full = iter([True])
+
+        def refuse(name: str, path: Path) -> None:
+            if name == "pwrite" and path.suffix == ".log" and next(full, False):
+                raise OSError(28, "No space left on device")
+
+        machine.refuse = refuse
+        with pytest.raises(stratakv.StorageError, match="No space left"):
+            db.put(b"k", b"v" * 100)
+        assert db.get(b"k") is None
+
     def test_a_long_value_is_written_by_its_own_thread(self, machine: Machine, open_: Open) -> None:
         db = open_(durability="always", segment_bytes=2**20)
         start = len(machine.steps)
