@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import TracebackType
 
 from stratakv import record
@@ -37,7 +37,7 @@ from stratakv.control import (
     Counter,
     read_commit_state,
 )
-from stratakv.errors import TransactionError, storage_error
+from stratakv.errors import ClosedError, TransactionError, storage_error
 from stratakv.files import LARGE_PAGE, Files
 from stratakv.ghosts import Ghosts
 from stratakv.index import FINGERPRINT, hash_key, occupied
@@ -55,6 +55,7 @@ _WRITES = int(Counter.WRITES)
 # many bytes: 1.2 µs in place of 1.7 for 1 KiB, 5.1 in place of 9.2 for 16 KiB. Longer records gain nothing.
 AHEAD_BYTES = 64 * 1024
 _ZEROS = memoryview(bytes(2 * AHEAD_BYTES))
+_MOMENT = 1.0  # seconds; a transaction of a thread that never ends must not hold up the end of the process
 
 
 # One record, encoded and hashed before the lock is taken, waiting for its place in the log: its key, the
@@ -101,6 +102,8 @@ class Exclusive:
             structure, words = self._structure, self._words
             if structure.view.generation == FORKED:
                 structure.refresh()  # opens this process's own lock
+            if self.lock.fd < 0:  # of a store that was closed while this thread was on its way
+                raise ClosedError(f"{structure.directory.path} was closed; open the store again")
             self.lock.exclusive()
             if words[W_BUSY]:
                 structure.finish()
@@ -118,6 +121,16 @@ class Exclusive:
         if kind is None:
             self._words[W_BUSY] = 0
         self._release()
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Keep the threads of this process from committing; those that are inside have a moment to end."""
+        waits = self.owner != threading.get_ident() and self._turn.acquire(timeout=_MOMENT)
+        try:
+            yield
+        finally:
+            if waits:
+                self._turn.release()
 
     def check_held(self) -> None:
         """Raise TransactionError in a child that was forked while its parent held the lock."""
@@ -171,8 +184,9 @@ class Exclusive:
         The same as `with exclusive as held: commit(held, …)`, which is also how it goes on whenever
         anything is not as usual; written out in one function, as a put takes a third longer otherwise.
         """
-        structure, turn, flock, lock = self._structure, self._turn, self._flock, self.lock.fd
-        if lock >= 0 and turn.acquire(False):
+        structure, turn, flock = self._structure, self._turn, self._flock
+        if self.lock.fd >= 0 and turn.acquire(False):
+            lock = self.lock.fd  # that of now: `stopped` closes it
             try:
                 try:
                     flock(lock, EXCLUSIVE_NOW)

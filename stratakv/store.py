@@ -17,6 +17,7 @@ from stratakv.control import open_control
 from stratakv.directory import Directory
 from stratakv.errors import OptionError, StrataKVError, reported
 from stratakv.files import Files
+from stratakv.group import GroupCommit
 from stratakv.locks import FileLock
 from stratakv.maintenance.keeper import Keeper
 from stratakv.maintenance.work import Maintenance
@@ -70,6 +71,7 @@ class Store:
         self.exclusive = Exclusive(directory.files, self._writer_lock, self.control, self.structure)
         self.reader = Reader(self.structure, self.exclusive if self.write else None)
         self.syncer = Syncer(self.structure, self.exclusive, self._sync_lock, options.sync_interval)
+        self.group = GroupCommit(self.exclusive, self.syncer.reach)
         self.writer = Writer(
             self.structure, self.reader, self.exclusive, options.max_value_bytes, *self._durability()
         )
@@ -97,7 +99,7 @@ class Store:
     def _durability(self) -> tuple[Callable[[bytes, int, int, bytes, int], int], Callable[[int], None]]:
         """Return what commits a single record, and what is to be done after each commit."""
         if self.options.durability is Durability.ALWAYS:
-            return self.syncer.commit_one, self.syncer.reach
+            return self.group.commit_one, self.syncer.reach
         if self.options.durability is Durability.INTERVAL:
             return self.exclusive.commit_one, self.syncer.keep_going
         return self.exclusive.commit_one, lambda end: None
@@ -121,6 +123,7 @@ class Store:
         self.structure.forked()
         self.exclusive.forked()
         self.syncer.reset()
+        self.group.forked()
 
     def _reattach(self) -> None:
         self._attach_lock = attach(self.directory, self.options)
@@ -145,10 +148,13 @@ class Store:
                 self.structure.rotated = lambda: None
                 self.keeper.stop()
             try:
-                if self.write:
-                    self._leave()
+                with self.exclusive.stopped():
+                    try:
+                        if self.write:
+                            self._leave()
+                    finally:
+                        self._writer_lock.close()
             finally:
-                self._writer_lock.close()
                 self._sync_lock.close()
                 self._attach_lock.free()
 

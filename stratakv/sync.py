@@ -1,8 +1,8 @@
 """Making commits durable, with as few syncs as possible.
 
 Whoever wants its commit on disk leads or follows: the leader syncs the log up to the tip of that moment
-and publishes how far it came; those that waited meanwhile find their own commit covered. Of the threads of a
-process one does it for all (`gathering`), and commits for them, too; of processes, whoever holds sync.lock.
+and publishes how far it came; those that waited meanwhile find their own commit covered. Threads follow one
+thread of their process (`gathering`), processes whoever holds sync.lock.
 
 A sync that failed is never repeated: the kernel drops the pages and the next call would succeed without
 them. The segment is poisoned instead, sealed, and everything that waited for it is told.
@@ -14,11 +14,11 @@ import errno
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from stratakv.commit import AHEAD_BYTES, Exclusive, Write
+from stratakv.commit import Exclusive
 from stratakv.control import POSITION_BITS, W_POISONED, W_SYNCED, W_TIP
-from stratakv.errors import StrataKVError, SyncError
+from stratakv.errors import SyncError
 from stratakv.gathering import Gathering, Wish
 from stratakv.locks import FileLock
 from stratakv.manifest import Edit
@@ -28,8 +28,6 @@ from stratakv.view import View
 
 log = logging.getLogger("stratakv")
 
-# Longer records are committed each by its own thread: together they would be a copy of all.
-_TOGETHER_BYTES = AHEAD_BYTES
 _PAUSE = 50e-6  # seconds before a process asks again whether another one's sync has covered it
 _PATIENCE = 1.25  # each time it waits so many times longer, so a fifth of all it has waited in the end
 
@@ -47,57 +45,22 @@ class Syncer:
 
     def reset(self) -> None:
         """Start without any thread: at first, and in a forked child."""
-        self._gathering = Gathering[Write]()
+        self._gathering = Gathering[Wish]()
         self._ending = threading.Event()
         self.thread: threading.Thread | None = None
 
     # -- now ---------------------------------------------------------------------------------------------
 
-    def commit_one(self, key: bytes, first: int, second: int, body: bytes, checksum: int) -> int:
-        """Commit one record, with those of other threads; return the position behind it.
-
-        It is on disk then, unless a sync has failed, which `reach` would tell.
-        """
-        write = (key, first, second, body, checksum)
-        if len(body) <= _TOGETHER_BYTES:
-            wish = Wish(write)
-            self._join(wish)
-            if wish.end:
-                return wish.end
-        return self._exclusive.commit_one(*write)
-
     def reach(self, wanted: int) -> None:
         """Return once everything below position `wanted` is on disk; raises SyncError where it cannot be."""
+        gathering = self._gathering
         while not self._covered(wanted):
-            self._join(Wish(None))
-
-    def _join(self, wish: Wish[Write]) -> None:
-        """Return once `wish` is fulfilled, or could not be."""
-        if self._exclusive.owner == threading.get_ident():
-            self._fulfil([wish])  # all others may be waiting for the transaction of this thread
-            return
-        wishes: Sequence[Wish[Write]] = ()
-        try:
-            wishes = self._gathering.join(wish)
-            if wishes:
-                self._fulfil(wishes)
-        except StrataKVError:
-            if len(wishes) == 1:
-                raise
-            # Else each tries, or asks, for itself.
-        finally:
-            self._gathering.leave(wish)
-
-    def _fulfil(self, wishes: Sequence[Wish[Write]]) -> None:
-        writes = [wish.write for wish in wishes if wish.write]
-        if writes:
-            with self._exclusive as held:
-                end = self._exclusive.commit(held, writes)
-                for wish in wishes:  # inside, as a lock that cannot be released is no reason to commit again
-                    wish.end = end
-        wanted = self._words[W_TIP]
-        while not self._covered(wanted):
-            self._lead(wanted)
+            wish = Wish()
+            try:
+                if gathering.join(wish):
+                    self._lead(wanted)
+            finally:
+                gathering.leave(wish)
 
     def everything(self) -> None:
         """Return once all that is committed is on disk; raises SyncError where some of it never will be."""
@@ -211,4 +174,4 @@ class Syncer:
         self._ending.set()
         if self.thread:
             self.thread.join()
-        self.reset()
+        self._ending, self.thread = threading.Event(), None  # threads that wait just now go on doing so

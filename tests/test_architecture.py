@@ -26,7 +26,7 @@ FLOORS = [
     {"structure", "verdict"},
     {"commit", "put_away", "reader", "renewal", "maintenance.blocks"},
     {"backup", "maintenance", "maintenance.output", "recovery", "scan", "soundness", "sync", "writer"},
-    {"attach", "recover", "maintenance.merge", "verify"},
+    {"attach", "group", "recover", "maintenance.merge", "verify"},
     {"maintenance.evict", "maintenance.finish", "rescue"},
     {"maintenance.tasks", "repair"},
     {"maintenance.work"},

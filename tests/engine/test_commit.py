@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 import stratakv
-from stratakv import DB, commit, control
+from stratakv import DB, ClosedError, StrataKVError, commit, control
 from stratakv.control import W_BUSY, W_CHAIN, W_INDEXED, W_TIP, W_USED
 from tests.engine.machine import Death, Machine, in_time
 
@@ -224,6 +225,47 @@ def test_an_older_version_does_not_show_instead(db: DB, go_on: Any, array: str, 
     db = go_on(db)
     db.put(b"k", b"newest")
     assert db.get(b"k") == b"newest"
+
+
+@pytest.mark.parametrize(
+    "write",
+    [lambda writer: writer.put(b"k", b"v"), lambda writer: writer.delete(b"k")],
+    ids=["put", "delete"],
+)
+def test_a_write_that_comes_after_the_close(db: DB, write: Callable[[Any], Any]) -> None:
+    """Of a thread that was on its way: it has no lock to write under."""
+    writer = db._store.writer
+    db.close()
+    with pytest.raises(ClosedError):
+        write(writer)
+
+
+def test_a_close_waits_for_the_commit_of_another_thread(db: DB) -> None:
+    exclusive = db._store.exclusive
+    closing = threading.Thread(target=db.close)
+    with exclusive:
+        closing.start()
+        closing.join(0.2)
+        assert exclusive.lock.fd >= 0
+    closing.join()
+    assert exclusive.lock.fd < 0
+
+
+def test_a_close_does_not_wait_for_ever(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit, "_MOMENT", 0.01)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with suppress(StrataKVError), db.transaction():
+            begun.set()
+            go_on.wait(10)
+
+    holding = threading.Thread(target=hold)
+    holding.start()
+    begun.wait(10)
+    db.close()
+    go_on.set()
+    holding.join()
 
 
 class TestRotation:

@@ -170,8 +170,18 @@ class TestLevels:
                 raise OSError(28, "No space left on device")
 
         machine.refuse = refuse
-        with pytest.raises(stratakv.StorageError, match="No space left"):
-            db.put(b"k", b"v" * 100)
+        failed: list[BaseException] = []
+
+        def put() -> None:
+            try:
+                db.put(b"k", b"v" * 100)
+            except stratakv.StorageError as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=put)
+        thread.start()
+        thread.join()
+        assert "No space left" in str(failed)
         assert db.get(b"k") is None
 
     def test_a_long_value_is_written_by_its_own_thread(self, machine: Machine, open_: Open) -> None:
@@ -188,13 +198,55 @@ class TestLevels:
         with db.transaction() as tx:
             other = threading.Thread(target=db.put, args=(b"other", b"v"))
             other.start()
-            wait_for(lambda: db._store.syncer._gathering._leader is not None)
+            wait_for(lambda: db._store.group._gathering._leader is not None)
             with pytest.raises(TransactionError):
                 db.put(b"mine", b"v")
             db.sync()
             tx.put(b"k", b"v")
         other.join(10)
         assert dict(db.scan()) == {b"k": b"v", b"other": b"v"}
+
+    def test_who_asks_for_a_sync_waits_for_no_writer(self, open_: Open) -> None:
+        db = open_(durability="always")
+        begun, go_on = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with db.transaction():
+                begun.set()
+                go_on.wait(10)
+
+        threads = [threading.Thread(target=hold), threading.Thread(target=db.put, args=(b"k", b"v"))]
+        threads[0].start()
+        begun.wait(10)
+        threads[1].start()
+        wait_for(lambda: db._store.group._gathering._leader is not None)
+        db.sync()
+        assert threads[1].is_alive()
+        go_on.set()
+        for thread in threads:
+            thread.join(10)
+
+    def test_the_main_thread_writes_for_itself(self, open_: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It may be thrown out anywhere, and nobody must depend on it then."""
+        db = open_(durability="always")
+        monkeypatch.setattr(db._store.group, "_gathering", None)
+        db.put(b"k", b"v")
+        assert db.stats().unsynced_bytes == 0
+
+    def test_who_waits_for_a_sync_is_not_left_behind_by_a_close(self, machine: Machine, open_: Open) -> None:
+        db = open_(durability="always")
+        disk = SlowDisk(machine)
+        syncs = [threading.Thread(target=db.sync) for _ in range(3)]
+        first = disk.put(db, b"first")
+        disk.wait_for_sync(1)
+        for thread in syncs:
+            thread.start()
+        wait_for(lambda: len(db._store.syncer._gathering._waiting) == 3)
+        db._store.syncer.stop()
+        disk.recover()
+        for thread in (first, *syncs):
+            thread.join(10)
+            assert not thread.is_alive()
 
     def test_a_sync_of_another_process_will_do(self, machine: Machine, open_: Open, path: Path) -> None:
         """Even where that process goes on to its next one, and never lets go of the lock."""
@@ -256,7 +308,7 @@ class SlowDisk:
 
 def waiting(db: DB) -> int:
     """How many threads wait for the next sync."""
-    return len(db._store.syncer._gathering._waiting)
+    return len(db._store.group._gathering._waiting)
 
 
 def put_in_transaction(db: DB) -> None:
