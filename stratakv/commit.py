@@ -102,9 +102,9 @@ class Exclusive:
             structure, words = self._structure, self._words
             if structure.view.generation == FORKED:
                 structure.refresh()  # opens this process's own lock
-            if self.lock.fd < 0:  # of a store that was closed while this thread was on its way
-                raise ClosedError(f"{structure.directory.path} was closed; open the store again")
+            self._check_open()
             self.lock.exclusive()
+            self._check_open()  # again: the close may have lost patience meanwhile
             if words[W_BUSY]:
                 structure.finish()
                 self._heal(structure.current().active)
@@ -118,7 +118,7 @@ class Exclusive:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.check_held()
-        if kind is None:
+        if kind is None and self.lock.fd >= 0:  # else it is another process's by now
             self._words[W_BUSY] = 0
         self._release()
 
@@ -137,6 +137,11 @@ class Exclusive:
         if not self._turn.locked():
             raise TransactionError("this process was forked inside a transaction: only its parent may end it")
 
+    def _check_open(self) -> None:
+        """Raise ClosedError where the store was closed while this thread was on its way, or inside."""
+        if self.lock.fd < 0:
+            raise ClosedError(f"{self._structure.directory.path} was closed; open the store again")
+
     def _release(self) -> None:
         # Unlocking what is not locked does no harm; the other way round every process would wait.
         try:
@@ -150,6 +155,7 @@ class Exclusive:
         Those up to one that bears it are an atomic commit, which a power cut leaves whole or not at all. The
         segment is rotated first where they do not all fit.
         """
+        self._check_open()
         words, active = self._words, held.view.active
         start = words[W_TIP] & OFFSET_MASK
         data = _linked(writes, words[W_CHAIN])
@@ -185,65 +191,68 @@ class Exclusive:
         anything is not as usual; written out in one function, as a put takes a third longer otherwise.
         """
         structure, turn, flock = self._structure, self._turn, self._flock
-        if self.lock.fd >= 0 and turn.acquire(False):
-            lock = self.lock.fd  # that of now: `stopped` closes it
-            try:
+        if not self.owner and self.lock.fd >= 0:
+            with turn:  # not `acquire` and `try`: a signal between them would leave it locked for ever
+                lock = self.lock.fd
+                if lock < 0:
+                    self._check_open()
                 try:
-                    flock(lock, EXCLUSIVE_NOW)
-                except BlockingIOError:
-                    self.lock.exclusive()
-                view, page = structure.view, self._control.page
-                generation, tip, chain, used, busy, ahead = read_commit_state(page, COMMIT_STATE)
-                active = view.active
-                start = tip & OFFSET_MASK
-                length = PREFIX_BYTES + len(body)
-                end = tip + length
-                slots, size = active.slots, active.slot_count
-                fits = start + length <= active.end and used < size // 2
-                if fits and generation == view.generation and not busy:
-                    words = self._words
-                    words[W_BUSY] = 1
-                    if end > ahead and length <= AHEAD_BYTES:
-                        ahead = self._write_ahead(active, max(tip, ahead), end)
-                    prefix, written = pack_prefix(checksum, chain), length
-                    if end <= ahead and active.stores:
-                        mapped, behind = active.log, start + PREFIX_BYTES
-                        mapped[start:behind] = prefix  # 1 log
-                        mapped[behind : start + length] = body
-                    else:
-                        written = self._pwrite(active.fd, prefix + body, start)
-                    if written == length:
-                        words[W_TIP] = end  # 2 tip
-                        place = first % size
-                        tag = first & FINGERPRINT
-                        while slot := slots[place]:  # 3 slots
-                            slot ^= tag
-                            if slot <= OFFSET_MASK and _takes_over(active, slot, key):
-                                break
-                            place += 1
-                            if place == size:
-                                place = 0
+                    try:
+                        flock(lock, EXCLUSIVE_NOW)
+                    except BlockingIOError:
+                        self.lock.exclusive()
+                        self._check_open()
+                    view, page = structure.view, self._control.page
+                    generation, tip, chain, used, busy, ahead = read_commit_state(page, COMMIT_STATE)
+                    active = view.active
+                    start = tip & OFFSET_MASK
+                    length = PREFIX_BYTES + len(body)
+                    end = tip + length
+                    slots, size = active.slots, active.slot_count
+                    fits = start + length <= active.end and used < size // 2
+                    if fits and generation == view.generation and not busy:
+                        words = self._words
+                        words[W_BUSY] = 1
+                        if end > ahead and length <= AHEAD_BYTES:
+                            ahead = self._write_ahead(active, max(tip, ahead), end)
+                        prefix, written = pack_prefix(checksum, chain), length
+                        if end <= ahead and active.stores:
+                            mapped, behind = active.log, start + PREFIX_BYTES
+                            mapped[start:behind] = prefix  # 1 log
+                            mapped[behind : start + length] = body
                         else:
-                            active.bloom[first % active.word_count] |= PATTERNS[second & PATTERN_MASK]
-                            used += 1
-                            if view.ghosts is not None and view.ghosts.recall(first):
-                                active.hot[place] = 1
-                        slots[place] = tag | start
-                        words[W_USED] = used
-                        words[W_CHAIN] = checksum & LINK_MASK  # 4 chain
-                        words[W_INDEXED] = end  # 5 indexed
-                        words[W_BUSY] = 0
-                        self.records += 1
-                        return end  # type: ignore[no-any-return]
-            except OSError as cause:
-                raise storage_error(structure.view.active.path, cause) from cause
-            finally:
-                try:
-                    flock(lock, UNLOCK)
-                except OSError:
-                    self.lock.release()  # says what is wrong
+                            written = self._pwrite(active.fd, prefix + body, start)
+                        if written == length:
+                            words[W_TIP] = end  # 2 tip
+                            place = first % size
+                            tag = first & FINGERPRINT
+                            while slot := slots[place]:  # 3 slots
+                                slot ^= tag
+                                if slot <= OFFSET_MASK and _takes_over(active, slot, key):
+                                    break
+                                place += 1
+                                if place == size:
+                                    place = 0
+                            else:
+                                active.bloom[first % active.word_count] |= PATTERNS[second & PATTERN_MASK]
+                                used += 1
+                                if view.ghosts is not None and view.ghosts.recall(first):
+                                    active.hot[place] = 1
+                            slots[place] = tag | start
+                            words[W_USED] = used
+                            words[W_CHAIN] = checksum & LINK_MASK  # 4 chain
+                            words[W_INDEXED] = end  # 5 indexed
+                            words[W_BUSY] = 0
+                            self.records += 1
+                            return end  # type: ignore[no-any-return]
+                except OSError as cause:
+                    raise storage_error(structure.view.active.path, cause) from cause
                 finally:
-                    turn.release()
+                    try:
+                        if self.lock.fd == lock:  # else it was closed, and the number may be another file's
+                            flock(lock, UNLOCK)
+                    except OSError:
+                        self.lock.release()  # says what is wrong
         with self as held:
             return self.commit(held, ((key, first, second, body, checksum),))
 

@@ -57,15 +57,15 @@ class Gathering(Generic[W]):
             self._waiting.append(wish)
             if len(self._waiting) >= self._expected and not self._leader:
                 return self._lead(wish)
-            patience = _PATIENCE if len(self._waiting) == 1 else -1.0
+            patience = -1.0 if self._leader or len(self._waiting) > 1 else _PATIENCE
         while True:
             wish.wait(patience)
             with self._turn:
                 if wish.is_done:
                     return []
-                if not self._leader:
+                if not self._leader and patience > 0:
                     return self._lead(wish)
-            patience = max(_PATIENCE, 2 * patience)
+                patience = -1.0 if self._leader else _PATIENCE
 
     def _lead(self, wish: W) -> list[W]:
         self._leader = wish
@@ -74,16 +74,16 @@ class Gathering(Generic[W]):
 
     def leave(self, wish: W) -> None:
         """Let those go that this thread has worked for; after Ctrl-C, let nobody wait for it."""
-        if wish.is_done:
+        if wish.is_done and wish is not self._leader:
             return
         with self._turn:
             if wish is self._leader:
-                self._leader = None
                 self._expected = len(self._led) + len(self._waiting)
                 for done in self._led:
                     done.is_done = True
                     done.wake()
+                self._leader = None  # last: who is interrupted before that does it all again
             elif wish in self._waiting:
                 self._waiting.remove(wish)
-                for next_ in self._waiting[:1]:
-                    next_.wake()
+            for next_ in self._waiting[:1]:
+                next_.wake()

@@ -83,5 +83,5 @@ class FileLock:
         A child must not: it would free its parent's lock.
         """
         if self.fd >= 0:
-            self._files.close(self.fd)
-            self.fd = -1
+            fd, self.fd = self.fd, -1  # in this order: others may have the number as soon as it is closed
+            self._files.close(fd)

@@ -155,6 +155,8 @@ class Store:
                     finally:
                         self._writer_lock.close()
             finally:
+                self._writer_lock.close()  # also where Ctrl-C ended the waiting
+                self.syncer.stop()  # a commit of another thread may have started it again
                 self._sync_lock.close()
                 self._attach_lock.free()
 

@@ -57,10 +57,13 @@ class Syncer:
         while not self._covered(wanted):
             wish = Wish()
             try:
-                if gathering.join(wish):
-                    self._lead(wanted)
+                try:
+                    if gathering.join(wish):
+                        self._lead(wanted)
+                finally:
+                    gathering.leave(wish)
             finally:
-                gathering.leave(wish)
+                gathering.leave(wish)  # again, where a signal ended the first
 
     def everything(self) -> None:
         """Return once all that is committed is on disk; raises SyncError where some of it never will be."""
@@ -153,7 +156,7 @@ class Syncer:
 
     def keep_going(self, _end: int) -> None:
         """After a commit: see that there is a thread in this process that syncs every interval."""
-        if self.thread is None:
+        if self.thread is None and self._exclusive.lock.fd >= 0:
             self._start()
 
     def _start(self) -> None:

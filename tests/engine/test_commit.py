@@ -13,7 +13,8 @@ import pytest
 import stratakv
 from stratakv import DB, ClosedError, StrataKVError, commit, control
 from stratakv.control import W_BUSY, W_CHAIN, W_INDEXED, W_TIP, W_USED
-from tests.engine.machine import Death, Machine, in_time
+from stratakv.locks import FileLock
+from tests.engine.machine import Death, Machine, in_time, wait_for
 
 Open = Callable[..., DB]
 
@@ -266,6 +267,58 @@ def test_a_close_does_not_wait_for_ever(db: DB, monkeypatch: pytest.MonkeyPatch)
     db.close()
     go_on.set()
     holding.join()
+
+
+def test_a_transaction_that_outlives_its_store_writes_nothing(db: DB, open_: Open) -> None:
+    db.put(b"before", b"v")
+
+    def outlive() -> None:
+        with db.transaction() as tx:
+            tx.put(b"k", b"v")
+            db.close()
+
+    with pytest.raises(ClosedError):
+        outlive()
+    db = open_()
+    assert dict(db.scan()) == {b"before": b"v"}
+    assert db.verify().ok
+
+
+def test_an_empty_transaction_that_outlives_its_store_leaves_others_alone(db: DB, open_: Open) -> None:
+    with db.transaction():
+        db.close()
+        db = open_()
+        words = db._store.control.words
+        words[W_BUSY] = 1  # another process is inside its commit
+    assert words[W_BUSY] == 1
+
+
+@pytest.mark.parametrize(
+    "write", [lambda db: db.put(b"k", b"v"), lambda db: db.delete(b"before")], ids=["put", "delete"]
+)
+def test_a_write_that_waited_for_another_process_is_not_made_after_the_close(
+    db: DB, open_: Open, monkeypatch: pytest.MonkeyPatch, write: Callable[[DB], object]
+) -> None:
+    monkeypatch.setattr(commit, "_MOMENT", 0.01)
+    db.put(b"before", b"v")
+    other = FileLock(db._store.directory, "writer.lock", write=True)
+    other.exclusive()
+    told: list[BaseException] = []
+
+    def late() -> None:
+        try:
+            write(db)
+        except StrataKVError as error:
+            told.append(error)
+
+    writing = threading.Thread(target=late)
+    writing.start()
+    wait_for(db._store.exclusive._turn.locked)
+    db.close()
+    other.free()
+    writing.join(10)
+    assert [type(error) for error in told] == [ClosedError]
+    assert dict(open_().scan()) == {b"before": b"v"}
 
 
 class TestRotation:

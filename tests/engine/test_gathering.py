@@ -6,12 +6,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
 
 from stratakv import gathering
 from stratakv.gathering import Gathering, Wish
+from tests.engine.machine import wait_for
 
 
 class Named(Wish):
@@ -52,13 +52,6 @@ def members(group: Gathering[Named], those: str) -> list[Member]:
     return found
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 def test_who_is_alone_begins_at_once(group: Gathering[Named]) -> None:
     for _ in range(2):
         wish = Named("a")
@@ -94,6 +87,29 @@ def test_the_last_of_those_expected_begins(group: Gathering[Named], monkeypatch:
     for other in others:
         other.thread.join(10)
         assert other.led == ""
+
+
+def test_a_moment_is_counted_from_when_it_is_possible_to_begin(
+    group: Gathering[Named], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the work before it took."""
+    asked: list[float] = []
+    wait = Wish.wait
+
+    def noted(wish: Wish, seconds: float) -> None:
+        asked.append(seconds)
+        wait(wish, seconds)
+
+    monkeypatch.setattr(Wish, "wait", noted)
+    first = Named("a")
+    group.join(first)
+    (other,) = members(group, "b")
+    time.sleep(0.01)
+    assert asked == [-1.0]
+    group.leave(first)
+    other.thread.join(10)
+    assert asked == [-1.0, gathering._PATIENCE]
+    group.leave(other.wish)
 
 
 @pytest.mark.parametrize("place", [0, 1])

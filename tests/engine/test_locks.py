@@ -64,3 +64,16 @@ def test_a_write_waits_until_the_lock_is_free(db: DB, write: Callable[[DB], Any]
     other.free()
     writing.join()
     assert db.get(b"k") == b"new"
+
+
+def test_a_number_is_forgotten_before_others_can_have_it(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = FileLock(db._store.directory, "writer.lock", write=True)
+    close, seen = lock._files.close, []
+
+    def noted(fd: int) -> None:
+        seen.append(lock.fd)
+        close(fd)
+
+    monkeypatch.setattr(lock._files, "close", noted, raising=False)
+    lock.close()
+    assert seen == [-1]

@@ -14,7 +14,7 @@ import pytest
 import stratakv
 from stratakv import DB, SyncError, TransactionError
 from stratakv.control import OFFSET_MASK, W_SYNCED, W_TIP
-from tests.engine.machine import Machine
+from tests.engine.machine import Machine, wait_for
 
 Open = Callable[..., DB]
 
@@ -314,13 +314,6 @@ def waiting(db: DB) -> int:
 def put_in_transaction(db: DB) -> None:
     with db.transaction() as tx:
         tx.put(b"t", b"v")
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 class TestNewFiles:
