@@ -102,9 +102,8 @@ class Exclusive:
             structure, words = self._structure, self._words
             if structure.view.generation == FORKED:
                 structure.refresh()  # opens this process's own lock
-            self._check_open()
             self.lock.exclusive()
-            self._check_open()  # again: the close may have lost patience meanwhile
+            self._check_open()  # only now: a close may have lost patience while this thread waited
             if words[W_BUSY]:
                 structure.finish()
                 self._heal(structure.current().active)
