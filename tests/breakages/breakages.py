@@ -396,8 +396,25 @@ _READING = (
         "3: damage is not copied on",
         "stratakv/maintenance/blocks.py",
         "            body = source[offset + PREFIX_BYTES : end]\n"
-        "            if xxh3_64_intdigest(body) != checksum:\n",
-        "            body = source[offset + PREFIX_BYTES : end]\n            if False:\n",
+        "            if xxh3_64_intdigest(body) != checksum:\n"
+        "                raise _damaged(segment, offset)\n"
+        "            block.append((log[start : start + key_bytes], body, offset, checksum, expiry, 0))\n"
+        "            offset = end\n",
+        "            body = source[offset + PREFIX_BYTES : end]\n"
+        "            block.append((log[start : start + key_bytes], body, offset, checksum, expiry, 0))\n"
+        "            offset = end\n",
+        (f"{_MAINTENANCE}::test_damage_is_not_copied_on",),
+    ),
+    Breakage(
+        "merge-without-checksum-of-short-records",
+        "3: damage is not copied on",
+        "stratakv/maintenance/blocks.py",
+        "            if xxh3_64_intdigest(body) != checksum:\n"
+        "                raise _damaged(segment, offset)\n"
+        "            block.append((log[start : start + key_bytes], body, offset, checksum, expiry, 0))\n"
+        "        segment.files.forget(",
+        "            block.append((log[start : start + key_bytes], body, offset, checksum, expiry, 0))\n"
+        "        segment.files.forget(",
         (f"{_MAINTENANCE}::test_damage_is_not_copied_on",),
     ),
     Breakage(

@@ -283,11 +283,13 @@ def test_writes_meanwhile_are_newer(db: DB, monkeypatch: Any) -> None:
     assert db.verify().ok
 
 
-def test_values_of_all_lengths_are_moved_as_they_are(open_: Open) -> None:
+@pytest.mark.parametrize(
+    "sizes", [(0, 1, 100, 65_000, 70_000, 3, 200_000, 65_536) * 8, (*range(70), 80_000) * 14]
+)
+def test_values_of_all_lengths_are_moved_as_they_are(open_: Open, sizes: tuple[int, ...]) -> None:
     """Short records are copied as they are read, long ones stay in the log until they are written."""
-    sizes = (0, 1, 100, 65_000, 70_000, 3, 200_000, 65_536)
     with open_(segment_bytes=300_000) as db:
-        model = {b"%03d" % n: bytes([n]) * sizes[n % len(sizes)] for n in range(64)}
+        model = {b"%03d" % n: bytes([n % 256]) * size for n, size in enumerate(sizes)}
         for key in sorted(model, key=lambda key: key[::-1]):  # logs that are not in key order
             db.put(key, model[key])
         assert len(db.stats().segments) > 3

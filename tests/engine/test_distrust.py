@@ -23,9 +23,10 @@ from stratakv.view import View
 from tests.engine.conftest import Open
 from tests.engine.machine import Machine, flip
 
-RECORD = 28 + 3 + 50
-OLDER = b"o" * 50
-MODEL = {b"k%02d" % number: b"v" * 50 for number in range(30)}
+VALUE_BYTES = 50
+RECORD = 28 + 3 + VALUE_BYTES
+OLDER = b"o" * VALUE_BYTES
+MODEL = {b"k%02d" % number: b"v" * VALUE_BYTES for number in range(30)}
 
 
 def rotate(db: DB) -> None:
@@ -47,11 +48,16 @@ def tasks(db: DB, sync: Callable[[], None] = lambda: None) -> Tasks:
 
 
 @pytest.fixture
-def filled(db: DB) -> DB:
+def value_bytes() -> int:
+    return VALUE_BYTES
+
+
+@pytest.fixture
+def filled(db: DB, value_bytes: int) -> DB:
     """A finished young segment over a main one with the same keys; the active one has nothing."""
-    db.put_many(dict.fromkeys(MODEL, OLDER))
+    db.put_many(dict.fromkeys(MODEL, b"o" * value_bytes))
     db.compact()
-    db.put_many(MODEL)
+    db.put_many(dict.fromkeys(MODEL, b"v" * value_bytes))
     rotate(db)
     tasks(db).do(Task("finish", (view_of(db).sealed[0].number,)))
     assert [len(segment.arrays.order) > 0 for segment in view_of(db).sealed] == [True, True]
@@ -66,18 +72,22 @@ def main(db: DB) -> Segment:
     return view_of(db).sealed[1]
 
 
+@pytest.mark.parametrize("value_bytes", [VALUE_BYTES, 300])  # which are read in different ways
 class TestInputs:
     """A merge never believes a record unseen; what it cannot read, it leaves to `verify` and `recover`."""
 
     @pytest.mark.parametrize("which", [young, main])
     @pytest.mark.parametrize("part", [0, 12, 15, 16, 28, 40])
-    def test_a_damaged_record(self, filled: DB, which: Callable[[DB], Segment], part: int) -> None:
+    def test_a_damaged_record(
+        self, filled: DB, value_bytes: int, which: Callable[[DB], Segment], part: int
+    ) -> None:
         segment = which(filled)
-        flip(segment.path, HEADER_BYTES + RECORD + part, 7)
+        second = HEADER_BYTES + 28 + 3 + value_bytes
+        flip(segment.path, second + part, 7)
         before = numbers(filled)
         with pytest.raises(CorruptionError) as caught:
             filled.compact()
-        assert (caught.value.path, caught.value.offset) == (str(segment.path), HEADER_BYTES + RECORD)
+        assert (caught.value.path, caught.value.offset) == (str(segment.path), second)
         assert numbers(filled) == before
 
     def test_a_key_order_that_leads_beyond_the_end(self, filled: DB) -> None:
@@ -94,9 +104,9 @@ class TestInputs:
         with pytest.raises(CorruptionError, match="does not end as a whole one does"):
             list(in_key_order(cut))
 
-    def test_a_damaged_record_may_be_of_any_key_that_leads_to_it(self, filled: DB) -> None:
+    def test_a_damaged_record_may_be_of_any_key_that_leads_to_it(self, filled: DB, value_bytes: int) -> None:
         """So an older version does not count as current, and goes before it could show."""
-        flip(young(filled).path, HEADER_BYTES + RECORD + 40)
+        flip(young(filled).path, HEADER_BYTES + 28 + 3 + value_bytes + 40)
         segments = list(view_of(filled).segments())
         assert not is_current(segments, main(filled), b"k01")
         assert not is_current(segments, main(filled), b"k02")

@@ -693,14 +693,15 @@ def test_a_clear_meanwhile_wins(db: DB, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("kind", ["young", "finished", "main"])
-def test_damage_is_not_copied_on(db: DB, path: Path, kind: str) -> None:
+@pytest.mark.parametrize("size", [100, 300])  # short records are read through the map
+def test_damage_is_not_copied_on(db: DB, path: Path, kind: str, size: int) -> None:
     """In a value: all that shows it is the checksum, and of a finished or a merged log few are looked at."""
-    fill(db, keys=60)
+    fill(db, keys=60, size=size)
     if kind != "young":
         db.maintain() if kind == "finished" else db.compact()
     seal(db)
     damaged = db.stats().segments[-1].number
-    flip(path / f"{damaged:06d}.log", 72 + 132 + 40)
+    flip(path / f"{damaged:06d}.log", 72 + 32 + size + 40)
     db.put(b"more", b"v")
     with pytest.raises(stratakv.CorruptionError):
         db.compact()
