@@ -183,11 +183,15 @@ class Exclusive:
         self.records += len(writes)
         return end
 
-    def commit_one(self, key: bytes, first: int, second: int, body: bytes, checksum: int) -> int:
+    def commit_one(
+        self, key: bytes, first: int, second: int, body: bytes, checksum: int, since: int = 0
+    ) -> int:
         """Take the lock, commit one record, return the position behind it.
 
-        The same as `with exclusive as held: commit(held, …)`, which is also how it goes on whenever
-        anything is not as usual; written out in one function, as a put takes a third longer otherwise.
+        since: if not 0, a position that the index had reached; where others have committed since, nothing is
+        done, and 0 returned. The same as `with exclusive as held: commit(held, …)`, which is also how it goes
+        on whenever anything is not as usual; written out in one function, as a put takes a third longer
+        otherwise.
         """
         structure, turn, flock = self._structure, self._turn, self._flock
         if not self.owner and self.lock.fd >= 0:
@@ -203,6 +207,8 @@ class Exclusive:
                         self._check_open()
                     view, page = structure.view, self._control.page
                     generation, tip, chain, used, busy, ahead = read_commit_state(page, COMMIT_STATE)
+                    if since and tip != since:
+                        return 0
                     active = view.active
                     start = tip & OFFSET_MASK
                     length = PREFIX_BYTES + len(body)
@@ -253,6 +259,8 @@ class Exclusive:
                     except OSError:
                         self.lock.release()  # says what is wrong
         with self as held:
+            if since and self._words[W_TIP] != since:
+                return 0
             return self.commit(held, ((key, first, second, body, checksum),))
 
     def _write_ahead(self, active: Segment, start: int, end: int) -> int:

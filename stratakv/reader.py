@@ -88,7 +88,8 @@ def lookup(segment: Segment, key: bytes, first: int) -> Found | None:
             if xxh3_64_intdigest(data[offset + PREFIX_BYTES : end]) != checksum:
                 raise CorruptionError(segment.path, offset, "the record's checksum does not hold")
             if mine:
-                return Found(segment, place, offset, value, end, expiry)
+                # 0.1 µs less than Found(…), of 1.1 for all of this.
+                return tuple.__new__(Found, (segment, place, offset, value, end, expiry))
         place += 1
         if place == size:
             place = 0
@@ -196,15 +197,16 @@ class Reader:
     def find_live(self, view: View, key: bytes) -> Found | None:
         """Return the live record of `key` in `view`, or None."""
         found = self.find(view, key)
-        if found is None or not found.live(now_ms()):
+        if found is None or (found.expiry and found.expiry <= now_ms()):  # a tombstone's is 1
             return None
-        self._mark(view, found)
+        if view.marks:
+            self._mark(found)
         return found
 
     @staticmethod
-    def _mark(view: View, found: Found) -> None:
+    def _mark(found: Found) -> None:
         """Count a read in the hot byte, as `get` does."""
-        if view.marks and (heat := found.segment.hot[found.place]) < HOTTEST:
+        if (heat := found.segment.hot[found.place]) < HOTTEST:
             found.segment.hot[found.place] = heat + 1
 
     def contains(self, key: bytes) -> bool:
@@ -242,20 +244,20 @@ class Reader:
         if words[W_INDEXED] != tip or tip >> POSITION_BITS != view.active.number:
             return None
         tip &= OFFSET_MASK
-        active, now = view.active, now_ms()
+        active, now, find, marks = view.active, now_ms(), self.find, view.marks
         result = {}
         hits = 0
         for key in keys:
-            found = self.find(view, key)
-            if found is None:
-                continue
-            if found.segment is active and found.offset >= tip:
-                return None
-            if found.live(now):
-                hits += 1
-                if view.marks:
-                    self._mark(view, found)
-                result[key] = found.value()
+            found = find(view, key)
+            if found:
+                segment, _, offset, value, end, expiry = found
+                if segment is active and offset >= tip:
+                    return None
+                if not expiry or expiry > now:
+                    hits += 1
+                    result[key] = segment.log[value:end]
+                    if marks:
+                        self._mark(found)
         self.hits += hits
         self._control.row[_MISSES] += len(keys) - hits
         self.publish()

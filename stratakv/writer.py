@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from stratakv import record
 from stratakv.commit import Exclusive, Write
-from stratakv.control import W_TIP
+from stratakv.control import W_INDEXED, W_TIP
 from stratakv.errors import InvalidTTLError, InvalidValueError, KeyNotFoundError, TransactionError
 from stratakv.files import now_ms
 from stratakv.index import hash_key
@@ -65,6 +65,7 @@ class Writer:
         committed: Callable[[int], None],
     ) -> None:
         self._structure = structure
+        self._words = structure.control.words
         self._reader = reader
         self._exclusive = exclusive
         self._max_value_bytes = max_value_bytes
@@ -86,8 +87,11 @@ class Writer:
         return value
 
     def _write(self, key: bytes, value: Value, expiry: int, kind: int = _LAST_PUT) -> Write:
-        check_key(key)
-        body = record.encode(kind, key, self.check_value(value), expiry)
+        if key.__class__ is not bytes or not 1 <= len(key) <= MAX_KEY_BYTES:
+            check_key(key)
+        if value.__class__ is not bytes or len(value) > self._max_value_bytes:
+            value = self.check_value(value)
+        body = record.encode(kind, key, value, expiry)
         first, second = hash_key(key)
         return key, first, second, body, checksum_of(body)
 
@@ -107,8 +111,10 @@ class Writer:
         self._commit_all({key: (self.check_value(value), expiry) for key, value in mapping.items()})
 
     def add(self, key: bytes, value: Value, ttl: float | None = None) -> bool:
-        write = self._write(key, value, expiry_of(ttl))
-        return self._update(key, lambda found: (None, False) if found else (write, True))
+        expiry, value = expiry_of(ttl), self.check_value(value)
+        return self._update(
+            key, lambda found: (None, False) if found else (self._write(key, value, expiry), True)
+        )
 
     def touch(self, key: bytes, ttl: float | None) -> bool:
         expiry = expiry_of(ttl)
@@ -129,16 +135,32 @@ class Writer:
         return self._update(key, added)
 
     def delete(self, key: bytes) -> bool:
-        write = self._write(key, b"", TOMBSTONE_EXPIRY, TOMBSTONE | COMMIT)
-        return self._update(key, lambda found: (write, True) if found else (None, False))
+        def gone(found: Found | None) -> tuple[Write | None, bool]:
+            if not found:
+                return None, False
+            return self._write(key, b"", TOMBSTONE_EXPIRY, TOMBSTONE | COMMIT), True
+
+        return self._update(key, gone)
 
     def _update(self, key: bytes, decide: Callable[[Found | None], tuple[Write | None, T]]) -> T:
-        """Commit what `decide` makes of the key's live record, and return its verdict."""
-        check_key(key)
+        """Commit what `decide` makes of the key's live record, and return its verdict.
+
+        The record is looked up without the lock, and with it where somebody has committed meanwhile.
+        """
+        if not self._exclusive.owner:  # else it may be this thread, which must be told that it would wait
+            # IMPORTANT: before the lookup, which then sees all below; the tip is ahead of the index at times.
+            since = self._words[W_INDEXED]
+            write, verdict = decide(self._reader.find_live(self._structure.current(), key))
+            if write is None:
+                return verdict
+            end = self._exclusive.commit_one(*write, since)
+            if end:
+                self._committed(end)
+                return verdict
         with self._exclusive as held:
             write, verdict = decide(self._reader.find_live(held.view, key))
-            end = self._exclusive.commit(held, (write,)) if write else None
-        if end is not None:
+            end = self._exclusive.commit(held, (write,)) if write else 0
+        if end:
             self._committed(end)
         return verdict
 
@@ -154,7 +176,7 @@ class Writer:
         check_key(prefix)
         with self._exclusive as held:
             self._structure.delete_prefix(held, prefix)
-            end = self._structure.control.words[W_TIP]
+            end = self._words[W_TIP]
         self._committed(end)
 
     def clear(self) -> None:

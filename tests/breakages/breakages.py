@@ -8,6 +8,7 @@ _AHEAD = "tests/engine/test_write_ahead.py"
 _CRASH = "tests/crash/test_crash_points.py"
 _DAMAGE = "tests/engine/test_damage.py"
 _COMMIT = "tests/engine/test_commit.py"
+_UPDATES = "tests/engine/test_updates.py"
 _COMPACTION = "tests/engine/test_compaction.py"
 _LOST_FOUND = "tests/engine/test_lost_found.py"
 _MAINTENANCE = "tests/engine/test_maintenance.py"
@@ -318,6 +319,30 @@ _COMMITS = (
         "if fits and generation == view.generation and not busy:",
         "if fits and generation == view.generation:",
         (f"{_COMMIT}::test_death_inside_one_slot",),
+    ),
+    Breakage(
+        "update-of-what-is-no-longer-there",
+        "what depends on a record is written only while that is the newest",
+        "stratakv/commit.py",
+        "                    if since and tip != since:\n                        return 0\n",
+        "",
+        (f"{_UPDATES}::TestSomebodyElseWasFirst",),
+    ),
+    Breakage(
+        "update-after-waiting",
+        "what depends on a record is written only while that is the newest",
+        "stratakv/commit.py",
+        "            if since and self._words[W_TIP] != since:\n                return 0\n",
+        "",
+        (f"{_UPDATES}::TestSomebodyElseWasFirst",),
+    ),
+    Breakage(
+        "update-ahead-of-the-index",
+        "what depends on a record is written only while that is the newest",
+        "stratakv/writer.py",
+        "            since = self._words[W_INDEXED]\n",
+        "            since = self._words[W_TIP]\n",
+        (f"{_UPDATES}::test_somebody_is_between_tip_and_slot",),
     ),
     Breakage(
         "not-cut-behind-the-tip",

@@ -235,6 +235,7 @@ def test_an_older_version_does_not_show_instead(db: DB, go_on: Any, array: str, 
 )
 def test_a_write_that_comes_after_the_close(db: DB, write: Callable[[Any], Any]) -> None:
     """Of a thread that was on its way: it has no lock to write under."""
+    db.put(b"k", b"there")
     writer = db._store.writer
     db.close()
     with pytest.raises(ClosedError):

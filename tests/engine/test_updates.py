@@ -1,0 +1,155 @@
+"""Operations that depend on what is there: looked up without the lock, but never in vain."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from stratakv import DB, TransactionError, commit
+from stratakv.commit import Exclusive
+from stratakv.reader import Found, Reader
+from stratakv.view import View
+from tests.engine.machine import in_time, wait_for
+
+Meanwhile = Callable[[Callable[[], object]], None]
+
+
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
+    """Have something happen once, after the next lookup and before what follows from it."""
+
+    def arrange(happens: Callable[[], object]) -> None:
+        real = Reader.find_live
+
+        def find_live(self: Reader, view: View, key: bytes) -> Found | None:
+            found = real(self, view, key)
+            monkeypatch.setattr(Reader, "find_live", real)
+            happens()
+            return found
+
+        monkeypatch.setattr(Reader, "find_live", find_live)
+
+    return arrange
+
+
+@pytest.fixture
+def db(db: DB) -> DB:
+    db.put(b"k", b"1")
+    return db
+
+
+class TestSomebodyElseWasFirst:
+    def test_delete(self, db: DB, meanwhile: Meanwhile) -> None:
+        meanwhile(lambda: db.delete(b"k"))
+        assert not db.delete(b"k")
+
+    def test_delete_of_a_value_that_is_newer(self, db: DB, meanwhile: Meanwhile) -> None:
+        meanwhile(lambda: db.put(b"k", b"2"))
+        assert db.delete(b"k")
+        assert db.get(b"k") is None
+
+    def test_add(self, db: DB, meanwhile: Meanwhile) -> None:
+        meanwhile(lambda: db.add(b"new", b"theirs"))
+        assert not db.add(b"new", b"ours")
+        assert db.get(b"new") == b"theirs"
+
+    def test_touch(self, db: DB, meanwhile: Meanwhile) -> None:
+        meanwhile(lambda: db.put(b"k", b"2"))
+        assert db.touch(b"k", 100)
+        assert db.get(b"k") == b"2"
+        assert db.ttl(b"k") is not None
+
+    @pytest.mark.parametrize("others", ["incr", "put_many", "transaction", "clear", "delete_prefix"])
+    def test_incr(self, db: DB, meanwhile: Meanwhile, others: str) -> None:
+        def transaction() -> None:
+            with db.transaction() as tx:
+                tx.put(b"k", b"5")
+
+        happens: dict[str, tuple[Callable[[], object], int]] = {
+            "incr": (lambda: db.incr(b"k", 10), 12),
+            "put_many": (lambda: db.put_many({b"k": b"5", b"l": b""}), 6),
+            "transaction": (transaction, 6),
+            "clear": (db.clear, 1),
+            "delete_prefix": (lambda: db.delete_prefix(b"k"), 1),
+        }
+        meanwhile(happens[others][0])
+        assert db.incr(b"k") == happens[others][1]
+        assert db.get(b"k") == b"%d" % happens[others][1]
+
+    def test_that_this_thread_has_to_wait_for(
+        self, db: DB, meanwhile: Meanwhile, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A transaction that was open when the record was looked up, and has written it when it ends."""
+        entered, arrived = threading.Event(), threading.Event()
+
+        def transaction() -> None:
+            with db.transaction() as tx:
+                tx.put(b"k", b"5")
+                entered.set()
+                arrived.wait(60)
+
+        other = threading.Thread(target=transaction)
+
+        def begin() -> None:
+            other.start()
+            wait_for(entered.is_set)
+            real = Exclusive.__enter__
+
+            def enter(self: Exclusive) -> Any:
+                arrived.set()
+                return real(self)
+
+            monkeypatch.setattr(Exclusive, "__enter__", enter)
+
+        meanwhile(begin)
+        with in_time():
+            assert db.incr(b"k") == 6
+        other.join()
+
+
+def test_somebody_is_between_tip_and_slot(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lookup finds the version before; the tip has been there already."""
+    inside, looked = threading.Event(), threading.Event()
+    real_takes_over, real_find = commit._takes_over, Reader.find_live
+
+    def takes_over(*arguments: Any) -> bool:
+        inside.set()
+        looked.wait(60)
+        return real_takes_over(*arguments)
+
+    def find_live(self: Reader, view: View, key: bytes) -> Found | None:
+        found = real_find(self, view, key)
+        looked.set()
+        return found
+
+    monkeypatch.setattr(commit, "_takes_over", takes_over)
+    other = threading.Thread(target=db.put, args=(b"k", b"5"))
+    other.start()
+    wait_for(inside.is_set)
+    monkeypatch.setattr(Reader, "find_live", find_live)
+    with in_time():
+        assert db.incr(b"k") == 6
+    other.join()
+
+
+def test_a_transaction_of_this_thread_is_told_even_where_nothing_would_be_written(db: DB) -> None:
+    with db.transaction():
+        for operation in (
+            lambda: db.delete(b"absent"),
+            lambda: db.add(b"k", b""),
+            lambda: db.touch(b"absent", 1),
+        ):
+            with pytest.raises(TransactionError):
+                operation()
+
+
+def test_nothing_is_locked_where_nothing_is_written(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a delete of what is not there, or an add of what is, costs a lookup and no lock."""
+    monkeypatch.setattr(Exclusive, "commit_one", None)
+    monkeypatch.setattr(Exclusive, "__enter__", None)
+    assert not db.delete(b"absent")
+    assert not db.add(b"k", b"")
+    assert not db.touch(b"absent", 1)
