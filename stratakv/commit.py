@@ -188,8 +188,8 @@ class Exclusive:
     ) -> int:
         """Take the lock, commit one record, return the position behind it.
 
-        since: if not 0, a position that the index had reached; where others have committed since, nothing is
-        done, and 0 returned. The same as `with exclusive as held: commit(held, …)`, which is also how it goes
+        since: if not 0, the tip of some moment; where others have committed since, nothing is done, and 0
+        returned. The same as `with exclusive as held: commit(held, …)`, which is also how it goes
         on whenever anything is not as usual; written out in one function, as a put takes a third longer
         otherwise.
         """

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from stratakv import record
 from stratakv.commit import Exclusive, Write
-from stratakv.control import W_INDEXED, W_TIP
+from stratakv.control import W_BUSY, W_TIP
 from stratakv.errors import InvalidTTLError, InvalidValueError, KeyNotFoundError, TransactionError
 from stratakv.files import now_ms
 from stratakv.index import hash_key
@@ -147,9 +147,11 @@ class Writer:
 
         The record is looked up without the lock, and with it where somebody has committed meanwhile.
         """
-        if not self._exclusive.owner:  # else it may be this thread, which must be told that it would wait
-            # IMPORTANT: before the lookup, which then sees all below; the tip is ahead of the index at times.
-            since = self._words[W_INDEXED]
+        # IMPORTANT: in this order, so that the lookup sees all that the tip covers. Where somebody is in a
+        # commit, or died there, it may miss what `scan` shows; who has the lock has waited, or heals that.
+        since = self._words[W_TIP]
+        # A transaction may be of this thread, which must be told that it would wait for itself.
+        if not self._words[W_BUSY] and not self._exclusive.owner:
             write, verdict = decide(self._reader.find_live(self._structure.current(), key))
             if write is None:
                 return verdict

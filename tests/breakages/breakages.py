@@ -337,12 +337,15 @@ _COMMITS = (
         (f"{_UPDATES}::TestSomebodyElseWasFirst",),
     ),
     Breakage(
-        "update-ahead-of-the-index",
+        "update-beside-a-commit",
         "what depends on a record is written only while that is the newest",
         "stratakv/writer.py",
-        "            since = self._words[W_INDEXED]\n",
-        "            since = self._words[W_TIP]\n",
-        (f"{_UPDATES}::test_somebody_is_between_tip_and_slot",),
+        "        if not self._words[W_BUSY] and not self._exclusive.owner:\n",
+        "        if not self._exclusive.owner:\n",
+        (
+            f"{_UPDATES}::test_somebody_is_between_tip_and_slot",
+            f"{_COMMIT}::test_what_is_not_indexed_is_not_missing",
+        ),
     ),
     Breakage(
         "not-cut-behind-the-tip",

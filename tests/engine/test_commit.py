@@ -215,6 +215,17 @@ def test_death_inside_one_slot(filled: DB, go_on: Any, array: str, write: str) -
     assert db.get(b"c") == b"4"
 
 
+@pytest.mark.parametrize(
+    "operation", [lambda db: db.delete(b"new"), lambda db: not db.add(b"new", b"ours")], ids=["delete", "add"]
+)
+def test_what_is_not_indexed_is_not_missing(filled: DB, operation: Callable[[DB], bool]) -> None:
+    """`scan` goes by the tip, and so shows what a lookup does not find yet."""
+    with dying_at(filled._store.structure.view.active, "slots"):
+        filled.put(b"new", b"theirs")
+    assert dict(filled.scan()) == FIRST | {b"new": b"theirs"}
+    assert operation(filled)
+
+
 @pytest.mark.parametrize("write", ["put", "put_many"])
 @pytest.mark.parametrize("array", ["slots", "bloom"])
 def test_an_older_version_does_not_show_instead(db: DB, go_on: Any, array: str, write: str) -> None:

@@ -111,25 +111,30 @@ class TestSomebodyElseWasFirst:
 
 
 def test_somebody_is_between_tip_and_slot(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lookup finds the version before; the tip has been there already."""
-    inside, looked = threading.Event(), threading.Event()
-    real_takes_over, real_find = commit._takes_over, Reader.find_live
+    """A lookup finds the version before; the tip has been there already."""
+    inside, arrived = threading.Event(), threading.Event()
+    real_takes_over, real_find, real_enter = commit._takes_over, Reader.find_live, Exclusive.__enter__
 
     def takes_over(*arguments: Any) -> bool:
         inside.set()
-        looked.wait(60)
+        arrived.wait(60)
         return real_takes_over(*arguments)
 
     def find_live(self: Reader, view: View, key: bytes) -> Found | None:
         found = real_find(self, view, key)
-        looked.set()
+        arrived.set()
         return found
+
+    def enter(self: Exclusive) -> Any:
+        arrived.set()
+        return real_enter(self)
 
     monkeypatch.setattr(commit, "_takes_over", takes_over)
     other = threading.Thread(target=db.put, args=(b"k", b"5"))
     other.start()
     wait_for(inside.is_set)
     monkeypatch.setattr(Reader, "find_live", find_live)
+    monkeypatch.setattr(Exclusive, "__enter__", enter)
     with in_time():
         assert db.incr(b"k") == 6
     other.join()

@@ -97,7 +97,7 @@ def test_everything_acknowledged_survives_a_thousand_kills(tmp_path: Path, stays
         acknowledged = killed_writer(tmp_path / "store", seed, chance.uniform(0.002, 0.03))
         acknowledged_in_all += acknowledged
         db = watcher or stratakv.open(tmp_path / "store", **OPTIONS)
-        db.delete(b"not there")  # takes the writer lock, and so heals what the killed one left behind
+        db.delete(b"not there")  # takes the writer lock where something is half done, and so heals it
         found = dict(db.scan())
         assert expect(found, state, seed, acknowledged) == ""
         assert found == {key: db.get(key) for key in found}
