@@ -15,7 +15,7 @@ from stratakv.manifest import Entry, Manifest
 from stratakv.opening import begin_empty
 from stratakv.progress import Progress
 from stratakv.segment import Segment
-from stratakv.structure import Structure
+from stratakv.views import Views
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class BackupReport:
 
 
 def backup(
-    structure: Structure,
+    views: Views,
     target: str | os.PathLike[str],
     segment_bytes: int,
     progress: Progress | None,
@@ -38,11 +38,11 @@ def backup(
     No lock is needed: sealed logs never change, and of the active one what lies below the tip does not
     either. The copy is a complete store, durable when this returns.
     """
-    copy = Directory(Path(target).absolute(), structure.files, structure.directory.mode)
+    copy = Directory(Path(target).absolute(), views.files, views.directory.mode)
     copy.enter(create=True)
-    if structure.files.names(copy.path):
+    if views.files.names(copy.path):
         raise DirectoryError(f"{copy.path} is not empty; name a new or an empty directory for the backup")
-    view, tip = structure.now()
+    view, tip = views.now()
     last, number = view.active.header, view.manifest.next_number
     active = Entry(
         number=last.number,
@@ -50,7 +50,7 @@ def backup(
         oldest=last.oldest,
         newest=last.newest,
         size=tip,
-        keys=structure.control.words[W_USED],
+        keys=views.control.words[W_USED],
         synced=tip,
         began=last.began,
     )

@@ -20,8 +20,8 @@ from stratakv.index import FINGERPRINT, HOTTEST, hash_key
 from stratakv.options import MAX_KEY_BYTES
 from stratakv.record import HEADER_BYTES, PREFIX_BYTES, PUT, unpack_fields
 from stratakv.segment import Segment
-from stratakv.structure import Structure
 from stratakv.view import View
+from stratakv.views import Views
 
 log = logging.getLogger("stratakv")
 
@@ -101,11 +101,11 @@ def lookup(segment: Segment, key: bytes, first: int) -> Found | None:
 class Reader:
     """The lookups of one process."""
 
-    def __init__(self, structure: Structure, exclusive: AbstractContextManager[Any] | None) -> None:
-        self._structure = structure
+    def __init__(self, views: Views, exclusive: AbstractContextManager[Any] | None) -> None:
+        self._views = views
         self._exclusive = exclusive  # holds writers off; None where this process may not
-        self._control = structure.control
-        self._words = structure.control.words
+        self._control = views.control
+        self._words = views.control.words
         self._reported: set[tuple[int, int]] = set()  # damage is logged once, and counted every time
         self.hits = 0  # since this process attached; `publish` puts them into its row
 
@@ -117,9 +117,9 @@ class Reader:
         """See `DB.get`. Written out in one function: every call would cost 3 % of a hit."""
         if key.__class__ is not bytes:
             check_key(key)
-        view = self._structure.view
+        view = self._views.view
         if self._words[W_GENERATION] != view.generation:
-            view = self._structure.refresh()
+            view = self._views.refresh()
         first, second = hash_key(key)
         pattern = PATTERNS[second & PATTERN_MASK]
         for words, count, segment in view.rows:
@@ -210,11 +210,11 @@ class Reader:
             found.segment.hot[found.place] = heat + 1
 
     def contains(self, key: bytes) -> bool:
-        return self.find_live(self._structure.current(), key) is not None
+        return self.find_live(self._views.current(), key) is not None
 
     def expiry(self, key: bytes) -> int | None:
         """Return when a live `key` expires, in ms since the epoch, 0 for never; None: no such key."""
-        found = self.find_live(self._structure.current(), key)
+        found = self.find_live(self._views.current(), key)
         return found.expiry if found else None
 
     def get_many(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
@@ -239,7 +239,7 @@ class Reader:
         hits a record beyond it shows that one of these very keys has been written since.
         """
         words = self._words
-        view = self._structure.current()
+        view = self._views.current()
         tip = words[W_TIP]
         if words[W_INDEXED] != tip or tip >> POSITION_BITS != view.active.number:
             return None
@@ -272,7 +272,7 @@ class Reader:
         """A record counts where it is its key's newest. A key written again while we walk has its newest
         record beyond where the walk will end, so it is yielded at the first of its records.
         """
-        view, end = self._structure.now()
+        view, end = self._views.now()
         now = now_ms()
         rewritten: set[bytes] = set()
         for segment in reversed(tuple(view.segments())):
@@ -302,7 +302,7 @@ class Reader:
         if (segment.number, offset) in self._reported:
             return False
         self._reported.add((segment.number, offset))
-        if self._structure.heal(segment):
+        if self._views.heal(segment):
             return True
         log.error(
             "%06d.log: the record at byte %d is damaged; its key reads as missing", segment.number, offset

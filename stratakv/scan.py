@@ -18,12 +18,12 @@ from stratakv.past_damage import Damaged
 from stratakv.reader import check_bounds, lookup
 from stratakv.record import Record
 from stratakv.segment import Segment
-from stratakv.structure import Structure
 from stratakv.view import View
+from stratakv.views import Views
 
 
 def scan(
-    structure: Structure,
+    views: Views,
     prefix: bytes,
     start: bytes | None,
     stop: bytes | None,
@@ -36,7 +36,7 @@ def scan(
     leave_out: told each damaged record.
     """
     check_bounds(prefix=prefix, start=start, stop=stop)
-    view, end = structure.now()
+    view, end = views.now()
     first = max(prefix, start or b"")
     broken: set[Segment] = set()
 

@@ -1,4 +1,4 @@
-"""The structure of the store, how it changes, and the views made from it.
+"""The structure of the store, and how it changes.
 
 Every change happens under the writer lock: the new files are durable first, then the manifest that names
 them, then the words in CONTROL, and last of all the generation, at which every process takes a new view.
@@ -8,7 +8,6 @@ Files leave the disk only after a manifest without them is durable.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from weakref import WeakMethod
@@ -31,20 +30,19 @@ from stratakv.control import (
     bytes_below,
     position,
 )
-from stratakv.directory import CONTROL_NAME, GHOSTS_NAME, MANIFEST_NAME, Directory
+from stratakv.directory import Directory
 from stratakv.errors import CorruptionError, InvalidValueError, StorageError, reported, storage_error
 from stratakv.files import now_ms
-from stratakv.ghosts import Ghosts
 from stratakv.log import HEADER_BYTES, LogHeader, rank_of
 from stratakv.manifest import Edit, Entry, Manifest
-from stratakv.opening import map_ghosts, open_sealed, young_keys
+from stratakv.opening import young_keys
 from stratakv.resume import MOST_AHEAD
-from stratakv.segment import Segment, create_active, map_index, open_log
-from stratakv.view import FORKED, View
+from stratakv.segment import Segment, create_active, open_log
+from stratakv.view import View
+from stratakv.views import Views
 
 log = logging.getLogger("stratakv")
 
-_TRIES = 100
 _MOST_RANGES = 64  # range tombstones that a segment takes over from the one before
 
 
@@ -55,8 +53,11 @@ class Held:
     view: View
 
 
-class Structure:
-    """The segments as one process sees them, and the ways to change them for all."""
+class Structure(Views):
+    """The views of one process, and the ways to change for all what they show.
+
+    segment_bytes: the size at which a log is sealed, where no budget makes it smaller.
+    """
 
     def __init__(
         self,
@@ -67,146 +68,9 @@ class Structure:
         write: bool,
         reattach: WeakMethod[Callable[[], None]],
     ) -> None:
-        self.directory = directory
-        self.files = directory.files
-        self.control = control
+        super().__init__(directory, control, write=write, reattach=reattach)
         self._segment_bytes = segment_bytes
-        self._write = write
-        self._reattach = reattach
-        self._refreshing = threading.Lock()
-        self._ghosts: tuple[int, Ghosts] | None = None  # inode, table
         self.rotated: Callable[[], None] = lambda: None  # told when a segment was sealed here
-        self.view = self._load(None)
-
-    # -- views -------------------------------------------------------------------------------------------
-
-    def current(self) -> View:
-        """Return the view of now."""
-        view = self.view
-        return view if self.control.words[W_GENERATION] == view.generation else self.refresh()
-
-    def now(self) -> tuple[View, int]:
-        """Return the view of now, and the offset at which its active log ends."""
-        for _ in range(_TRIES):
-            view = self.current()
-            tip = self.control.words[W_TIP]
-            if tip >> POSITION_BITS <= view.active.number:
-                # A tip that is still in the segment before: the active one is so new that it is empty.
-                begun = tip >> POSITION_BITS == view.active.number
-                end = tip & OFFSET_MASK if begun else HEADER_BYTES
-                if end <= view.active.end:
-                    return view, end
-        path = self.directory.path / CONTROL_NAME
-        raise CorruptionError(path, 8 * W_TIP, "the tip lies in no segment that the manifest names")
-
-    def forked(self) -> None:
-        """In a child: whatever is used first brings a new view, and attaches the child for itself."""
-        self._refreshing = threading.Lock()
-        self.view = self.view.forked()
-
-    def refresh(self) -> View:
-        """Make a new view from the manifest, with the segments that are open already."""
-        with self._refreshing, reported(self.directory.path):
-            if self.view.generation == FORKED:
-                reattach = self._reattach()
-                assert reattach  # the store lives as long as any of its parts is used
-                reattach()
-            elif self.view.generation == self.control.words[W_GENERATION]:
-                return self.view  # pragma: no cover: another thread was faster, by microseconds
-            self.view = self._load(self.view)
-            return self.view
-
-    def _load(self, before: View | None) -> View:
-        """Make a view from the manifest, and again where a compaction has removed a file meanwhile."""
-        for _ in range(_TRIES):
-            try:
-                found = manifest.load(self.directory)
-                if before and found.generation < before.manifest.generation:
-                    path = self.directory.path / MANIFEST_NAME
-                    raise CorruptionError(path, 0, "the manifest is older than the one before it")
-                return self._open(found, before)
-            except FileNotFoundError as vanished:
-                missing = vanished.filename
-        raise CorruptionError(missing, 0, "the manifest names the file, and it is missing")
-
-    def _open(self, found: Manifest, before: View | None) -> View:
-        known = {segment.number: segment for segment in before.segments()} if before else {}
-        active = known.get(found.active) or self._open_active(found.active)
-        sealed = []
-        for entry in found.segments:
-            segment = known.get(entry.number)
-            if segment is None or segment.entry is None or self._is_replaced(segment):
-                segment = open_sealed(self.directory, entry, write=self._write)
-                segment.read_ranges()
-            segment.entry = entry  # what is known of a log on disk may be more by now
-            sealed.append(segment)
-        marks = bool(found.max_bytes) and self._write
-        return View.of(found, active, tuple(sealed), self._open_ghosts() if marks else None, marks)
-
-    def heal(self, segment: Segment) -> bool:
-        """Make the index of a sealed segment anew if it is damaged, and map it; return whether that was so.
-
-        Other processes map it when they find it damaged themselves, or with the next change of structure.
-        """
-        entry = segment.entry
-        if entry is None or not self._write or index.is_sound(segment.arrays, entry.size):
-            return False
-        with self._refreshing:
-            if segment not in self.view.sealed:
-                return True  # pragma: no cover: another thread was faster, by microseconds
-            try:
-                fresh = open_log(self.directory, segment.number, entry, write=True)
-                build_index(self.directory, fresh, ordered=entry.finished, write=True)
-                self.view = self._load(self.view)
-            except (CorruptionError, StorageError, FileNotFoundError):
-                log.exception("%s: its index is damaged and could not be made anew", segment.path)
-                return False
-        log.error("%s: its index was damaged, and has been made anew", segment.path)
-        return True
-
-    def _is_replaced(self, segment: Segment) -> bool:
-        """Whether the index has been made anew since it was mapped: finished, or mended."""
-        if not segment.index_inode:
-            return False
-        try:
-            found = self.files.stat(self.directory.index_path(segment.number))
-        except FileNotFoundError:
-            return True
-        return found.st_ino != segment.index_inode
-
-    def _open_active(self, number: int) -> Segment:
-        stores = self._write and self.directory.stores
-        segment = open_log(self.directory, number, None, write=self._write, stores=stores)
-        if not map_index(self.directory, segment, write=self._write):
-            path = self.directory.index_path(number)
-            raise CorruptionError(path, 0, "the index of the segment being written is missing or damaged")
-        segment.read_ranges()
-        self._check_active(segment)
-        return segment
-
-    def _check_active(self, segment: Segment) -> None:
-        """Raise CorruptionError for an index that does not lead to the last record: it is an older copy."""
-        reached = self.control.words[W_INDEXED]
-        if reached >> POSITION_BITS != segment.number or reached & OFFSET_MASK > segment.end:
-            return
-        last = segment.last_records(reached & OFFSET_MASK)
-        if last and not any(segment.leads_to(found.key, found.offset) for found in last):
-            path = self.directory.index_path(segment.number)
-            raise CorruptionError(path, 0, "this is not the index that is being written to")
-
-    def _open_ghosts(self) -> Ghosts | None:
-        """Map the ghosts there are now; they are made anew when the store has outgrown them."""
-        path = self.directory.path / GHOSTS_NAME
-        try:
-            inode = self.files.stat(path).st_ino
-            if self._ghosts is None or self._ghosts[0] != inode:
-                found = map_ghosts(self.directory)
-                self._ghosts = (inode, found) if found else None
-        except FileNotFoundError:
-            self._ghosts = None
-        return self._ghosts[1] if self._ghosts else None
-
-    # -- changes, under the writer lock ------------------------------------------------------------------
 
     def install(self, held: Held, edit: Edit, begun: Segment | None = None) -> None:
         """Make an edited manifest the truth, for this process and all others.
@@ -421,7 +285,7 @@ class Structure:
         begun = None
         if self.control.words[W_TIP] >> POSITION_BITS != found.active:
             with reported(self.directory.path):
-                begun = self._open_active(found.active)
+                begun = self.open_active(found.active)
         self._publish(found, begun)
         for newest in self.current().sealed[:1]:
             self._end_log(newest)

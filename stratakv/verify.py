@@ -34,8 +34,8 @@ from stratakv.errors import CorruptionError, StrataKVError
 from stratakv.progress import Progress
 from stratakv.resume import MOST_AHEAD
 from stratakv.soundness import Damage, Findings, examine, note_index
-from stratakv.structure import Structure
 from stratakv.view import View
+from stratakv.views import Views
 
 _STEP_RECORDS = 4096
 _LOOKS = 10  # at words that writers may be about to change
@@ -78,24 +78,24 @@ class Inspection:
         return VerifyReport(len(self.segments), self.records, size, self.damage(), repaired, lost_records)
 
 
-def verify(structure: Structure, progress: Progress | None) -> VerifyReport:
+def verify(views: Views, progress: Progress | None) -> VerifyReport:
     """Read every file of the store and compare the logs with their indexes."""
-    return inspect(structure, progress).report()
+    return inspect(views, progress).report()
 
 
-def inspect(structure: Structure, progress: Progress | None) -> Inspection:
-    files = list(_check_files(structure.directory))
+def inspect(views: Views, progress: Progress | None) -> Inspection:
+    files = list(_check_files(views.directory))
     try:
-        view, tip = structure.now()
+        view, tip = views.now()
     except CorruptionError as problem:
         files.append(Damage(problem.path, problem.offset, problem.reason))
-        view = structure.current()
+        view = views.current()
         tip = view.active.end_of_chain()
     ends = {segment: segment.end for segment in view.sealed} | {view.active: tip}
     total, done, records = sum(ends.values()), 0, 0
     segments = []
     for segment, end in ends.items():
-        for found in examine(structure.directory, segment, end):
+        for found in examine(views.directory, segment, end):
             if isinstance(found, Findings):
                 segments.append(found)
                 continue
@@ -106,24 +106,24 @@ def inspect(structure: Structure, progress: Progress | None) -> Inspection:
         if progress:
             progress(done, total)
     inspection = Inspection(view, files, segments, records)
-    _leave_out_gone(structure, inspection)
+    _leave_out_gone(views, inspection)
     active = next(found for found in segments if found.segment is view.active)
-    _check_reach(structure, active)
-    files += _check_control(structure, active)
+    _check_reach(views, active)
+    files += _check_control(views, active)
     return inspection
 
 
-def _check_reach(structure: Structure, active: Findings) -> None:
+def _check_reach(views: Views, active: Findings) -> None:
     """Check where the slots lead in what has been written since we began; a slot is set after the tip."""
-    segment = structure.current().active
-    reached = structure.control.words[W_TIP] & OFFSET_MASK
+    segment = views.current().active
+    reached = views.control.words[W_TIP] & OFFSET_MASK
     if segment is active.segment and active.furthest >= max(reached, active.end):
         note_index(active, "one of its slots leads beyond the end of the log")
 
 
-def _leave_out_gone(structure: Structure, inspection: Inspection) -> None:
+def _leave_out_gone(views: Views, inspection: Inspection) -> None:
     """Forget what was found in segments that have left the store meanwhile, and whose files are gone."""
-    named = structure.current().manifest.numbers()
+    named = views.current().manifest.numbers()
     for found in inspection.segments:
         if found.segment.number not in named:
             found.damage.clear()
@@ -148,36 +148,36 @@ def _check_files(directory: Directory) -> Iterator[Damage]:
         yield Damage(str(path / MANIFEST_NAME), 0, str(problem))
 
 
-def _check_control(structure: Structure, active: Findings) -> Iterator[Damage]:
+def _check_control(views: Views, active: Findings) -> Iterator[Damage]:
     """Compare the words that follow from something else with that.
 
     Writers change some of them while we look: what is wrong stays so.
     """
-    path = structure.directory.path / CONTROL_NAME
+    path = views.directory.path / CONTROL_NAME
     try:
-        fd = structure.directory.open(path, write=False)
+        fd = views.directory.open(path, write=False)
     except (OSError, StrataKVError) as problem:
         yield Damage(str(path), 0, str(problem))
         return
     try:
-        same = structure.files.inode(fd) == structure.control.inode
+        same = views.files.inode(fd) == views.control.inode
     finally:
-        structure.files.close(fd)
+        views.files.close(fd)
     if not same:
         yield Damage(str(path), 0, "the file was deleted or replaced; all processes must reopen the store")
-    wrong = set(_wrong_words(structure, active))
+    wrong = set(_wrong_words(views, active))
     for _ in range(_LOOKS):
         if wrong:
-            wrong &= set(_wrong_words(structure, active))
+            wrong &= set(_wrong_words(views, active))
     for word, reason in sorted(wrong):
         yield Damage(str(path), 8 * word, reason)
 
 
-def _wrong_words(structure: Structure, active: Findings) -> Iterator[tuple[int, str]]:
-    words = structure.control.words
+def _wrong_words(views: Views, active: Findings) -> Iterator[tuple[int, str]]:
+    words = views.control.words
     if words[W_MAGIC] != MAGIC or words[W_FORMAT] != FORMAT:
         yield W_MAGIC, "this is not the header of CONTROL"
-    if not structure.control.is_from(structure.files.boot_id()):
+    if not views.control.is_from(views.files.boot_id()):
         yield W_MAGIC, "CONTROL is not that of this boot"
     if words[W_STATE] not in (State.OPEN, State.CLEAN):  # who may not write leaves it closed
         yield W_STATE, "the state is not that of an open store"
@@ -185,7 +185,7 @@ def _wrong_words(structure: Structure, active: Findings) -> Iterator[tuple[int, 
         yield W_BUSY, "this word is 0 or 1"
     if words[W_BUSY]:
         return  # what follows is being changed, or was when its writer died, and is mended by the next one
-    view, tip = structure.current(), words[W_TIP]
+    view, tip = views.current(), words[W_TIP]
     if words[W_GENERATION] != view.generation:
         yield W_GENERATION, "the generation is not that of the manifest"
     if tip >> POSITION_BITS != view.active.number or tip & OFFSET_MASK > view.active.end:

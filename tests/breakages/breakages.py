@@ -530,7 +530,7 @@ _READING = (
         "index-not-healed",
         "an index that leads nowhere is made anew",
         "stratakv/reader.py",
-        "        if self._structure.heal(segment):\n            return True\n",
+        "        if self._views.heal(segment):\n            return True\n",
         "",
         (f"{_REPAIR}::test_a_slot_that_leads_nowhere_heals_by_itself",),
     ),
@@ -597,7 +597,7 @@ _READING = (
         "many-without-tip",
         "get_many shows one moment",
         "stratakv/reader.py",
-        "            if found.segment is active and found.offset >= tip:\n                return None\n",
+        "                if segment is active and offset >= tip:\n                    return None\n",
         "",
         (f"{_OPERATIONS}::TestMany::test_get_many_shows_one_moment",),
     ),
@@ -606,7 +606,7 @@ _READING = (
         "a scan shows the moment it began",
         "stratakv/scan.py",
         "    sources = [(view.active, _young(view.active, end, first, damaged))]\n",
-        "    late = (r for _ in (0,) for r in _young(view.active, structure.now()[1], first, damaged))\n"
+        "    late = (r for _ in (0,) for r in _young(view.active, views.now()[1], first, damaged))\n"
         "    sources = [(view.active, late)]\n",
         ("tests/engine/test_scan.py",),
     ),

@@ -1,0 +1,182 @@
+"""The segments as one process sees them: one frozen view, made anew whenever the manifest has changed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from weakref import WeakMethod
+
+from stratakv import index, manifest
+from stratakv.build import build_index
+from stratakv.control import (
+    OFFSET_MASK,
+    POSITION_BITS,
+    W_GENERATION,
+    W_INDEXED,
+    W_TIP,
+    Control,
+)
+from stratakv.directory import CONTROL_NAME, GHOSTS_NAME, MANIFEST_NAME, Directory
+from stratakv.errors import CorruptionError, StorageError, reported
+from stratakv.ghosts import Ghosts
+from stratakv.log import HEADER_BYTES
+from stratakv.manifest import Manifest
+from stratakv.opening import map_ghosts, open_sealed
+from stratakv.segment import Segment, map_index, open_log
+from stratakv.view import FORKED, View
+
+log = logging.getLogger("stratakv")
+
+_TRIES = 100
+
+
+class Views:
+    """The views of one process: the one of now, and how it comes about.
+
+    write: whether this process may write to the store's files. reattach: called by a forked child before it
+    uses anything.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        control: Control,
+        *,
+        write: bool,
+        reattach: WeakMethod[Callable[[], None]],
+    ) -> None:
+        self.directory = directory
+        self.files = directory.files
+        self.control = control
+        self._write = write
+        self._reattach = reattach
+        self._refreshing = threading.Lock()
+        self._ghosts: tuple[int, Ghosts] | None = None  # inode, table
+        self.view = self._load(None)
+
+    def current(self) -> View:
+        """Return the view of now."""
+        view = self.view
+        return view if self.control.words[W_GENERATION] == view.generation else self.refresh()
+
+    def now(self) -> tuple[View, int]:
+        """Return the view of now, and the offset at which its active log ends."""
+        for _ in range(_TRIES):
+            view = self.current()
+            tip = self.control.words[W_TIP]
+            if tip >> POSITION_BITS <= view.active.number:
+                # A tip that is still in the segment before: the active one is so new that it is empty.
+                begun = tip >> POSITION_BITS == view.active.number
+                end = tip & OFFSET_MASK if begun else HEADER_BYTES
+                if end <= view.active.end:
+                    return view, end
+        path = self.directory.path / CONTROL_NAME
+        raise CorruptionError(path, 8 * W_TIP, "the tip lies in no segment that the manifest names")
+
+    def forked(self) -> None:
+        """In a child: whatever is used first brings a new view, and attaches the child for itself."""
+        self._refreshing = threading.Lock()
+        self.view = self.view.forked()
+
+    def refresh(self) -> View:
+        """Make a new view from the manifest, with the segments that are open already."""
+        with self._refreshing, reported(self.directory.path):
+            if self.view.generation == FORKED:
+                reattach = self._reattach()
+                assert reattach  # the store lives as long as any of its parts is used
+                reattach()
+            elif self.view.generation == self.control.words[W_GENERATION]:
+                return self.view  # pragma: no cover: another thread was faster, by microseconds
+            self.view = self._load(self.view)
+            return self.view
+
+    def _load(self, before: View | None) -> View:
+        """Make a view from the manifest, and again where a compaction has removed a file meanwhile."""
+        for _ in range(_TRIES):
+            try:
+                found = manifest.load(self.directory)
+                if before and found.generation < before.manifest.generation:
+                    path = self.directory.path / MANIFEST_NAME
+                    raise CorruptionError(path, 0, "the manifest is older than the one before it")
+                return self._open(found, before)
+            except FileNotFoundError as vanished:
+                missing = vanished.filename
+        raise CorruptionError(missing, 0, "the manifest names the file, and it is missing")
+
+    def _open(self, found: Manifest, before: View | None) -> View:
+        known = {segment.number: segment for segment in before.segments()} if before else {}
+        active = known.get(found.active) or self.open_active(found.active)
+        sealed = []
+        for entry in found.segments:
+            segment = known.get(entry.number)
+            if segment is None or segment.entry is None or self._is_replaced(segment):
+                segment = open_sealed(self.directory, entry, write=self._write)
+                segment.read_ranges()
+            segment.entry = entry  # what is known of a log on disk may be more by now
+            sealed.append(segment)
+        marks = bool(found.max_bytes) and self._write
+        return View.of(found, active, tuple(sealed), self._open_ghosts() if marks else None, marks)
+
+    def heal(self, segment: Segment) -> bool:
+        """Make the index of a sealed segment anew if it is damaged, and map it; return whether that was so.
+
+        Other processes map it when they find it damaged themselves, or with the next change of structure.
+        """
+        entry = segment.entry
+        if entry is None or not self._write or index.is_sound(segment.arrays, entry.size):
+            return False
+        with self._refreshing:
+            if segment not in self.view.sealed:
+                return True  # pragma: no cover: another thread was faster, by microseconds
+            try:
+                fresh = open_log(self.directory, segment.number, entry, write=True)
+                build_index(self.directory, fresh, ordered=entry.finished, write=True)
+                self.view = self._load(self.view)
+            except (CorruptionError, StorageError, FileNotFoundError):
+                log.exception("%s: its index is damaged and could not be made anew", segment.path)
+                return False
+        log.error("%s: its index was damaged, and has been made anew", segment.path)
+        return True
+
+    def _is_replaced(self, segment: Segment) -> bool:
+        """Whether the index has been made anew since it was mapped: finished, or mended."""
+        if not segment.index_inode:
+            return False
+        try:
+            found = self.files.stat(self.directory.index_path(segment.number))
+        except FileNotFoundError:
+            return True
+        return found.st_ino != segment.index_inode
+
+    def open_active(self, number: int) -> Segment:
+        stores = self._write and self.directory.stores
+        segment = open_log(self.directory, number, None, write=self._write, stores=stores)
+        if not map_index(self.directory, segment, write=self._write):
+            path = self.directory.index_path(number)
+            raise CorruptionError(path, 0, "the index of the segment being written is missing or damaged")
+        segment.read_ranges()
+        self._check_active(segment)
+        return segment
+
+    def _check_active(self, segment: Segment) -> None:
+        """Raise CorruptionError for an index that does not lead to the last record: it is an older copy."""
+        reached = self.control.words[W_INDEXED]
+        if reached >> POSITION_BITS != segment.number or reached & OFFSET_MASK > segment.end:
+            return
+        last = segment.last_records(reached & OFFSET_MASK)
+        if last and not any(segment.leads_to(found.key, found.offset) for found in last):
+            path = self.directory.index_path(segment.number)
+            raise CorruptionError(path, 0, "this is not the index that is being written to")
+
+    def _open_ghosts(self) -> Ghosts | None:
+        """Map the ghosts there are now; they are made anew when the store has outgrown them."""
+        path = self.directory.path / GHOSTS_NAME
+        try:
+            inode = self.files.stat(path).st_ino
+            if self._ghosts is None or self._ghosts[0] != inode:
+                found = map_ghosts(self.directory)
+                self._ghosts = (inode, found) if found else None
+        except FileNotFoundError:
+            self._ghosts = None
+        return self._ghosts[1] if self._ghosts else None
