@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
+
+import pytest
 
 
 def pytest_configure() -> None:
@@ -11,3 +14,15 @@ def pytest_configure() -> None:
     A shell lets those ignore it, and their children with them.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how much was tried, in all, by the tests that record it."""
+    tried: Counter[str] = Counter()
+    for report in terminalreporter.getreports(""):  # of setups and teardowns
+        if report.when == "teardown":
+            tried.update(dict(report.user_properties))
+    if tried:
+        terminalreporter.write_line(
+            "tried: " + ", ".join(f"{count:,} {what}" for what, count in tried.items())
+        )

@@ -12,7 +12,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -60,11 +60,11 @@ def judge(place: Path) -> Judge:
 
 
 @pytest.fixture
-def report(judge: Judge, capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
+def report(judge: Judge, record_property: Callable[[str, object], None]) -> Iterator[None]:
     points, images = judge.points, judge.images
     yield
-    with capsys.disabled():
-        print(f" {judge.points - points:,} crash points, {judge.images - images:,} images", end=" ")
+    record_property("crash points", judge.points - points)
+    record_property("images", judge.images - images)
 
 
 def test_what_is_recorded_is_what_is_there(place: Path) -> None:

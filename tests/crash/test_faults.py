@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
 
@@ -135,7 +135,9 @@ def alarm() -> Iterator[None]:
 
 @settings
 @pytest.mark.usefixtures("alarm")
-def test_each_call_fails_once(setting: Setting, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_call_fails_once(
+    setting: Setting, place: Path, record_property: Callable[[str, object], None]
+) -> None:
     before = base(place, setting)
     rehearsal = Attempt(place, setting, before, {})
     rehearsal.work()
@@ -155,8 +157,8 @@ def test_each_call_fails_once(setting: Setting, place: Path, capsys: pytest.Capt
                     raise
                 finally:
                     signal.alarm(0)
-    with capsys.disabled():
-        print(f" {len(rehearsal.files.calls)} calls, {refused} operations refused", end=" ")
+    record_property("calls", len(rehearsal.files.calls))
+    record_property("operations refused", refused)
 
 
 def one(place: Path, setting: Setting, before: Image, number: int, fault: Fault, judge: Judge) -> int:

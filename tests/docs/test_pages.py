@@ -62,6 +62,6 @@ def test_ci_runs_the_set_up_lines_of_the_readme() -> None:
     assert found.stdout.splitlines() == lines
     demo, tests = lines
     assert demo.endswith("example_project/manage.py demo")
-    assert tests.endswith("-m pytest")
+    assert tests.endswith("-m pytest -n auto")
     assert script.count('bash -euo pipefail -c "${setup[0]}"') == 1
     assert script.count('bash -euo pipefail -c "${setup[1]}"') == 1

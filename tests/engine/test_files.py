@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from stratakv.files import Files
+from tests.support.users import let_in
 
 GROUP = 30_000
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
@@ -49,8 +50,7 @@ def as_user(number: int, groups: list[int]) -> Iterator[None]:
 @as_root
 def test_a_file_that_is_shared_gets_the_group_of_its_directory(tmp_path: Path, files: Files) -> None:
     """Without that, and with a `umask` of its own, the rest of the group would be locked out."""
-    for directory in tmp_path.parents[:2]:
-        directory.chmod(0o755)
+    let_in(tmp_path)
     os.chown(tmp_path, 30_001, GROUP)
     tmp_path.chmod(0o770)
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("gunicorn") is None, reason="needs the package gunicorn from PyPI"
 )
 ROOT = Path(__file__).parents[2]
-REQUESTS = 200
+REQUESTS, MOST = 200, 10_000
 
 
 def free_port() -> int:
@@ -63,11 +63,13 @@ def test_every_worker_counts_in_one_store(tmp_path: Path, options: tuple[str, ..
             return int(pid), int(count)
 
     with gunicorn(tmp_path / "store", *options) as url, ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(ask, [url] * REQUESTS))
+        answers: list[tuple[int, int]] = []
+        while len(answers) < MOST and len({pid for pid, _ in answers}) < 2:  # some may take long to begin
+            answers += pool.map(ask, [url] * REQUESTS)
         with stratakv.open(tmp_path / "store", read_only=True) as db:
-            assert db.get(b"requests") == b"%d" % REQUESTS  # seen from outside while the server runs
-    assert sorted(count for _, count in answers) == list(range(1, REQUESTS + 1))
+            assert db.get(b"requests") == b"%d" % len(answers)  # seen from outside while the server runs
+    assert sorted(count for _, count in answers) == list(range(1, len(answers) + 1))
     assert len({pid for pid, _ in answers}) > 1
     with stratakv.open(tmp_path / "store") as db:
         assert db.verify().damage == ()
-        assert len(list(db.scan(prefix=b"request-"))) == REQUESTS
+        assert len(list(db.scan(prefix=b"request-"))) == len(answers)

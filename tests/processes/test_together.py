@@ -18,6 +18,7 @@ import pytest
 import stratakv
 from stratakv.files import Files
 from tests.support.children import Child, run
+from tests.support.users import let_in
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"durability": "os", "segment_bytes": 8192}
@@ -339,9 +340,8 @@ def in_group(work: Callable[[], None], user: int, group: int) -> Callable[[], No
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become two other users")
 def test_two_users_of_one_group_share_a_store_and_root_locks_neither_out(tmp_path: Path) -> None:
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o755)
     home = tmp_path / "home"
+    let_in(home)
     home.mkdir(mode=0o770)
     os.chown(home, 30001, 30000)
     home.chmod(0o770)
