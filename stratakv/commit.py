@@ -32,6 +32,7 @@ from stratakv.control import (
     W_CHAIN,
     W_INDEXED,
     W_TIP,
+    W_TURNS,
     W_USED,
     Control,
     Counter,
@@ -61,6 +62,8 @@ _MOMENT = 1.0  # seconds; a transaction of a thread that never ends must not hol
 # One record, encoded and hashed before the lock is taken, waiting for its place in the log: its key, the
 # two halves of the key's hash, its body, its checksum. A NamedTuple would cost a put 4 % more.
 Write = tuple[bytes, int, int, bytes, int]
+# What tells whether anybody has had the lock since: the tip, and how often it was held for more than one put.
+Moment = tuple[int, int]
 
 
 class Exclusive:
@@ -108,6 +111,7 @@ class Exclusive:
                 structure.finish()
                 self._heal(structure.current().active)
             words[W_BUSY] = 1
+            words[W_TURNS] += 1
             return Held(structure.current())  # kept by nobody: it has files open that others may remove
         except BaseException:
             self._release()
@@ -183,15 +187,32 @@ class Exclusive:
         self.records += len(writes)
         return end
 
+    def moment(self) -> Moment | None:
+        """Return what a commit may depend on that is looked up now; None while somebody holds the lock.
+
+        None, too, where processors do not show each other what they store in its order.
+        """
+        words = self._words
+        moment = words[W_TIP], words[W_TURNS]
+        # IMPORTANT: busy after the others, and the lookup after it, which then sees all that the tip covers.
+        return None if words[W_BUSY] or self.owner or not self._files.ORDERED else moment
+
     def commit_one(
-        self, key: bytes, first: int, second: int, body: bytes, checksum: int, since: int = 0
+        self,
+        key: bytes,
+        first: int,
+        second: int,
+        body: bytes,
+        checksum: int,
+        since: Moment | None = None,
     ) -> int:
         """Take the lock, commit one record, return the position behind it.
 
-        since: if not 0, the tip of some moment; where others have committed since, nothing is done, and 0
-        returned. The same as `with exclusive as held: commit(held, …)`, which is also how it goes
-        on whenever anything is not as usual; written out in one function, as a put takes a third longer
-        otherwise.
+        since: the moment before the lookup that the record depends on, if it does. Where anybody has had the
+        lock since, or anything is not as usual, nothing is done then, and 0 returned.
+
+        The same as `with exclusive as held: commit(held, …)`, which is also how it goes on whenever
+        anything is not as usual; written out in one function, as a put takes a third longer otherwise.
         """
         structure, turn, flock = self._structure, self._turn, self._flock
         if not self.owner and self.lock.fd >= 0:
@@ -203,11 +224,13 @@ class Exclusive:
                     try:
                         flock(lock, EXCLUSIVE_NOW)
                     except BlockingIOError:
+                        if since:
+                            return 0
                         self.lock.exclusive()
                         self._check_open()
                     view, page = structure.view, self._control.page
                     generation, tip, chain, used, busy, ahead = read_commit_state(page, COMMIT_STATE)
-                    if since and tip != since:
+                    if since and since != (tip, self._words[W_TURNS]):
                         return 0
                     active = view.active
                     start = tip & OFFSET_MASK
@@ -258,9 +281,9 @@ class Exclusive:
                             flock(lock, UNLOCK)
                     except OSError:
                         self.lock.release()  # says what is wrong
+        if since:
+            return 0
         with self as held:
-            if since and self._words[W_TIP] != since:
-                return 0
             return self.commit(held, ((key, first, second, body, checksum),))
 
     def _write_ahead(self, active: Segment, start: int, end: int) -> int:

@@ -10,6 +10,7 @@
      6  tip                      13  poisoned: number of the segment whose sync failed last, 0 for none
                                  14  logged: bytes of log written to the young segments sealed since boot
                                  15  ahead: position up to which zeros were written behind the tip
+                                 16  turns: how often the lock was held for more than a single put
     page 1…  rows of eight u64 words: process, then the counters of `Counter`; row 0 sums the departed
 
 A position is `segment number << 40 | offset in its log`, so that one load tells both and positions
@@ -56,7 +57,8 @@ _U63 = (1 << 63) - 1
     W_POISONED,
     W_LOGGED,
     W_AHEAD,
-) = range(16)
+    W_TURNS,
+) = range(17)
 
 
 # A put reads all it needs by one call, which halves the cost. It cannot write so: `pack_into` zeroes its

@@ -23,7 +23,6 @@ Attributes = os.stat_result
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs"})
 # It writes to a block where it stands, and shares it with no other file: a page that has one needs no other.
 _IN_PLACE = frozenset({"ext4"})
-_ORDERED = frozenset({"x86_64", "i686"})  # what a processor stores, others see in the same order
 _ROOT = Path(__file__).parents[1]  # where this package is found
 _COPY_BYTES = 8 * 2**20
 # Bytes: the most that the kernel keeps together and maps in one piece, on x86 and with pages of 4 KiB. Such a
@@ -37,7 +36,12 @@ def now_ms() -> int:
 
 
 class Files:
-    """The operating system as StrataKV needs it."""
+    """The operating system as StrataKV needs it.
+
+    ORDERED: whether processors see in its order what another one stores.
+    """
+
+    ORDERED = platform.machine() in {"x86_64", "i686"}
 
     # Called once and more per operation, so they are the kernel's own calls with nothing around them.
     pwrite = staticmethod(os.pwrite)
@@ -311,4 +315,4 @@ class Files:
         That must neither find the disk full, which would be a signal, nor be seen by other processes after
         what is stored next.
         """
-        return file_system in _IN_PLACE and platform.machine() in _ORDERED
+        return file_system in _IN_PLACE and self.ORDERED

@@ -187,9 +187,8 @@ class Reader:
                 try:
                     found = lookup(segment, key, first)
                 except CorruptionError as damage:
-                    self.damaged(segment, damage.offset)
-                    self._missed(None)
-                    return None
+                    healed = self.damaged(segment, damage.offset)
+                    return self.find(self._views.current(), key) if healed else None
                 if found:
                     return None if view.hidden and view.hides(segment, key) else found
         return None
@@ -197,7 +196,7 @@ class Reader:
     def find_live(self, view: View, key: bytes) -> Found | None:
         """Return the live record of `key` in `view`, or None."""
         found = self.find(view, key)
-        if found is None or (found.expiry and found.expiry <= now_ms()):  # a tombstone's is 1
+        if found is None or (found.expiry and found.expiry <= now_ms()):
             return None
         if view.marks:
             self._mark(found)
@@ -205,7 +204,7 @@ class Reader:
 
     @staticmethod
     def _mark(found: Found) -> None:
-        """Count a read in the hot byte, as `get` does."""
+        """Count a read in the hot byte, as `get` does; where the view says so."""
         if (heat := found.segment.hot[found.place]) < HOTTEST:
             found.segment.hot[found.place] = heat + 1
 

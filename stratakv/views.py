@@ -150,6 +150,7 @@ class Views:
         return found.st_ino != segment.index_inode
 
     def open_active(self, number: int) -> Segment:
+        """Open the segment that is being written; raises CorruptionError where its index does not fit it."""
         stores = self._write and self.directory.stores
         segment = open_log(self.directory, number, None, write=self._write, stores=stores)
         if not map_index(self.directory, segment, write=self._write):

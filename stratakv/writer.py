@@ -1,4 +1,4 @@
-"""The operations that write: each is checked and encoded first, then one commit under the writer lock."""
+"""The operations that write: what can be done before the writer lock is taken is, then follows one commit."""
 
 from __future__ import annotations
 
@@ -40,12 +40,16 @@ def expiry_of(ttl: float | None) -> int:
     raise InvalidTTLError(f"a ttl must be a number of seconds from 0 on, or None for ever, not {ttl!r}")
 
 
-def add_to_number(value: bytes, delta: int) -> int:
-    """Return the decimal number in `value` plus `delta`; raises InvalidValueError where it is none."""
+def add_to_number(value: bytes, delta: int) -> tuple[int, bytes]:
+    """Return the decimal number in `value` plus `delta`, and its digits; raises InvalidValueError."""
     try:
-        return int(value) + delta
+        number = int(value) + delta
     except ValueError:
         raise InvalidValueError("incr needs a whole number in decimal digits; the value is none") from None
+    try:
+        return number, b"%d" % number
+    except ValueError as cause:
+        raise InvalidValueError(f"the sum is too large: {cause}") from None
 
 
 class Writer:
@@ -111,6 +115,7 @@ class Writer:
         self._commit_all({key: (self.check_value(value), expiry) for key, value in mapping.items()})
 
     def add(self, key: bytes, value: Value, ttl: float | None = None) -> bool:
+        check_key(key)
         expiry, value = expiry_of(ttl), self.check_value(value)
         return self._update(
             key, lambda found: (None, False) if found else (self._write(key, value, expiry), True)
@@ -129,8 +134,8 @@ class Writer:
             raise InvalidValueError(f"delta must be a whole number, not {delta!r}")
 
         def added(found: Found | None) -> tuple[Write, int]:
-            number = add_to_number(found.value() if found else b"0", delta)
-            return self._write(key, b"%d" % number, found.expiry if found else 0), number
+            number, digits = add_to_number(found.value() if found else b"0", delta)
+            return self._write(key, digits, found.expiry if found else 0), number
 
         return self._update(key, added)
 
@@ -145,23 +150,23 @@ class Writer:
     def _update(self, key: bytes, decide: Callable[[Found | None], tuple[Write | None, T]]) -> T:
         """Commit what `decide` makes of the key's live record, and return its verdict.
 
-        The record is looked up without the lock, and with it where somebody has committed meanwhile.
+        The record is looked up without the lock; with it where somebody else has it, or has had it meanwhile.
         """
-        # IMPORTANT: in this order, so that the lookup sees all that the tip covers. Where somebody is in a
-        # commit, or died there, it may miss what `scan` shows; who has the lock has waited, or heals that.
-        since = self._words[W_TIP]
-        # A transaction may be of this thread, which must be told that it would wait for itself.
-        if not self._words[W_BUSY] and not self._exclusive.owner:
+        exclusive = self._exclusive
+        moment = exclusive.moment()
+        if moment:
             write, verdict = decide(self._reader.find_live(self._structure.current(), key))
             if write is None:
-                return verdict
-            end = self._exclusive.commit_one(*write, since)
-            if end:
+                if not self._words[W_BUSY]:  # else a batch may have come in part
+                    return verdict
+            # By itself: what threads commit together (`group`) comes later than they look.
+            elif end := exclusive.commit_one(*write, moment):
                 self._committed(end)
                 return verdict
-        with self._exclusive as held:
+        check_key(key)  # not under the lock
+        with exclusive as held:
             write, verdict = decide(self._reader.find_live(held.view, key))
-            end = self._exclusive.commit(held, (write,)) if write else 0
+            end = exclusive.commit(held, (write,)) if write else 0
         if end:
             self._committed(end)
         return verdict

@@ -25,7 +25,7 @@ Item = tuple[bytes, bytes | memoryview, int, int, int, int]
 Block = list[Item]
 
 _BLOCK_BYTES = 2**19  # of log: bounds the memory that a merge takes
-_SHORT_BYTES = 2**8  # on average: up to here the map is faster than a call for each record, see `_follow`
+_SHORT_BYTES = 2**8  # on average: up to here the map is faster than a call for each record
 _COPIED_BYTES = 2**16  # longer records stay in the map until they are written, for the same reason
 _key = itemgetter(0)
 
@@ -65,22 +65,31 @@ def _walk(segment: Segment) -> Iterator[Block]:
 
 
 def _follow_mapped(segment: Segment, order: array[int] | memoryview) -> Iterator[Block]:
-    """Read a log of short records, which is in the order of arrival, in key order."""
+    """Read a log of short records, which is in the order of arrival, in key order.
+
+    A page that is brought in has many of them, so few are brought in for nothing.
+    """
     log, view, limit = segment.log, segment.view, segment.end
-    count = _BLOCK_BYTES // _SHORT_BYTES
-    for begun in range(0, len(order), count):
+    place = 0
+    while place < len(order):
         block: Block = []
-        for offset in order[begun : begun + count]:
+        taken = 0
+        while taken < _BLOCK_BYTES and place < len(order):
+            offset = order[place]
             if offset + HEADER_BYTES > limit:
                 raise _beyond(segment, offset)
             checksum, value_bytes, key_bytes, expiry = unpack_fields(view, offset)
             start = offset + HEADER_BYTES
             end = start + key_bytes + value_bytes
+            if end > limit:
+                raise _damaged(segment, offset)
             source = log if end - offset <= _COPIED_BYTES else view
             body = source[offset + PREFIX_BYTES : end]
             if xxh3_64_intdigest(body) != checksum:
                 raise _damaged(segment, offset)
             block.append((log[start : start + key_bytes], body, offset, checksum, expiry, 0))
+            taken += len(body)
+            place += 1
         segment.files.forget(log, 0, limit)
         yield block
 

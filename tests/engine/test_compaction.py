@@ -13,6 +13,7 @@ import pytest
 
 import stratakv
 from stratakv import DB
+from stratakv.maintenance.blocks import in_key_order
 from stratakv.maintenance.output import Output
 from tests.engine.machine import Death, Machine
 
@@ -281,6 +282,17 @@ def test_writes_meanwhile_are_newer(db: DB, monkeypatch: Any) -> None:
     db.compact()
     assert dict(db.scan()) == expected
     assert db.verify().ok
+
+
+def test_a_merge_holds_few_of_the_long_records_among_short_ones(open_: Open) -> None:
+    with open_(segment_bytes=2**23) as db:
+        short = {b"short %05d" % n: b"" for n in range(20_000)}
+        db.put_many({**short, **{b"long %02d" % n: bytes(60_000) for n in range(64)}})
+        with db._store.exclusive as held:
+            db._store.structure.rotate(held)
+        (segment,) = db._store.structure.view.sealed
+        for block in in_key_order(segment):
+            assert sum(len(item[1]) for item in block) < 2**20
 
 
 @pytest.mark.parametrize(

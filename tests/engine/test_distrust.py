@@ -18,7 +18,8 @@ from stratakv.maintenance.evict import is_current
 from stratakv.maintenance.merge import SupersededError
 from stratakv.maintenance.plan import Task
 from stratakv.maintenance.tasks import Tasks, is_hidden
-from stratakv.segment import Segment, open_log
+from stratakv.record import PREFIX_BYTES, checksum_of
+from stratakv.segment import Segment, map_index, open_log
 from stratakv.view import View
 from tests.engine.conftest import Open
 from tests.engine.machine import Machine, flip
@@ -89,6 +90,23 @@ class TestInputs:
             filled.compact()
         assert (caught.value.path, caught.value.offset) == (str(segment.path), second)
         assert numbers(filled) == before
+
+    def test_a_record_that_says_it_is_longer_than_the_log(self, filled: DB, value_bytes: int) -> None:
+        """Its checksum holds for what there is of it."""
+        segment = young(filled)
+        last = segment.end - 28 - 3 - value_bytes
+        body = bytearray(segment.view[last + PREFIX_BYTES : segment.end])
+        body[:4] = (value_bytes + 1).to_bytes(4, "little")
+        with segment.path.open("r+b") as file:
+            file.seek(last)
+            file.write(checksum_of(bytes(body)).to_bytes(8, "little"))
+            file.seek(last + PREFIX_BYTES)
+            file.write(body)
+        directory = filled._store.directory
+        mapped = open_log(directory, segment.number, segment.entry, write=False)  # to its end and no further
+        assert map_index(directory, mapped, write=False)
+        with pytest.raises(CorruptionError):
+            list(in_key_order(mapped))
 
     def test_a_key_order_that_leads_beyond_the_end(self, filled: DB) -> None:
         segment = young(filled)

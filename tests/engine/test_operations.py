@@ -166,6 +166,12 @@ class TestIncr:
         assert db.get(b"n") == value
         db.put(b"other", b"the store goes on")
 
+    def test_a_sum_that_is_too_long_to_be_written_out(self, db: DB) -> None:
+        db.put(b"n", b"9" * 4300)
+        with pytest.raises(InvalidValueError, match="too large"):
+            db.incr(b"n")
+        assert db.get(b"n") == b"9" * 4300
+
 
 class TestMany:
     def test_get_many_returns_what_is_there(self, db: DB) -> None:

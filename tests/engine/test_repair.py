@@ -162,12 +162,31 @@ def test_an_index_is_made_anew_for_everybody(db: DB, open_: Open, kind: str, par
     check(other, model)
 
 
-def test_a_slot_that_leads_nowhere_heals_by_itself(db: DB, caplog: pytest.LogCaptureFixture) -> None:
+FINDING: dict[str, Callable[[DB, bytes], bool]] = {
+    "get": lambda db, key: db.get(key) is not None,
+    "in": lambda db, key: key in db,
+    "get_many": lambda db, key: key in db.get_many([key]),
+    "add": lambda db, key: not db.add(key, b"ours"),
+    "touch": lambda db, key: db.touch(key, None),
+    "transaction": lambda db, key: in_transaction(db, key),
+}
+
+
+def in_transaction(db: DB, key: bytes) -> bool:
+    with db.transaction() as tx:
+        return key in tx
+
+
+@pytest.mark.parametrize("finds", FINDING.values(), ids=FINDING)
+def test_a_slot_that_leads_nowhere_heals_by_itself(
+    db: DB, caplog: pytest.LogCaptureFixture, finds: Callable[[DB, bytes], bool]
+) -> None:
     model = fill(db)
     segment = db._store.structure.view.sealed[0]
     for number, slot in enumerate(segment.slots):
         if slot:
             segment.slots[number] = slot ^ 1 << 39
+    assert finds(db, b"25")
     assert db.get(b"25") == model[b"25"]
     assert "its index was damaged, and has been made anew" in caplog.text
     check(db, model)

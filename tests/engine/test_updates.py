@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from stratakv import DB, TransactionError, commit
+from stratakv import DB, InvalidKeyError, TransactionError, commit
 from stratakv.commit import Exclusive
+from stratakv.files import Files
+from stratakv.manifest import Edit
 from stratakv.reader import Found, Reader
+from stratakv.segment import Segment
 from stratakv.view import View
 from tests.engine.machine import in_time, wait_for
 
@@ -109,6 +112,62 @@ class TestSomebodyElseWasFirst:
             assert db.incr(b"k") == 6
         other.join()
 
+    def test_a_transaction_that_wrote_nothing(self, db: DB, meanwhile: Meanwhile) -> None:
+        """It saw the record expire, so nobody may see it revived."""
+        db.touch(b"k", 0.2)
+
+        def transaction() -> None:
+            with db.transaction() as tx:
+                assert tx.get(b"k") == b"1"
+                wait_for(lambda: tx.get(b"k") is None)
+
+        meanwhile(transaction)
+        assert db.incr(b"k") == 1
+
+    def test_an_eviction(self, db: DB, meanwhile: Meanwhile) -> None:
+        structure, exclusive = db._store.structure, db._store.exclusive
+        with exclusive as held:
+            structure.rotate(held)
+
+        def evict() -> None:
+            with exclusive as held:
+                structure.install(held, Edit(drop={structure.view.sealed[0].number}))
+            assert db.get(b"k") is None
+
+        meanwhile(evict)
+        assert db.incr(b"k") == 1
+
+
+def test_a_batch_is_not_seen_in_part(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first record is there when it is looked up; the answer waits for the others."""
+    inside, arrived = threading.Event(), threading.Event()
+    real_insert, real_find, real_enter = commit.insert, Reader.find_live, Exclusive.__enter__
+
+    def insert(words: memoryview, segment: Segment, key: bytes, *arguments: Any) -> None:
+        if key == b"second":
+            inside.set()
+            arrived.wait(60)
+        real_insert(words, segment, key, *arguments)
+
+    def find_live(self: Reader, view: View, key: bytes) -> Found | None:
+        if not other.ident:
+            other.start()
+            wait_for(inside.is_set)
+            monkeypatch.setattr(Exclusive, "__enter__", enter)
+        return real_find(self, view, key)
+
+    def enter(self: Exclusive) -> Any:
+        arrived.set()
+        return real_enter(self)
+
+    monkeypatch.setattr(commit, "insert", insert)
+    monkeypatch.setattr(Reader, "find_live", find_live)
+    other = threading.Thread(target=db.put_many, args=({b"first": b"1", b"second": b"2"},))
+    with in_time():
+        assert not db.add(b"first", b"ours")
+        assert db.get(b"second") == b"2"
+    other.join()
+
 
 def test_somebody_is_between_tip_and_slot(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lookup finds the version before; the tip has been there already."""
@@ -149,6 +208,32 @@ def test_a_transaction_of_this_thread_is_told_even_where_nothing_would_be_writte
         ):
             with pytest.raises(TransactionError):
                 operation()
+
+
+BAD: dict[str, Callable[[DB, Any], object]] = {
+    "delete": lambda db, key: db.delete(key),
+    "add": lambda db, key: db.add(key, "no bytes"),  # type: ignore[arg-type]
+    "touch": lambda db, key: db.touch(key, 1),
+    "incr": lambda db, key: db.incr(key),
+}
+
+
+@pytest.mark.parametrize("operation", BAD.values(), ids=BAD)
+def test_a_bad_key_is_refused_before_anything_is_locked(
+    db: DB, operation: Callable[[DB, Any], object]
+) -> None:
+    with db.transaction():  # while which there is no looking up without the lock
+        for key in ("text", b"", bytes(70_000)):
+            with pytest.raises(InvalidKeyError):
+                operation(db, key)
+
+
+def test_processors_that_store_in_another_order(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lookup may miss what the tip covers, so there is none without the lock."""
+    monkeypatch.setattr(Files, "ORDERED", False)
+    monkeypatch.setattr(Exclusive, "commit_one", None)
+    assert db.incr(b"k") == 2
+    assert db.delete(b"k")
 
 
 def test_nothing_is_locked_where_nothing_is_written(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
