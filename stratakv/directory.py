@@ -23,6 +23,7 @@ LOST_FOUND_NAME = "lost+found"
 LOCK_NAMES = ("attach.lock", "writer.lock", "maintenance.lock", "sync.lock")
 log = logging.getLogger("stratakv")
 
+MOST_NUMBER = 2**24 - 1  # of a segment: what a position has bits for
 _NUMBERED = re.compile(r"(\d{6,8})\.(log|idx)")
 _TEMPORARY = re.compile(r"(\d{6,8}(\.\d+)?|MANIFEST|MANIFEST\.old|FORMAT|GHOSTS)\.tmp")
 _FORMAT_BYTES = 64  # more than the line can have: what is behind them makes it another
@@ -202,6 +203,10 @@ class Directory:
             raise DirectoryError(f"{self.path} cannot be read: {cause.strerror}") from cause
         found = (_NUMBERED.fullmatch(name) for name in names)
         return sorted(int(match[1]) for match in found if match and match[2] == suffix)
+
+    def free_number(self, least: int) -> int:
+        """Return a number from `least` on that no log has had; names that none can have do not count."""
+        return max([least, *(number + 1 for number in self.numbers("log") if number < MOST_NUMBER)])
 
     def open(self, path: Path, *, write: bool, create: bool = False) -> int:
         """Open or create one of the store's files and return its descriptor."""

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from xxhash import xxh3_64_hexdigest
 
-from stratakv.directory import MANIFEST_NAME, OLD_MANIFEST_NAME, Directory
+from stratakv.directory import MANIFEST_NAME, MOST_NUMBER, OLD_MANIFEST_NAME, Directory
 from stratakv.errors import CorruptionError, DirectoryError
 from stratakv.log import HEADER_BYTES as LOG_HEADER_BYTES
 from stratakv.log import rank_of
@@ -22,7 +22,6 @@ from stratakv.record import HEADER_BYTES as RECORD_HEADER_BYTES
 
 _TITLE = "stratakv-manifest 1 "
 _MOST_BYTES = 16 * 2**20  # of a manifest: more segments than a process can map
-MOST_NUMBER = 99_999_999  # of a segment: what a file name has digits for
 _MOST_SIZE = 2**40  # of a log: what an offset has bits for
 _MOST = 2**63  # of anything else
 

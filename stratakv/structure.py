@@ -7,6 +7,7 @@ Files leave the disk only after a manifest without them is durable.
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -30,7 +31,7 @@ from stratakv.control import (
     bytes_below,
     position,
 )
-from stratakv.directory import Directory
+from stratakv.directory import MOST_NUMBER, Directory
 from stratakv.errors import CorruptionError, InvalidValueError, StorageError, reported, storage_error
 from stratakv.files import now_ms
 from stratakv.log import HEADER_BYTES, LogHeader, rank_of
@@ -110,13 +111,16 @@ class Structure(Views):
         words[W_SYNCED] = min(words[W_SYNCED], position(active.number, 0))
         # Never lower than it was: who has slept holds segments by numbers that are free now.
         if not 0 <= words[W_NEXT] - held.view.manifest.next_number <= MOST_AHEAD:
-            words[W_NEXT] = max(held.view.manifest.next_number, *self.directory.numbers("log")) + 1
+            words[W_NEXT] = self.directory.free_number(held.view.manifest.next_number)
         self.install(held, Edit())
 
     def take_number(self) -> int:
-        """Return the number of a new segment; under the writer lock."""
+        """Return the number of a new segment, under the writer lock; raises StorageError if none is left."""
         words = self.control.words
         number = max(words[W_NEXT], self.view.manifest.next_number)
+        if number >= MOST_NUMBER:
+            cause = OSError(errno.EOVERFLOW, "all numbers of segments are used up")
+            raise StorageError(self.directory.path, cause, "copy what is in the store to a new one")
         words[W_NEXT] = number + 1
         return number
 
@@ -274,7 +278,9 @@ class Structure(Views):
             self.control.words[W_LOGGED] += written
         except StorageError:
             if manifest.load(self.directory).active != number:
-                self.directory.remove(number)  # a full disk must not fill up with attempts
+                # A full disk must not fill up with attempts, nor the numbers come to an end by them.
+                self.directory.remove(number)
+                self.control.words[W_NEXT] = number
             raise
 
     def finish(self) -> None:

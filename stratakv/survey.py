@@ -46,7 +46,7 @@ def from_manifest(directory: Directory, found: Manifest) -> Survey:
     return Survey(
         entries=(*reversed(found.segments), active),
         generation=found.generation,
-        next_number=_free_number(found, directory.numbers("log")),
+        next_number=directory.free_number(found.next_number),
         floor=found.floor,
         max_bytes=found.max_bytes,
         rebuilt=False,
@@ -74,7 +74,7 @@ def from_logs(directory: Directory, *, salvage: bool) -> Survey:
     return Survey(
         entries=tuple(sorted(living, key=lambda entry: entry.newest)),
         generation=before.generation,
-        next_number=_free_number(before, numbers),
+        next_number=directory.free_number(before.next_number),
         floor=None,
         max_bytes=before.max_bytes,
         rebuilt=True,
@@ -88,17 +88,12 @@ def nothing(directory: Directory) -> Survey:
     return Survey(
         entries=(),
         generation=before.generation,
-        next_number=_free_number(before, numbers),
+        next_number=directory.free_number(before.next_number),
         floor=None,  # which is then above whatever was there
         max_bytes=before.max_bytes,
         rebuilt=True,
         unwanted=tuple(numbers),
     )
-
-
-def _free_number(found: Manifest, numbers: list[int]) -> int:
-    """Return a number that no segment has had, of those in `found` and of the logs with these `numbers`."""
-    return max([found.next_number, *(number + 1 for number in numbers)])
 
 
 def _manifest_before(directory: Directory) -> Manifest:

@@ -90,11 +90,12 @@ class Store:
                 done.set_aside,
             )
         elif done.recovery:
+            kept = done.recovery.lost_found or ""
             _logger.error(
-                "%s could not be opened: %s. It was recovered, no entry was lost; damaged files are in %s.",
+                "%s could not be opened: %s. It was recovered, and no entry was lost%s.",
                 self.path,
                 done.reason,
-                done.recovery.lost_found and f"{self.path}/{done.recovery.lost_found}",
+                kept and f"; damaged files are in {self.path}/{kept}",
             )
 
     @contextmanager

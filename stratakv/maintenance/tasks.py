@@ -98,7 +98,7 @@ class Tasks:
 
     def _may_drop(self, view: View, segment: Segment) -> bool:
         """Whether nothing older could come back; else a merge finds out what must be hidden on."""
-        return segment is view.sealed[-1] or (not segment.ranges and is_hidden(view, segment))
+        return segment is view.sealed[-1] or is_hidden(view, segment)
 
     def _drop(self, view: View, segment: Segment) -> None:
         floor = segment.header.newest + 1 if segment is view.sealed[-1] else 0
@@ -119,9 +119,9 @@ def _generation(view: View, inputs: list[Segment]) -> Generation:
 
 
 def is_hidden(view: View, segment: Segment) -> bool:
-    """Whether a younger range tombstone covers all of a segment."""
+    """Whether younger range tombstones cover all of a segment, and all that its own ones cover."""
     prefixes = view.hidden.get(segment.number)
-    if not prefixes:
+    if not prefixes or not all(each.startswith(prefixes) for each in segment.ranges):
         return False
     try:
         bounds = key_order.bounds(segment)

@@ -110,7 +110,7 @@ class Maintenance:
     def next_task(self, *, at_rest: bool = False) -> Task | None:
         """Return what is to be done now; at_rest: there has been nothing to do for a while."""
         view = self._structure.current()
-        hidden = [s.number for s in view.sealed if not s.ranges and is_hidden(view, s)]
+        hidden = [s.number for s in view.sealed if is_hidden(view, s)]
         return plan.pick(view.manifest.segments, hidden, self._damaged, self._limits(view, at_rest=at_rest))
 
     def is_due(self) -> bool:

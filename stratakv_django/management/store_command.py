@@ -47,7 +47,11 @@ class StoreCommand(BaseCommand):
             raise CommandError(str(error), returncode=FAILED) from error
         problem = self.problem(report)
         as_text = _json if options["format"] == "json" else _text
-        self.stdout.write(as_text({"ok": problem is None, **dataclasses.asdict(report)}))
+        try:
+            self.stdout.write(as_text({"ok": problem is None, **dataclasses.asdict(report)}))
+            self.stdout.flush()
+        except OSError as error:
+            raise CommandError(f"the report could not be written: {error}", returncode=FAILED) from error
         if problem:
             raise CommandError(problem, returncode=FAILED)
 

@@ -64,6 +64,18 @@ def filled(store: Path, make_cache: MakeCache) -> None:
     handles.close_all()
 
 
+class Full(io.StringIO):
+    def flush(self) -> None:
+        raise OSError(28, "No space left on device")
+
+
+@pytest.mark.usefixtures("site", "filled")
+def test_a_report_that_cannot_be_written_is_an_error() -> None:
+    with pytest.raises(CommandError, match="could not be written") as error:
+        call_command("stratakv_stats", stdout=Full())
+    assert error.value.returncode == store_command.FAILED
+
+
 def damage(store: Path) -> None:
     """Change a byte in the middle of the largest log, which is a value."""
     log = max(store.glob("*.log"), key=lambda path: path.stat().st_size)

@@ -54,8 +54,19 @@ def test_it_is_recovered_where_nothing_is_lost_by_that(
     (store / "MANIFEST").write_bytes(b"junk")
     assert make_cache(OPTIONS=LENIENT).get("key") == 1
     (record,) = [record for record in caplog.records if record.name == "stratakv_django"]
-    assert "recovered, no entry was lost" in record.getMessage()
-    assert re.search(rf"{store}/lost\+found/\S+Z", record.getMessage())
+    assert "recovered, and no entry was lost" in record.getMessage()
+    assert re.search(rf"damaged files are in {store}/lost\+found/\S+Z", record.getMessage())
+
+
+def test_it_is_recovered_where_there_is_nothing_to_keep(
+    make_cache: MakeCache, cache: StrataKVCache, store: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache.set("key", 1)
+    handles.close_all()
+    (store / "MANIFEST").unlink()
+    assert make_cache(OPTIONS=LENIENT).get("key") == 1
+    (record,) = [record for record in caplog.records if record.name == "stratakv_django"]
+    assert record.getMessage().endswith("and no entry was lost.")
 
 
 def test_strict_raises_and_changes_nothing(make_cache: MakeCache, lost: Path) -> None:

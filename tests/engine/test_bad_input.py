@@ -26,6 +26,8 @@ from stratakv import (
     StorageError,
     StrataKVError,
 )
+from stratakv.control import W_NEXT
+from stratakv.directory import MOST_NUMBER
 from tests.engine.machine import content, descriptors_open
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to own files as others and to mount")
@@ -501,3 +503,24 @@ def full(step: str) -> Callable[[str, Any], None]:
             raise OSError(28, "No space left on device")
 
     return refuse
+
+
+def test_numbers_come_to_an_end(db: DB) -> None:
+    db.put(b"k", b"v")
+    db._store.control.words[W_NEXT] = MOST_NUMBER
+    with pytest.raises(StorageError, match="to a new one"):
+        db.delete_prefix(b"a")
+    assert db.get(b"k") == b"v"
+    db.put(b"k", b"w")
+
+
+def test_a_number_that_no_segment_can_have(db: DB, open_: Any, path: Path) -> None:
+    db.put(b"k", b"v")
+    db.close()
+    (path / "20231105.log").write_bytes((path / "000001.log").read_bytes())
+    (path / "MANIFEST").unlink()
+    (path / "MANIFEST.old").unlink(missing_ok=True)
+    stratakv.recover(path)
+    with open_() as db:
+        assert db.get(b"k") == b"v"
+        db.put(b"k", b"w")

@@ -14,6 +14,7 @@ import pytest
 
 import stratakv
 from stratakv import DB, DiskFullError
+from stratakv.control import W_NEXT
 from stratakv.segment import Segment
 from tests.support.children import run
 
@@ -49,6 +50,18 @@ def leave(disk: Path, size: int) -> Path:
     ballast = disk / "ballast"
     ballast.write_bytes(bytes(max(0, free(disk) - size)))
     return ballast
+
+
+def test_what_cannot_be_written_takes_no_numbers(disk: Path) -> None:
+    """There are 2^24 of them, and a site goes on trying."""
+    with stratakv.open(disk / "store", **OPTIONS) as db:
+        words = db._store.control.words
+        fill(db, {})
+        before = words[W_NEXT]
+        for _ in range(20):
+            with pytest.raises(DiskFullError):
+                db.put(b"large", bytes(60_000))
+        assert words[W_NEXT] == before
 
 
 def fill(db: DB, model: Model) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from xxhash import xxh3_64_hexdigest
 
 from stratakv import manifest
+from stratakv.directory import MOST_NUMBER
 from stratakv.manifest import Edit, Entry, Manifest
 
 FIRST = Entry(
@@ -43,7 +44,7 @@ def entries(draw: st.DrawFn, number: int) -> Entry:
 
 @st.composite
 def manifests(draw: st.DrawFn) -> Manifest:
-    active, *numbers = draw(st.lists(st.integers(1, 99_999_998), min_size=1, max_size=6, unique=True))
+    active, *numbers = draw(st.lists(st.integers(1, MOST_NUMBER - 1), min_size=1, max_size=6, unique=True))
     found = sorted((draw(entries(number)) for number in numbers), key=lambda entry: -entry.newest)
     following = max(active, *numbers, 0) + 1
     return Manifest(draw(counts), active, following, draw(counts), draw(counts), tuple(found))
@@ -166,7 +167,7 @@ class TestSoundChecksum:
             {"active": 0},
             {"active": 4},  # beyond the next number
             {"next_number": 3},
-            {"next_number": 10**8},
+            {"next_number": MOST_NUMBER + 1},
             {"segment": {"number": 1}},  # twice
             {"segment": {"number": 0}},
             {"segment": {"newest": 3 * 65_536}},  # younger than its number

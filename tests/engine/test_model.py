@@ -386,8 +386,9 @@ class EvictingModel(Simulated):
     def the_budget_holds(self) -> None:
         files = (self.directory / "store").glob("*")
         used = sum(file.stat().st_blocks * 512 for file in files if file.is_file())  # not lost+found
-        # A segment of 8 KiB and its index of as much are 6 % of the least budget there is.
-        assert used <= 1.2 * self.BUDGET
+        # A segment of 8 KiB and its index of as much are 6 % of the least budget there is. Each recovery
+        # begins one, and until the next is begun for want of room, nobody drops any.
+        assert used <= 1.25 * self.BUDGET
 
 
 TestEviction: Any = EvictingModel.TestCase
