@@ -5,7 +5,8 @@ import math
 import signal
 import sys
 from pathlib import Path
-from typing import NoReturn
+from traceback import walk_stack
+from types import FrameType
 
 import click
 
@@ -30,6 +31,7 @@ def maintain(directory: Path, max_bytes: int | None, watch: bool, style: str) ->
         logging.getLogger("stratakv").setLevel(logging.INFO)  # where each task is told
     if watch:
         signal.signal(signal.SIGTERM, _stop)
+        signal.signal(signal.SIGALRM, _stop)
     with open_for_writing(directory, max_bytes=max_bytes) as db:
         if watch:
             click.echo(f"stratakv: watching {db.path}", err=True)
@@ -42,6 +44,9 @@ def _on_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-def _stop(_signal: int, _frame: object) -> NoReturn:
+def _stop(_signal: int, frame: FrameType | None) -> None:
     """End the process in order, as Ctrl-C does: a task that is given up removes what it has written."""
-    raise SystemExit(OK)
+    if any(caller.f_code.co_name == "__del__" for caller, _ in walk_stack(frame)):
+        signal.setitimer(signal.ITIMER_REAL, 0.01)  # what is raised in a destructor is lost: ask again
+    else:
+        raise SystemExit(OK)

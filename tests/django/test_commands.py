@@ -21,6 +21,7 @@ from django.test import override_settings
 import stratakv
 from stratakv_django import conf, handles
 from stratakv_django.management import store_command
+from stratakv_django.management.commands.stratakv_compact import stopped_in_order
 from tests.django.conftest import ROOT, MakeCache
 
 COMMANDS = ["stratakv_compact", "stratakv_recover", "stratakv_stats", "stratakv_verify"]
@@ -263,6 +264,18 @@ def test_a_watch_does_the_maintenance_until_it_is_stopped(
         "key 699": "v" * 1000,
     }
     assert cache._db.verify().ok
+
+
+def test_a_stop_in_a_destructor_is_not_lost() -> None:
+    """A merge ends with closing its inputs, and what is raised there goes no further."""
+
+    class Closing:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit), stopped_in_order():  # noqa: PT012 - whenever it comes
+        Closing()
+        time.sleep(60)
 
 
 def test_a_watch_keeps_the_budget_in_the_settings(
