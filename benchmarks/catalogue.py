@@ -28,6 +28,7 @@ RUNS = {
     "budget": "budget",
     "latency": "latency",
     "merge": "merge",
+    "merge-young": "merge --small-records 458753",
     "seed": "seed",
     "seed-always": "seed --durability always",
     "steps": "steps",

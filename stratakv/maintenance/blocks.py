@@ -26,6 +26,7 @@ Block = list[Item]
 
 _BLOCK_BYTES = 2**19  # of log: bounds the memory that a merge takes
 _SHORT_BYTES = 2**8  # on average: up to here the map is faster than a call for each record
+_MAPPED_BYTES = 2**25  # of log: all of it may count as our memory while a block is read
 _COPIED_BYTES = 2**16  # longer records stay in the map until they are written, for the same reason
 _key = itemgetter(0)
 
@@ -35,7 +36,7 @@ def in_key_order(segment: Segment) -> Iterator[Block]:
     if segment.header.ordered:
         return _walk(segment)
     order = key_order.order(segment)
-    short = segment.end <= _SHORT_BYTES * len(order)
+    short = segment.end <= min(_MAPPED_BYTES, _SHORT_BYTES * len(order))
     return _follow_mapped(segment, order) if short else _follow(segment, order)
 
 
