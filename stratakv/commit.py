@@ -38,7 +38,7 @@ from stratakv.control import (
     Counter,
     read_commit_state,
 )
-from stratakv.errors import ClosedError, TransactionError, storage_error
+from stratakv.errors import ClosedError, InvalidValueError, TransactionError, storage_error
 from stratakv.files import LARGE_PAGE, Files
 from stratakv.ghosts import Ghosts
 from stratakv.index import FINGERPRINT, hash_key, occupied
@@ -69,8 +69,9 @@ Moment = tuple[int, int]
 class Exclusive:
     """The writer lock: `with exclusive as held` keeps all other threads and processes from writing.
 
-    An exception inside leaves `busy` set, so that the next holder heals whatever was half done.
-    owner: the thread that has a transaction open, which would wait for itself; 0 for none.
+    An exception inside leaves `busy` set, so that the next holder heals whatever was half done, but where
+    nothing was (`settle`).
+    owner: the thread that is inside, which would wait for itself; 0 for none.
     records: how many were written by this process.
     """
 
@@ -98,10 +99,12 @@ class Exclusive:
         if not self._turn.acquire(False):
             if self.owner == threading.get_ident():
                 raise TransactionError(
-                    "this thread has a transaction open on the store: use the transaction's own methods"
+                    "this thread has a transaction open on the store, or is writing to it just now: "
+                    "use the transaction's own methods"
                 )
             self._turn.acquire()
         try:
+            self.owner = threading.get_ident()
             structure, words = self._structure, self._words
             if structure.view.generation == FORKED:
                 structure.refresh()  # opens this process's own lock
@@ -121,9 +124,14 @@ class Exclusive:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.check_held()
-        if kind is None and self.lock.fd >= 0:  # else it is another process's by now
-            self._words[W_BUSY] = 0
+        if kind is None or issubclass(kind, InvalidValueError):  # those come before anything is done
+            self.settle()
         self._release()
+
+    def settle(self) -> None:
+        """Say that nothing is half done, so that nobody has to heal, whatever is raised now."""
+        if self.lock.fd >= 0 and self._turn.locked():  # else it is another process's
+            self._words[W_BUSY] = 0
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
@@ -146,6 +154,7 @@ class Exclusive:
             raise ClosedError(f"{self._structure.directory.path} was closed; open the store again")
 
     def _release(self) -> None:
+        self.owner = 0
         # Unlocking what is not locked does no harm; the other way round every process would wait.
         try:
             self.lock.release()
@@ -177,6 +186,7 @@ class Exclusive:
                 self._write_ahead(active, max(tip, ahead), end)
             self._files.write_all(active.fd, data, start)  # 1 log
         except OSError as cause:
+            self._take_back(active, start)
             raise storage_error(active.path, cause) from cause
         words[W_TIP] = end  # 2 tip
         for key, first, second, body, _ in writes:  # 3 slots
@@ -195,7 +205,7 @@ class Exclusive:
         words = self._words
         moment = words[W_TIP], words[W_TURNS]
         # IMPORTANT: busy after the others, and the lookup after it, which then sees all that the tip covers.
-        return None if words[W_BUSY] or self.owner or not self._files.ORDERED else moment
+        return None if words[W_BUSY] or not self._files.ORDERED else moment
 
     def commit_one(
         self,
@@ -249,7 +259,10 @@ class Exclusive:
                             mapped[start:behind] = prefix  # 1 log
                             mapped[behind : start + length] = body
                         else:
-                            written = self._pwrite(active.fd, prefix + body, start)
+                            try:
+                                written = self._pwrite(active.fd, prefix + body, start)
+                            except OSError:
+                                written = 0
                         if written == length:
                             words[W_TIP] = end  # 2 tip
                             place = first % size
@@ -273,6 +286,7 @@ class Exclusive:
                             words[W_BUSY] = 0
                             self.records += 1
                             return end  # type: ignore[no-any-return]
+                        self._take_back(active, start)  # a full disk, as a rule; below it is tried once more
                 except OSError as cause:
                     raise storage_error(structure.view.active.path, cause) from cause
                 finally:
@@ -285,6 +299,12 @@ class Exclusive:
             return 0
         with self as held:
             return self.commit(held, ((key, first, second, body, checksum),))
+
+    def _take_back(self, active: Segment, offset: int) -> None:
+        """Make zeros of what a commit has written that failed before its tip; then nothing is half done."""
+        with suppress(OSError):  # else whoever comes next heals
+            self._files.clear(active.fd, offset, active.end)
+            self.settle()
 
     def _write_ahead(self, active: Segment, start: int, end: int) -> int:
         """Write zeros, which are no record, from position `start`, at or behind the tip, to beyond `end`.

@@ -19,6 +19,7 @@ from stratakv.build import build_index
 from stratakv.control import (
     OFFSET_MASK,
     POSITION_BITS,
+    W_BUSY,
     W_GENERATION,
     W_INDEXED,
     W_LOGGED,
@@ -281,6 +282,7 @@ class Structure(Views):
                 # A full disk must not fill up with attempts, nor the numbers come to an end by them.
                 self.directory.remove(number)
                 self.control.words[W_NEXT] = number
+                self.control.words[W_BUSY] = 0  # nothing is half done
             raise
 
     def finish(self) -> None:
