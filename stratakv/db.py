@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -123,6 +123,14 @@ class DB:
         value is no whole number.
         """
         return self._writer.incr(key, delta)
+
+    def update(self, key: bytes, change: Callable[[bytes], Value]) -> bytes | None:
+        """Set `key` to what `change` makes of its value, and return that; None where it is missing. Atomic.
+
+        The time to live stays as it is. change: must not use the store; it is called once more where another
+        writer came first. What it raises leaves everything as it was.
+        """
+        return self._writer.update(key, change)
 
     # -- many keys ---------------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -139,6 +138,15 @@ class Writer:
 
         return self._update(key, added)
 
+    def update(self, key: bytes, change: Callable[[bytes], Value]) -> bytes | None:
+        def changed(found: Found | None) -> tuple[Write | None, bytes | None]:
+            if not found:
+                return None, None
+            value = bytes(self.check_value(change(found.value())))
+            return self._write(key, value, found.expiry), value
+
+        return self._update(key, changed)
+
     def delete(self, key: bytes) -> bool:
         def gone(found: Found | None) -> tuple[Write | None, bool]:
             if not found:
@@ -195,12 +203,13 @@ class Writer:
         end = None
         with self._exclusive as held:
             tx = Transaction(self, self._reader, held)
-            self._exclusive.owner = threading.get_ident()
             try:
                 yield tx
+            except BaseException:
+                self._exclusive.settle()
+                raise
             finally:
                 tx.open = False
-                self._exclusive.owner = 0
             self._exclusive.check_held()
             if tx.pending:
                 end = self._exclusive.commit(held, self._writes(tx.pending))
@@ -271,13 +280,6 @@ class Transaction:
     def put(self, key: bytes, value: Value, ttl: float | None = None) -> None:
         """Set `key` to `value` for `ttl` seconds, None for ever."""
         self._set(key, value, expiry_of(ttl))
-
-    def replace(self, key: bytes, value: Value) -> bool:
-        """Set `key` to `value` and leave its time to live as it is; False where there is no such key."""
-        found = self._find(key)
-        if found is not None:
-            self._set(key, value, found[1])
-        return found is not None
 
     def delete(self, key: bytes) -> bool:
         """Delete `key`; return whether it was there."""

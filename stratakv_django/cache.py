@@ -116,11 +116,12 @@ class StrataKVCache(AsyncCalls):
     def incr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
         """Add `delta`, atomically, and keep the time to live; raises ValueError if `key` is missing."""
         name = self._name(key, version)
-        with self._tolerance.block("write"), self._db.transaction() as tx:
-            stored = tx.get(name)
+        with self._tolerance.block("write"):
+            stored = self._db.update(
+                name, lambda stored: codec.encode(name, codec.decode(name, stored) + delta)
+            )
             if stored is not None:
-                value: int = codec.decode(name, stored) + delta
-                tx.replace(name, codec.encode(name, value))
+                value: int = codec.decode(name, stored)
                 return value
         raise ValueError(f"Key '{key}' not found")
 

@@ -58,6 +58,7 @@ WITH_KEY: dict[str, Call] = {
     "touch": lambda db, key: db.touch(key, 1),
     "ttl": lambda db, key: db.ttl(key),
     "incr": lambda db, key: db.incr(key),
+    "update": lambda db, key: db.update(key, bytes),
     "get_many": lambda db, key: db.get_many([b"a", key]),
     "put_many": lambda db, key: db.put_many(_Pairs((b"a", b"v"), (key, b"v"))),  # type: ignore[arg-type]
     "delete_many": lambda db, key: db.delete_many(_Listed(b"a", key)),

@@ -16,6 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 import stratakv
 from stratakv import store as stores
+from stratakv.control import W_SYNCED, bytes_below
+from stratakv.log import HEADER_BYTES
 from tests.engine.machine import Death, Machine, MachineFiles
 
 keys = st.sampled_from([b"a", b"aa", b"b", b"bb/1", b"bb/2", b"\0", b"\xff" * 3, b"k" * 300])
@@ -139,6 +141,15 @@ class StoreModel(Simulated):
         self.model[b"n"] = b"%d" % (old + delta), end
         self.written()
 
+    @rule(key=keys, value=values)
+    def update(self, key: bytes, value: bytes) -> None:
+        old, after = self.live().get(key), None
+        if old is not None:
+            after = old[:20] + value
+            self.model[key] = after, self.model[key][1]
+        assert self.db.update(key, lambda found: found[:20] + value) == after
+        self.written()
+
     @rule(changes=st.dictionaries(keys, st.none() | values, max_size=4), fail=st.booleans())
     def transaction(self, changes: dict[bytes, bytes | None], fail: bool) -> None:
         after = dict(self.model)
@@ -244,8 +255,8 @@ class StoreModel(Simulated):
         number, reached = self.active()
         self.machine.bury(self.db)
         self.machine.reboot()
-        synced = self.synced if self.synced >> 40 == number else 0
-        offset = max(72, synced & (1 << 40) - 1, reached - torn)
+        synced = bytes_below(self.synced, number, reached)
+        offset = max(HEADER_BYTES, synced, reached - torn)
         with (self.directory / "store" / f"{number:06d}.log").open("r+b") as log:
             log.truncate(offset)
             log.seek(offset)
@@ -262,7 +273,7 @@ class StoreModel(Simulated):
 
     def active(self) -> tuple[int, int]:
         active = self.db.stats().segments[0]
-        self.synced = self.db._store.control.words[9]
+        self.synced = self.db._store.control.words[W_SYNCED]
         return active.number, active.log_bytes
 
     # -- what always holds -------------------------------------------------------------------------------

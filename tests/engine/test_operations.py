@@ -432,32 +432,38 @@ class TestVerify:
         assert told[-1] == (report.log_bytes, report.log_bytes)
 
 
-class TestClosed:
-    CALLS: list[Callable[[DB], object]] = [
-        lambda db: db.get(b"k"),
-        lambda db: db.put(b"k", b"v"),
-        lambda db: db.delete(b"k"),
-        lambda db: b"k" in db,
-        lambda db: db.add(b"k", b"v"),
-        lambda db: db.touch(b"k", 1),
-        lambda db: db.ttl(b"k"),
-        lambda db: db.incr(b"k"),
-        lambda db: db.get_many([b"k"]),
-        lambda db: db.put_many({b"k": b"v"}),
-        lambda db: db.delete_many([b"k"]),
-        lambda db: db.delete_prefix(b"k"),
-        lambda db: db.keys(),
-        lambda db: db.scan(),
-        lambda db: db.transaction(),
-        lambda db: db.sync(),
-        lambda db: db.clear(),
-        lambda db: db.compact(),
-        lambda db: db.stats(),
-        lambda db: db.verify(),
-        lambda db: db.backup("copy"),
-    ]
+READS: dict[str, Callable[[DB], object]] = {
+    "get": lambda db: db.get(b"k"),
+    "in": lambda db: b"k" in db,
+    "ttl": lambda db: db.ttl(b"k"),
+    "get_many": lambda db: db.get_many([b"k"]),
+    "keys": lambda db: db.keys(),
+    "scan": lambda db: db.scan(),
+    "sync": lambda db: db.sync(),
+    "stats": lambda db: db.stats(),
+    "verify": lambda db: db.verify(),
+    "backup": lambda db: db.backup("copy"),
+}
+WRITES: dict[str, Callable[[DB], object]] = {
+    "put": lambda db: db.put(b"k", b"v"),
+    "delete": lambda db: db.delete(b"k"),
+    "add": lambda db: db.add(b"k", b"v"),
+    "touch": lambda db: db.touch(b"k", 1),
+    "incr": lambda db: db.incr(b"k"),
+    "update": lambda db: db.update(b"k", bytes),
+    "put_many": lambda db: db.put_many({b"k": b"v"}),
+    "delete_many": lambda db: db.delete_many([b"k"]),
+    "delete_prefix": lambda db: db.delete_prefix(b"k"),
+    "transaction": lambda db: db.transaction(),
+    "clear": lambda db: db.clear(),
+    "compact": lambda db: db.compact(),
+    "maintain": lambda db: db.maintain(),
+    "repair": lambda db: db.verify(repair=True),
+}
 
-    @pytest.mark.parametrize("call", CALLS)
+
+class TestClosed:
+    @pytest.mark.parametrize("call", (READS | WRITES).values(), ids=READS | WRITES)
     def test_every_operation_says_so(self, db: DB, call: Callable[[DB], object]) -> None:
         db.close()
         with pytest.raises(ClosedError, match="closed"):
@@ -493,17 +499,7 @@ class TestClosed:
 
 
 class TestReadOnly:
-    WRITES = [
-        TestClosed.CALLS[1],
-        TestClosed.CALLS[2],
-        *TestClosed.CALLS[4:6],
-        TestClosed.CALLS[7],
-        *TestClosed.CALLS[9:12],
-        TestClosed.CALLS[14],
-        *TestClosed.CALLS[16:18],
-    ]
-
-    @pytest.mark.parametrize("call", WRITES)
+    @pytest.mark.parametrize("call", WRITES.values(), ids=WRITES)
     def test_writes_are_refused(self, db: DB, open_: Any, call: Callable[[DB], object]) -> None:
         db.put(b"k", b"v")
         with open_(read_only=True) as reader, pytest.raises(ReadOnlyError, match="read_only=True"):

@@ -48,6 +48,7 @@ class TestLevels:
             lambda: db.delete(b"a"),
             lambda: db.add(b"a", b"v"),
             lambda: db.incr(b"n"),
+            lambda: db.update(b"n", bytes),
             lambda: db.touch(b"n", 5),
             lambda: db.delete_many([b"a", b"n"]),
             lambda: put_in_transaction(db),

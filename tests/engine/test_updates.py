@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stratakv import DB, InvalidKeyError, TransactionError, commit
+from stratakv import DB, InvalidKeyError, InvalidValueError, TransactionError, commit
 from stratakv.commit import Exclusive
 from stratakv.files import Files
 from stratakv.manifest import Edit
@@ -64,6 +64,19 @@ class TestSomebodyElseWasFirst:
         assert db.touch(b"k", 100)
         assert db.get(b"k") == b"2"
         assert db.ttl(b"k") is not None
+
+    def test_update(self, db: DB, meanwhile: Meanwhile) -> None:
+        """What is to be changed is the value that is there at the commit; who changes it is asked again."""
+        asked = []
+
+        def change(value: bytes) -> bytes:
+            asked.append(value)
+            return value + b"!"
+
+        meanwhile(lambda: db.put(b"k", b"2"))
+        assert db.update(b"k", change) == b"2!"
+        assert db.get(b"k") == b"2!"
+        assert asked == [b"1", b"2"]
 
     @pytest.mark.parametrize("others", ["incr", "put_many", "transaction", "clear", "delete_prefix"])
     def test_incr(self, db: DB, meanwhile: Meanwhile, others: str) -> None:
@@ -136,6 +149,38 @@ class TestSomebodyElseWasFirst:
 
         meanwhile(evict)
         assert db.incr(b"k") == 1
+
+
+class TestUpdate:
+    def test_it_keeps_the_time_to_live(self, db: DB, clock: Any) -> None:
+        db.put(b"k", b"1", ttl=10)
+        clock.wait(4)
+        assert db.update(b"k", lambda value: bytearray(value + b"2")) == b"12"
+        assert (db.get(b"k"), db.ttl(b"k")) == (b"12", pytest.approx(6))
+        clock.wait(7)
+        assert db.update(b"k", lambda value: value) is None
+
+    def test_a_missing_key_is_left_missing(self, db: DB) -> None:
+        assert db.update(b"absent", lambda value: b"v") is None
+        assert b"absent" not in db
+
+    def test_what_it_raises_leaves_everything_as_it_was(self, db: DB) -> None:
+        with pytest.raises(ZeroDivisionError):
+            db.update(b"k", lambda value: b"%d" % (1 // 0))
+        with pytest.raises(InvalidValueError, match="bytes-like, not str"):
+            db.update(b"k", lambda value: "text")  # type: ignore[arg-type,return-value]
+        assert db.get(b"k") == b"1"
+
+    def test_a_write_in_the_middle_of_it_is_an_error_and_no_deadlock(self, db: DB) -> None:
+        """Without the lock it comes first; with it, it would wait for itself."""
+
+        def change(value: bytes) -> bytes:
+            db.incr(b"k")
+            return value
+
+        with in_time(), pytest.raises(TransactionError, match="transaction's own methods"):
+            db.update(b"k", change)
+        assert db.incr(b"k") == 3
 
 
 def test_a_batch_is_not_seen_in_part(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,6 +260,7 @@ BAD: dict[str, Callable[[DB, Any], object]] = {
     "add": lambda db, key: db.add(key, "no bytes"),  # type: ignore[arg-type]
     "touch": lambda db, key: db.touch(key, 1),
     "incr": lambda db, key: db.incr(key),
+    "update": lambda db, key: db.update(key, lambda value: value),
 }
 
 
