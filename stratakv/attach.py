@@ -50,7 +50,9 @@ def attach(directory: Directory, options: Options) -> FileLock:
     """Return attach.lock, held shared, with the store behind it prepared."""
     write = directory.writable()
     if not write and not options.read_only:
-        raise ReadOnlyError(f"{directory.path} cannot be written; open it with read_only=True")
+        raise ReadOnlyError(
+            f"{directory.path} cannot be written by this user; open it with read_only=True to read it"
+        )
     if not directory.is_store():
         if options.read_only or not options.create:
             raise DirectoryError(f"{directory.path} is not a StrataKV store; nothing was created")

@@ -29,10 +29,11 @@ _TRIES = 30
 class FileLock:
     """One lock file, open. Where nobody may write, a missing one is as good as held: there are no writers."""
 
+    fd = -1  # also of one that a signal ended as it was being made
+
     def __init__(self, directory: Directory, name: str, *, write: bool) -> None:
         self._files = directory.files
         self._path = directory.path / name
-        self.fd = -1
         with suppress(FileNotFoundError):
             self.fd = directory.open(self._path, write=write, create=write)
 

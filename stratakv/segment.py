@@ -95,7 +95,8 @@ class Segment:
 
     def __del__(self) -> None:
         # The maps go when the last view of them does; a reader may hold one longer than the segment.
-        self.files.close(self.fd)
+        with suppress(AttributeError):  # of one that a signal ended as it was being made
+            self.files.close(self.fd)
 
     def attach_index(self, buffer: Any, shape: index.Shape, inode: int = 0) -> None:
         """Lay the index in `buffer` over the log; lookups then read the arrays without a further step."""

@@ -99,10 +99,10 @@ class Store:
             )
 
     @contextmanager
-    def briefly(self) -> Iterator[stratakv.DB]:
+    def briefly(self, *, read_only: bool) -> Iterator[stratakv.DB]:
         """Open the store for a command: the handle that is open already, else one that ends with the block.
 
-        Raises StrataKVError or OSError.
+        read_only: it only looks, which a user may do who may not write. Raises StrataKVError or OSError.
         """
         if self.handle is not None:  # called by a process of the site, which can't open it in two ways
             yield self.handle
@@ -110,6 +110,8 @@ class Store:
         # "manual": a command that is over in a moment should neither start a process for the maintenance nor
         # end one that has just begun; and what stratakv_compact does, no other process need do.
         options = {**dataclasses.asdict(self.options), "maintenance": "manual"}
+        if read_only:
+            options["read_only"] = True
         with stratakv.open(self.path, **options) as handle:
             yield handle
 

@@ -63,9 +63,11 @@ class StoreCommand(BaseCommand):
         """Return in a sentence what in `report` makes the command exit with 1, or None."""
         return None
 
-    def open(self, cache: conf.CacheSettings) -> AbstractContextManager[stratakv.DB]:
+    def open(
+        self, cache: conf.CacheSettings, *, read_only: bool = False
+    ) -> AbstractContextManager[stratakv.DB]:
         """Open the store, for a block, with the options the site gives it but no maintenance behind it."""
-        return handles.store(cache.path, cache.engine).briefly()
+        return handles.store(cache.path, cache.engine).briefly(read_only=read_only)
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Progress | None]:

@@ -65,6 +65,39 @@ def filled(store: Path, make_cache: MakeCache) -> None:
     handles.close_all()
 
 
+@pytest.fixture
+def unwritable(store: Path, filled: None) -> Iterator[None]:
+    """Nobody may write to the store."""
+    mounts = ["mount --bind {0} {0}", "mount -o remount,bind,ro {0}"]
+    if os.geteuid() != 0 or any(
+        subprocess.run(mount.format(store).split(), capture_output=True, check=False).returncode
+        for mount in mounts
+    ):
+        pytest.skip("needs root and the right to mount")
+    yield
+    subprocess.run(["umount", "-l", str(store)], check=True)
+
+
+@pytest.mark.usefixtures("site", "unwritable")
+def test_what_only_reads_needs_no_right_to_write() -> None:
+    for command in ("stratakv_stats", "stratakv_verify"):
+        out = io.StringIO()
+        call_command(command, format="json", stdout=out)
+        assert json.loads(out.getvalue())["ok"]
+    for command, options in (("stratakv_compact", {}), ("stratakv_verify", {"repair": True})):
+        with pytest.raises(CommandError, match="cannot be written by this user"):
+            call_command(command, **options)
+
+
+@pytest.mark.usefixtures("site")
+@pytest.mark.parametrize("command", ["stratakv_stats", "stratakv_verify"])
+def test_what_only_reads_makes_no_store(store: Path, command: str) -> None:
+    store.mkdir(mode=0o700)
+    with pytest.raises(CommandError, match="is not a StrataKV store"):
+        call_command(command)
+    assert list(store.iterdir()) == []
+
+
 class Full(io.StringIO):
     def flush(self) -> None:
         raise OSError(28, "No space left on device")

@@ -12,6 +12,7 @@ import pytest
 from stratakv import DB
 from stratakv.files import Files
 from stratakv.locks import EXCLUSIVE, EXCLUSIVE_NOW, FileLock
+from stratakv.segment import Segment
 
 
 @pytest.fixture
@@ -77,3 +78,9 @@ def test_a_number_is_forgotten_before_others_can_have_it(db: DB, monkeypatch: py
     monkeypatch.setattr(lock._files, "close", noted, raising=False)
     lock.close()
     assert seen == [-1]
+
+
+@pytest.mark.parametrize("kind", [FileLock, Segment])
+def test_what_a_signal_ended_as_it_was_made_goes_without_a_word(kind: type) -> None:
+    """An error in a destructor is printed, wherever the program is by then."""
+    kind.__del__(kind.__new__(kind))

@@ -11,5 +11,5 @@ class Command(StoreCommand):
     help = "Print the statistics of the store that a cache is kept in."
 
     def work(self, cache: conf.CacheSettings, options: dict[str, Any]) -> stratakv.Stats:
-        with self.open(cache) as db:
+        with self.open(cache, read_only=True) as db:
             return db.stats()

@@ -20,7 +20,8 @@ class Command(StoreCommand):
 
     def work(self, cache: conf.CacheSettings, options: dict[str, Any]) -> stratakv.VerifyReport:
         self.repaired = options["repair"]
-        with self.open(cache) as db, self.progress("Verifying") as progress:
+        opened = self.open(cache, read_only=not self.repaired)
+        with opened as db, self.progress("Verifying") as progress:
             return db.verify(progress, repair=self.repaired)
 
     def problem(self, report: stratakv.VerifyReport) -> str | None:
