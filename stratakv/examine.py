@@ -40,17 +40,18 @@ def scan(directory: Directory, entry: Entry, floor: int) -> Scan:
     """Walk a log as far as its chain is sound; CorruptionError where it is shorter than a header."""
     segment, headless = open_anyhow(directory, entry, floor)
     limit = min(segment.end, entry.size or segment.files.written(segment.fd))
-    whole, records, pending, ranges = HEADER_BYTES, 0, 0, 0
+    whole, records, ranges = HEADER_BYTES, 0, 0
     keys: set[bytes] = set()
+    pending: list[bytes] = []  # the keys of a commit whose end has not come yet, and may never
     for found in record.walk(segment.log, segment.view, HEADER_BYTES, segment.header.first_link, limit):
         if found.kind <= TOMBSTONE:
-            pending += 1
-            keys.add(found.key)
+            pending.append(found.key)
         ranges += found.kind == RANGE
         if found.commit or entry.ordered:
             whole = found.end
-            records += pending
-            pending = 0
+            records += len(pending)
+            keys.update(pending)
+            pending.clear()
     last = last_byte(segment.log, whole, segment.files.written(segment.fd))
     return Scan(segment, headless, limit, whole, last, records, len(keys), ranges)
 

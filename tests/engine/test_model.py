@@ -263,9 +263,10 @@ class StoreModel(Simulated):
             log.write(garbage)
         self.open()
         found = self.found()
+        ends = {key: self.end_of(key) for key in found}
         for state in reversed(self.durable):
             self.model = state
-            if self.live() == found:
+            if self.live() == found and {key: state[key][1] for key in found} == ends:
                 break
         else:
             raise AssertionError(f"{found} was never the state of the store")
@@ -281,6 +282,10 @@ class StoreModel(Simulated):
     def found(self) -> dict[bytes, bytes]:
         return dict(self.db.scan())
 
+    def end_of(self, key: bytes) -> float | None:
+        left = self.db.ttl(key)
+        return None if left is None else round(self.now + left)
+
     @invariant()
     def same(self) -> None:
         if not hasattr(self, "db"):
@@ -293,10 +298,7 @@ class StoreModel(Simulated):
             assert self.db.get(key) == live.get(key)
             assert (key in self.db) == (key in live)
         for key in live:
-            end = self.model[key][1]
-            left = self.db.ttl(key)
-            assert (left is None) == (end is None)
-            assert left is None or abs(left - (end or 0) + self.now) < 0.002
+            assert self.end_of(key) == self.model[key][1]
 
 
 class EvictingModel(Simulated):

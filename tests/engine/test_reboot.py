@@ -234,6 +234,28 @@ def test_old_bytes_behind_the_end_are_not_replayed(db: DB, machine: Machine, ope
     check(open_(), {b"a": b"v"})
 
 
+@pytest.mark.parametrize(
+    ("begin", "keys"),
+    [(lambda db: db.put(b"before", b"v"), 1), (lambda db: db.delete_prefix(b"x"), 0)],
+    ids=["put", "delete_prefix"],
+)
+def test_what_is_cut_is_not_counted(
+    db: DB, machine: Machine, open_: Open, path: Path, begin: Callable[[DB], None], keys: int
+) -> None:
+    """A manifest that tells of more keys than the log has room for would be refused as damaged."""
+    begin(db)
+    before = dict(db.scan())
+    db.put_many({b"%d" % number: b"" for number in range(50)})
+    active = db.stats().segments[0]
+    machine.bury(db)
+    machine.reboot()
+    cut(path, active.number, active.log_bytes - 1)
+    db = open_()
+    (recovered,) = (each for each in db.stats().segments if each.number == active.number)
+    assert recovered.keys == keys
+    check(db, before)
+
+
 def test_a_store_that_was_closed(history: History, machine: Machine, open_: Open) -> None:
     history.db.close()
     machine.reboot()
