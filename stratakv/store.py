@@ -139,8 +139,7 @@ class Store:
         if self.structure.view.generation == FORKED:
             return  # a child that never used it: everything is the parent's
         try:
-            if self.options.durability is not Durability.OS and self.write:
-                self.syncer.reach_tip()
+            self._sync()
         finally:
             self.syncer.stop()
             if self.keeper:
@@ -154,11 +153,16 @@ class Store:
                             self._leave()
                     finally:
                         self._writer_lock.close()
+                self._sync()  # what other threads have committed meanwhile; none does from here on
             finally:
                 self._writer_lock.close()  # also where Ctrl-C ended the waiting
                 self.syncer.stop()  # a commit of another thread may have started it again
                 self._sync_lock.close()
                 self._attach_lock.free()
+
+    def _sync(self) -> None:
+        if self.options.durability is not Durability.OS and self.write:
+            self.syncer.reach_tip()
 
     def _leave(self) -> None:
         self.publish()

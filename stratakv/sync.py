@@ -15,10 +15,11 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 from stratakv.commit import Exclusive
 from stratakv.control import POSITION_BITS, W_POISONED, W_SYNCED, W_TIP
-from stratakv.errors import SyncError
+from stratakv.errors import ClosedError, SyncError
 from stratakv.gathering import Gathering, Wish
 from stratakv.locks import FileLock
 from stratakv.manifest import Edit
@@ -83,6 +84,8 @@ class Syncer:
     def _covered(self, wanted: int) -> bool:
         number = wanted >> POSITION_BITS
         if self._words[W_POISONED] and self._is_poisoned(number):
+            if number == self._structure.current().active.number:
+                self._give_up(number)  # who found it out did not live to do so
             raise self._refusal(number)
         return self._words[W_SYNCED] >= wanted
 
@@ -112,7 +115,8 @@ class Syncer:
                 try:
                     files.fdatasync(segment.fd)
                 except OSError as cause:
-                    self._poison(segment)
+                    self._words[W_POISONED] = segment.number
+                    self._give_up(segment.number)
                     raise SyncError(
                         segment.path,
                         cause,
@@ -144,13 +148,12 @@ class Syncer:
             if segment.number >= first and segment.header.is_original and not poisoned:
                 yield segment
 
-    def _poison(self, segment: Segment) -> None:
+    def _give_up(self, number: int) -> None:
         """Let nothing more be written to a log whose sync failed, and never sync it again."""
-        self._words[W_POISONED] = segment.number
-        with self._exclusive as held:
-            if held.view.active.number == segment.number:
+        with suppress(ClosedError), self._exclusive as held:  # else whoever opens the store next does it
+            if held.view.active.number == number:
                 self._structure.rotate(held)
-            self._structure.install(held, Edit(poisoned=frozenset({segment.number})))
+            self._structure.install(held, Edit(poisoned=frozenset({number})))
 
     # -- now and then ------------------------------------------------------------------------------------
 

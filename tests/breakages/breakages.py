@@ -200,7 +200,7 @@ _DURABLE = (
         "failed-sync-tried-again",
         "6: a failed sync is not repeated",
         "stratakv/sync.py",
-        "                    self._poison(segment)\n",
+        "                    self._give_up(segment.number)\n",
         "",
         (f"{_SYNC}::TestFailure::test_it_is_remembered",),
     ),

@@ -13,7 +13,8 @@ import pytest
 
 import stratakv
 from stratakv import DB, SyncError, TransactionError
-from stratakv.control import OFFSET_MASK, W_SYNCED, W_TIP
+from stratakv.control import OFFSET_MASK, W_POISONED, W_SYNCED, W_TIP
+from stratakv.sync import Syncer
 from tests.engine.machine import Machine, wait_for
 
 Open = Callable[..., DB]
@@ -33,6 +34,21 @@ def disk_fails(machine: Machine, times: int = 1, suffix: str = ".log") -> None:
             raise OSError(5, "Input/output error")
 
     machine.refuse = refuse
+
+
+def commit_while_it_closes(db: DB, monkeypatch: pytest.MonkeyPatch) -> memoryview:
+    """Have another thread commit once `db` has synced all there was; return the words of CONTROL."""
+    real = Syncer.stop
+
+    def stop(self: Syncer) -> None:
+        monkeypatch.setattr(Syncer, "stop", real)
+        writer.put(b"late", b"v")
+        real(self)
+
+    db.sync()
+    writer = db._store.writer
+    monkeypatch.setattr(Syncer, "stop", stop)
+    return db._store.control.words
 
 
 def rotate(db: DB) -> None:
@@ -82,6 +98,14 @@ class TestLevels:
         db.close()
         assert synced(machine, start) == ["000001.log"]
         assert set(threading.enumerate()) <= others
+
+    def test_what_other_threads_commit_while_it_closes(
+        self, machine: Machine, open_: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        db = open_(durability="interval", sync_interval=3600)
+        words = commit_while_it_closes(db, monkeypatch)
+        db.close()
+        assert words[W_SYNCED] == words[W_TIP]
 
     def test_sync_covers_the_segments_sealed_since(self, db: DB, machine: Machine) -> None:
         """Oldest first: what survives a power cut in between is a prefix."""
@@ -405,6 +429,31 @@ class TestFailure:
         with pytest.raises(SyncError):
             db.sync()
         assert "000001.log" not in synced(machine, start)
+
+    def test_who_found_it_out_died_of_it(self, db: DB, machine: Machine, open_: Open) -> None:
+        """What is written to that log could never be called synced: the next one begins another."""
+        db.put(b"before", b"v")
+        db._store.control.words[W_POISONED] = 1
+        machine.bury(db)
+        db = open_(durability="always")
+        with pytest.raises(SyncError, match=r"000001\.log"):
+            db.put(b"k", b"v")
+        db.put(b"after", b"v")
+        assert dict(db.scan()) == {b"before": b"v", b"k": b"v", b"after": b"v"}
+
+    def test_in_the_last_moment_of_a_close(
+        self, machine: Machine, open_: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        db = open_(durability="interval", sync_interval=3600)
+        commit_while_it_closes(db, monkeypatch)
+        disk_fails(machine)
+        with pytest.raises(SyncError, match=r"000001\.log"):
+            db.close()
+        db = open_(durability="always")
+        with pytest.raises(SyncError):
+            db.put(b"k", b"v")
+        db.put(b"after", b"v")
+        assert dict(db.scan()) == {b"late": b"v", b"k": b"v", b"after": b"v"}
 
     def test_compaction_heals_it(self, machine: Machine, open_: Open) -> None:
         db = open_(durability="always")
