@@ -8,7 +8,7 @@ StrataKVError
 ├── KeyNotFoundError (KeyError)       `ttl` of a key that is not there
 ├── ClosedError                       the handle was closed
 ├── ReadOnlyError                     a write through a read-only handle
-├── TransactionError                  the store used behind the back of an open transaction
+├── TransactionError                  a transaction used after its end, or the store beside it
 ├── StoreBusyError                    the store is open elsewhere and this needs it alone
 ├── DirectoryError                    not a store, not ours, not reachable
 │   └── FormatError                   written by a newer StrataKV
@@ -60,7 +60,10 @@ class ReadOnlyError(StrataKVError):
 
 
 class TransactionError(StrataKVError):
-    """The store was written to directly by the thread that has a transaction open on it."""
+    """A thread with an open transaction wrote to the store directly, or a transaction was used after its end.
+
+    Or a child that was forked inside a transaction tried to end it.
+    """
 
 
 class StoreBusyError(StrataKVError):

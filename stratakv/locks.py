@@ -6,7 +6,8 @@ maintenance.lock  held by the one process that compacts
 sync.lock         held by the one process that syncs the log, while others wait to find their commit covered
 
 `fcntl` locks would be lost whenever any other descriptor of the file is closed; `flock` locks belong to
-the open file, which a forked child shares with its parent: so a child must reopen them (`reopen`).
+the open file, which a forked child shares with its parent: so a child closes those and opens its own
+(`Store.forked`).
 """
 
 from __future__ import annotations

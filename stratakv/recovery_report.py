@@ -9,7 +9,7 @@ from stratakv.errors import OptionError
 
 
 class Mode(enum.StrEnum):
-    """What to do about damage, see the module's text."""
+    """What to do about damage, see `stratakv.recovery`."""
 
     POINT_IN_TIME = "point-in-time"
     STRICT = "strict"

@@ -1,1 +1,1 @@
-"""Work that is not a request's: merging segments."""
+"""Work that no request waits for: finishing indexes, merging, evicting, tidying up."""
