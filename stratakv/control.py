@@ -177,7 +177,7 @@ class Control:
     def total(self, counter: Counter) -> int:
         """Sum of one counter over all processes since the machine started."""
         counts = sum(self._row(number)[counter] for number in range(ROWS + 1))
-        return counts if self.row.nbytes and self._is_shared() else counts + self.row[counter]
+        return counts if self._is_shared() else counts + self.row[counter]
 
     def _is_shared(self) -> bool:
         return self.row.obj is self._rows.obj
