@@ -156,7 +156,7 @@ class Maintenance:
         idle_since = time.monotonic()
         while True:
             idle = time.monotonic() - idle_since
-            if self._step(done, damage, pace, at_rest=linger >= _REST <= idle):
+            if self._step(done, damage, pace, at_rest=min(idle, linger) >= _REST):
                 idle_since = time.monotonic()
             elif idle >= linger:
                 if damage:
