@@ -39,9 +39,9 @@ from stratakv.segment import Segment
 
 log = logging.getLogger("stratakv")
 
-# Each try but the last finds that who was to prepare the store has failed, or has just left it. Between
-# them everybody sleeps for some time up to the pause, holding nothing: those that look whether it is
-# prepared hold the lock meanwhile, and would keep each other from preparing it.
+# A try fails where whoever was to prepare the store has failed, or has just left it. Before the next one a
+# process sleeps for a random time without the lock. It shares the lock while it looks whether the store is
+# prepared, so processes that looked all the time would keep each other from getting it alone.
 _TRIES = 200
 _PAUSE = 0.01  # seconds
 

@@ -115,7 +115,7 @@ class Exclusive:
                 self._heal(structure.current().active)
             words[W_BUSY] = 1
             words[W_TURNS] += 1
-            return Held(structure.current())  # kept by nobody: it has files open that others may remove
+            return Held(structure.current())  # made anew each time: kept, it would keep removed files open
         except BaseException:
             self._release()
             raise

@@ -61,8 +61,8 @@ _U63 = (1 << 63) - 1
 ) = range(17)
 
 
-# A put reads all it needs by one call, which halves the cost. It cannot write so: `pack_into` zeroes its
-# target first, which a kill in that moment would leave behind.
+# A put reads all it needs by one call, which halves the cost. It cannot write them so: `pack_into`
+# zeroes its target first, and a kill in that moment would leave the zeros behind.
 COMMIT_STATE = 8 * W_GENERATION
 read_commit_state = struct.Struct("@4Q8xQ32xQ").unpack_from  # generation, tip, chain, used, busy, ahead
 

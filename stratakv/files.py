@@ -21,7 +21,8 @@ from pathlib import Path
 
 Attributes = os.stat_result
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs"})
-# It writes to a block where it stands, and shares it with no other file: a page that has one needs no other.
+# These write a block anew in its place, and no two files share one: a store into a page that has its block
+# needs no other.
 _IN_PLACE = frozenset({"ext4"})
 _ROOT = Path(__file__).parents[1]  # where this package is found
 _COPY_BYTES = 8 * 2**20

@@ -1,7 +1,7 @@
 """Threads that wait for the same work: the last of those expected does it for all, and wakes them.
 
-Who comes leaves its wish and sleeps. Expected are as many as the last work was done for and as had come by
-then; where they do not come, the one that has waited longest begins after a moment.
+Who comes leaves its wish and sleeps. As many are expected as the last round served, and those that were
+waiting when it ended; where they do not come, the one that has waited longest begins after a moment.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from stratakv.view import View
 log = logging.getLogger("stratakv")
 
 _PAUSE = 50e-6  # seconds before a process asks again whether another one's sync has covered it
-_PATIENCE = 1.25  # each time it waits so many times longer, so a fifth of all it has waited in the end
+_PATIENCE = 1.25  # each pause is so many times the one before: the last is a fifth of the whole wait
 
 
 class Syncer:

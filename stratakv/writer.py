@@ -167,7 +167,7 @@ class Writer:
             if write is None:
                 if not self._words[W_BUSY]:  # else a batch may have come in part
                     return verdict
-            # By itself: what threads commit together (`group`) comes later than they look.
+            # Not through `group`: what threads commit together comes after the moment of the lookup.
             elif end := exclusive.commit_one(*write, moment):
                 self._committed(end)
                 return verdict
