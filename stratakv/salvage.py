@@ -21,7 +21,6 @@ from stratakv.rewrite import LogWriter
 class Salvaged:
     """The new log: its size in bytes, its records and range tombstones, and how many keys they have."""
 
-    number: int
     size: int
     records: int
     keys: int
@@ -53,7 +52,7 @@ def salvage(directory: Directory, entry: Entry, scan: Scan, number: int) -> Salv
     finally:
         output.close()
     keys = len({found.key for found in sound if found.kind != RANGE})
-    return Salvaged(number, output.size, output.keys, keys, len(ranges))
+    return Salvaged(output.size, output.keys, keys, len(ranges))
 
 
 def finds_more(scan: Scan) -> bool:
