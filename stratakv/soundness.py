@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stratakv import index, past_damage
-from stratakv.bloom import PATTERN_MASK, PATTERNS
 from stratakv.directory import Directory
 from stratakv.errors import CorruptionError, StrataKVError
 from stratakv.index import hash_key
@@ -221,8 +220,7 @@ def _misleading(found: Findings) -> list[int]:
 def _leads_to(found: Findings, key: bytes, offset: int) -> bool:
     segment = found.segment
     first, second = hash_key(key)
-    pattern = PATTERNS[second & PATTERN_MASK]
-    if segment.bloom[first % segment.word_count] & pattern != pattern:
+    if not segment.may_have(first, second):
         return False
     try:
         led = lookup(segment, key, first)
