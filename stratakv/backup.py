@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stratakv import manifest
-from stratakv.control import W_USED, start_control
+from stratakv.control import start_control
 from stratakv.directory import Directory
 from stratakv.errors import DirectoryError, storage_error
+from stratakv.index import occupied
 from stratakv.log import HEADER_BYTES
 from stratakv.manifest import Entry, Manifest
 from stratakv.opening import begin_empty
 from stratakv.progress import Progress
+from stratakv.record import HEADER_BYTES as RECORD_HEADER_BYTES
 from stratakv.segment import Segment
 from stratakv.views import Views
 
@@ -44,13 +46,15 @@ def backup(
         raise DirectoryError(f"{copy.path} is not empty; name a new or an empty directory for the backup")
     view, tip = views.now()
     last, number = view.active.header, view.manifest.next_number
+    # Others put on meanwhile, so there may be more slots by now than records below the tip.
+    most = (tip - view.active.start) // RECORD_HEADER_BYTES
     active = Entry(
         number=last.number,
         kind="young",
         oldest=last.oldest,
         newest=last.newest,
         size=tip,
-        keys=views.control.words[W_USED],
+        keys=min(occupied(view.active.arrays), most),
         synced=tip,
         began=last.began,
     )

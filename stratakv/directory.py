@@ -256,6 +256,7 @@ class Directory:
 
     def remove(self, number: int) -> None:
         """Take the files of one segment off the disk; what cannot be removed now is tidied up later."""
+        # IMPORTANT: the log first. Who misses an index asks the log whether it is damage.
         self.discard(self.log_path(number))
         self.discard(self.index_path(number))
 

@@ -282,11 +282,16 @@ def open_log(
 
 
 def map_index(directory: Directory, segment: Segment, *, write: bool) -> bool:
-    """Map the segment's index file if there is one of a sensible shape; its checksum is not looked at."""
+    """Map the segment's index file if there is one of a sensible shape; its checksum is not looked at.
+
+    Raises FileNotFoundError where the segment has left the store since its log was opened.
+    """
     files = directory.files
     try:
         fd = directory.open(directory.index_path(segment.number), write=write)
     except FileNotFoundError:
+        if files.is_removed(segment.fd):  # the log goes first, see `Directory.remove`
+            raise
         return False
     try:
         size = files.size(fd)

@@ -20,7 +20,6 @@ from stratakv.control import (
 from stratakv.directory import CONTROL_NAME, GHOSTS_NAME, MANIFEST_NAME, Directory
 from stratakv.errors import CorruptionError, StorageError, reported
 from stratakv.ghosts import Ghosts
-from stratakv.log import HEADER_BYTES
 from stratakv.manifest import Manifest
 from stratakv.opening import map_ghosts, open_sealed
 from stratakv.segment import Segment, map_index, open_log
@@ -66,9 +65,9 @@ class Views:
             view = self.current()
             tip = self.control.words[W_TIP]
             if tip >> POSITION_BITS <= view.active.number:
-                # A tip that is still in the segment before: the active one is so new that it is empty.
+                # A tip that is still in the segment before: the active one is so new that it has no records.
                 begun = tip >> POSITION_BITS == view.active.number
-                end = tip & OFFSET_MASK if begun else HEADER_BYTES
+                end = tip & OFFSET_MASK if begun else view.active.start
                 if end <= view.active.end:
                     return view, end
         path = self.directory.path / CONTROL_NAME
