@@ -166,10 +166,9 @@ class StrataKVCache(AsyncCalls):
     ) -> list[Any]:
         """Write `data` as one atomic batch; return the keys that were not saved, which are none or all.
 
-        A batch that is too large for the budget is written in parts, each of them atomic.
+        A batch that is too large for the budget is written in parts, each of them atomic; where there are
+        MAX_ENTRIES, each entry is one.
         """
-        if self._limited:  # room is made entry by entry
-            return super().set_many(data, timeout, version)
         names = {key: self._name(key, version) for key in data}
         batch = {names[key]: codec.encode(names[key], value) for key, value in data.items()}
         ttl = self._ttl(timeout)
@@ -178,12 +177,16 @@ class StrataKVCache(AsyncCalls):
                 self._db.delete_many(batch)
                 return []
             return list(data)
-        unsaved = self._put_batch(batch, ttl)
+        parts = [{name: stored} for name, stored in batch.items()] if self._limited else [batch]
+        unsaved = frozenset[bytes]().union(*[self._put_batch(part, ttl) for part in parts])
         return [key for key, name in names.items() if name in unsaved]
 
     def _put_batch(self, batch: dict[bytes, bytes], ttl: float | None) -> frozenset[bytes]:
         """Write a batch, halved until the budget takes it; return the names that were not saved."""
         try:
+            if self._limited:
+                for name in batch:
+                    self._make_room(name)
             self._db.put_many(batch, ttl)
         except STORAGE_ERRORS as error:
             if isinstance(error, stratakv.InvalidValueError) and self._has_budget and len(batch) > 1:

@@ -80,7 +80,7 @@ def _served_roots() -> Iterator[tuple[str, str]]:
 def _unmakeable(alias: str, cache: conf.CacheSettings) -> Iterator[Error]:
     """E004: the directory is missing and cannot be made, or is there and cannot be used."""
     path = Path(cache.path)
-    there = next(parent for parent in (path, *path.parents) if parent.exists())
+    there = next(parent for parent in (path, *path.parents) if _exists(parent))
     read_only = cache.engine.read_only
     if not there.is_dir():
         yield _error("E004", alias, f"{there} is not a directory", "Remove the file, or change LOCATION.")
@@ -91,6 +91,14 @@ def _unmakeable(alias: str, cache: conf.CacheSettings) -> Iterator[Error]:
         use = "used" if there == path else "made"
         hint = f"Let the user that runs the site read and write {there}, or change LOCATION."
         yield _error("E004", alias, f"{path} cannot be {use}: no permission on {there}", hint)
+
+
+def _exists(path: Path) -> bool:
+    """Whether `path` is there, as far as this user may look."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return False
 
 
 def _contradictions(parsed: dict[str, conf.CacheSettings]) -> Iterator[Error]:

@@ -106,6 +106,9 @@ def _flag(name: str, value: object) -> bool:
 
 def _count(name: str, value: object) -> int:
     try:
-        return int(value)  # type: ignore[call-overload, no-any-return]  # text is welcome, as in Django
+        count = int(value)  # type: ignore[call-overload]  # text is welcome, as in Django
     except (TypeError, ValueError):
-        raise CacheOptionError(f"OPTIONS: {name} must be a whole number, not {value!r}") from None
+        count = -1
+    if count < 0:
+        raise CacheOptionError(f"OPTIONS: {name} must be a whole number, 0 or more, not {value!r}")
+    return count  # type: ignore[no-any-return]

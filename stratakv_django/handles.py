@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -21,6 +22,7 @@ import stratakv
 from stratakv_django.census import Census
 from stratakv_django.incidents import Incidents
 
+_SLOW, _REST = 0.1, 10  # an opening that failed and took more seconds is tried again after so many times that
 RESCUE_INTERVAL = 60.0  # seconds between two attempts of a process to rescue a store; it may read all of it
 
 _logger = logging.getLogger("stratakv_django")
@@ -41,6 +43,8 @@ class Store:
         self._censuses: dict[bytes, Census] = {}
         self._opening = threading.Lock()
         self._next_rescue = 0.0
+        self._refused: Exception | None = None
+        self._next_try = 0.0
 
     def open(self, *, rescue: bool = False) -> stratakv.DB:
         """Open the store, unless it is open, and return it as `handle`.
@@ -50,13 +54,29 @@ class Store:
         """
         with self._opening:
             if self.handle is None:
+                self._refuse_again()
+                began = time.monotonic()
                 try:
-                    self.handle = self._open()
-                except (stratakv.CorruptionError, stratakv.DirectoryError) as damage:
-                    if not rescue or not self._rescue(damage):
-                        raise
-                    self.handle = self._open()
+                    self.handle = self._open_or_rescue(rescue=rescue)
+                except (stratakv.StrataKVError, OSError) as error:
+                    took = time.monotonic() - began
+                    if took > _SLOW:
+                        self._refused, self._next_try = copy(error), began + (1 + _REST) * took
+                    raise
             return self.handle
+
+    def _refuse_again(self) -> None:
+        """Raise what opening has failed with, if that took long and not long ago: a site must go on."""
+        if self._refused is not None and time.monotonic() < self._next_try:
+            raise copy(self._refused)  # without the frames, which would keep files open
+
+    def _open_or_rescue(self, *, rescue: bool) -> stratakv.DB:
+        try:
+            return self._open()
+        except (stratakv.CorruptionError, stratakv.DirectoryError) as damage:
+            if not rescue or not self._rescue(damage):
+                raise
+        return self._open()
 
     def _open(self) -> stratakv.DB:
         try:

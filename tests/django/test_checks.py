@@ -15,6 +15,7 @@ from django.test import override_settings
 
 from stratakv_django.cache import StrataKVCache
 from stratakv_django.checks import check_caches
+from tests.support.children import run
 
 BACKEND = "stratakv_django.cache.StrataKVCache"
 DOCS = Path(__file__).parents[2] / "docs" / "django.md"
@@ -92,6 +93,7 @@ def test_e001_no_location(params: dict[str, Any]) -> None:
         ({"key_warnings": 1}, "key_warnings must be True or False"),
         ({"MAX_ENTRIES": "many"}, "MAX_ENTRIES must be a whole number"),
         ({"CULL_FREQUENCY": None}, "CULL_FREQUENCY must be a whole number"),
+        ({"CULL_FREQUENCY": -1}, "0 or more, not -1"),
     ],
 )
 def test_e002_wrong_options(store: Path, options: dict[str, Any], says: str) -> None:
@@ -190,3 +192,13 @@ def test_every_id_is_documented() -> None:
     used = set(re.findall(r'"(E\d{3})"', source))
     assert used
     assert set(re.findall(r"stratakv\.(E\d{3})", DOCS.read_text())) == used
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+def test_e004_a_parent_that_this_user_may_not_look_into(store: Path) -> None:
+    def work() -> None:
+        os.setuid(65534)
+        assert ids(default={"LOCATION": str(store / "deep" / "er")}) == ["stratakv.E004"]
+
+    store.mkdir(mode=0o700)
+    assert run(work) == [0]

@@ -69,6 +69,12 @@ def test_every_way_to_write_keeps_the_limit(
         assert 0 < entries(cache) <= 10
 
 
+def test_set_many_says_what_was_not_saved(make_cache: MakeCache) -> None:
+    cache = make_cache(OPTIONS={"MAX_ENTRIES": 10, "max_value_bytes": 1000, "strict": False})
+    assert cache.set_many({"a": 1, "large": "x" * 2000, "b": 2}) == ["large"]
+    assert cache.get_many(["a", "large", "b"]) == {"a": 1, "b": 2}
+
+
 def test_other_prefixes_do_not_count_and_are_not_culled(make_cache: MakeCache) -> None:
     other = make_cache(KEY_PREFIX="other")
     fill(other, 50)

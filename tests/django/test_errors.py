@@ -112,6 +112,29 @@ def test_a_store_that_can_be_opened_again_is_used_again(make_cache: MakeCache, o
     assert cache.get("key") == 1
 
 
+def test_an_opening_that_fails_and_takes_long_is_not_tried_by_every_call(
+    make_cache: MakeCache, occupied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else every request would wait for it, one after the other."""
+
+    def slow(*_: object, **__: object) -> None:
+        tried.append(clock[0])
+        clock[0] += 2
+        raise stratakv.CorruptionError("store/CONTROL", 0, "it is missing")
+
+    clock, tried = [1000.0], list[float]()
+    monkeypatch.setattr(handles.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(stratakv, "open", slow)
+    cache = make_cache(OPTIONS=LENIENT)
+    for _ in range(30):
+        assert cache.get("key") is None
+        clock[0] += 1
+    assert tried == [1000, 1022]
+    assert cache.incidents()["read"] == 30, "each of them is counted"
+    with pytest.raises(stratakv.CorruptionError, match="CONTROL"):
+        make_cache(OPTIONS={**LENIENT, "strict": True}).get("key")
+
+
 def test_strict_raises_that_the_store_does_not_open(make_cache: MakeCache, occupied: Path) -> None:
     with pytest.raises(stratakv.DirectoryError):
         make_cache().get("key")
