@@ -32,7 +32,7 @@ def build_index(
         return
     files, path = directory.files, directory.index_path(segment.number)
     # Two processes may both find it missing; what the elected one leaves behind, the next one removes.
-    temporary = path.with_suffix(".tmp" if elected else f".{files.process()}.tmp")
+    temporary = path.with_suffix(".tmp" if elected else f".{files.random_u32()}.tmp")
     try:
         files.unlink(temporary)
         fd = directory.open(temporary, write=True, create=True)

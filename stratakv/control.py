@@ -153,10 +153,11 @@ class Control:
         """Take a free row for this process, or that of one that is gone; else the last one is shared."""
         rows = [self._row(number) for number in range(1, ROWS + 1)]
         free = next((row for row in rows if not row[0]), None)
-        if free is None:
-            free = next((row for row in rows if not self._files.is_running(row[0])), rows[-1])
-        free[0] = self._files.process()
-        self.row = free
+        gone = None if free else next((row for row in rows if not self._files.is_running(row[0])), None)
+        self.row = free or gone or rows[-1]
+        if gone:
+            self.leave_row()  # its counts stay
+        self.row[0] = self._files.process()
 
     def leave_row(self) -> None:
         """Add this process's counts to those of the departed, and free the row."""

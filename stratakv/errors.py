@@ -25,6 +25,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 class StrataKVError(Exception):
@@ -86,6 +87,10 @@ class StorageError(StrataKVError, OSError):
         super().__init__(f"{os.fspath(path)}: {reason}; {advice}")
         self.path = os.fspath(path)
         self.errno = cause.errno  # after OSError's own constructor, which resets it
+        self._reason, self._advice = reason, advice
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a worker process hands its errors on
+        return type(self), (self.path, OSError(self.errno, self._reason), self._advice), self.__dict__
 
 
 class DiskFullError(StorageError):
@@ -108,6 +113,9 @@ class CorruptionError(StrataKVError):
             f"`python -m stratakv recover {Path(self.path).parent}`, or `manage.py stratakv_recover` for a "
             "Django cache, rebuilds what can be rebuilt"
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.offset, self.reason), self.__dict__
 
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})

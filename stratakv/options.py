@@ -94,7 +94,7 @@ def _flag(name: str, value: object) -> None:
 
 
 def _mode(name: str, value: object) -> None:
-    if not isinstance(value, int) or value & ~0o770 or value & 0o700 != 0o700:
+    if value not in (0o700, 0o770):
         shown = oct(value) if isinstance(value, int) else repr(value)
         raise OptionError(
             f"{name} must be 0o700, or 0o770 to share the store with the directory's group, not {shown}"

@@ -48,9 +48,9 @@ class Stats:
     log_bytes: records and headers; live_bytes and dead_bytes add up to them, see `SegmentStats`.
     unsynced_bytes: of the active log, not yet known to be on disk. hits, misses, records_written,
     bytes_written, rewritten_bytes (logs that maintenance wrote), evicted_keys, damaged_reads: summed over
-    all processes since the machine started. write_amplification: bytes of log and index that were written
-    for each byte of log that writers wrote; None before the first. age: seconds since the oldest entry was
-    written, at most.
+    all processes since the machine started. write_amplification: bytes of log that were written, by
+    maintenance too, for each byte that writers wrote; None before the first. age: seconds since the oldest
+    entry was written, at most.
     """
 
     path: str
@@ -89,7 +89,6 @@ def collect(store: Store) -> Stats:
     same = synced >> POSITION_BITS == tip >> POSITION_BITS
     hits, misses = control.total(Counter.HITS), control.total(Counter.MISSES)
     written, rewritten = words[W_LOGGED] + (tip & OFFSET_MASK), control.total(Counter.REWRITTEN)
-    indexes = sum(segment.index_bytes for segment in segments)
     return Stats(
         path=str(store.directory.path),
         durability=str(store.options.durability),
@@ -108,7 +107,7 @@ def collect(store: Store) -> Stats:
         records_written=control.total(Counter.WRITES),
         bytes_written=written,
         rewritten_bytes=rewritten,
-        write_amplification=(written + rewritten + indexes) / written if written else None,
+        write_amplification=(written + rewritten) / written if written else None,
         evicted_keys=control.total(Counter.EVICTED),
         damaged_reads=control.total(Counter.DAMAGE),
         age=max(segment.age for segment in segments),

@@ -48,6 +48,7 @@ class Syncer:
         """Start without any thread: at first, and in a forked child."""
         self._gathering = Gathering[Wish]()
         self._ending = threading.Event()
+        self._starting = threading.Lock()
         self.thread: threading.Thread | None = None
 
     # -- now ---------------------------------------------------------------------------------------------
@@ -163,10 +164,12 @@ class Syncer:
             self._start()
 
     def _start(self) -> None:
-        self.thread = threading.Thread(
-            target=self._run, args=(self._ending,), name="stratakv-sync", daemon=True
-        )
-        self.thread.start()
+        with self._starting:
+            if self.thread is None:
+                self.thread = threading.Thread(
+                    target=self._run, args=(self._ending,), name="stratakv-sync", daemon=True
+                )
+                self.thread.start()
 
     def _run(self, ending: threading.Event) -> None:
         while not ending.wait(self._interval):

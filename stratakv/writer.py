@@ -31,11 +31,13 @@ def expiry_of(ttl: float | None) -> int:
     """Return when a `ttl` in seconds ends, in milliseconds since the epoch; 0 for None."""
     if ttl is None:
         return 0
-    # Exact types, as these are all but free; NaN is in no range.
-    if (ttl.__class__ is int or ttl.__class__ is float) and 0 <= ttl < _LONGEST_TTL:
-        return int((time.time() + ttl) * 1000)
-    if isinstance(ttl, int | float) and ttl >= _LONGEST_TTL:
-        raise InvalidTTLError(f"a ttl of {ttl!r} seconds is too long to be stored; use None for ever")
+    # Exact types first, as these are all but free; NaN is in no range.
+    plain = ttl.__class__ is int or ttl.__class__ is float
+    if plain or (isinstance(ttl, int | float) and not isinstance(ttl, bool)):
+        if 0 <= ttl < _LONGEST_TTL:
+            return int((time.time() + ttl) * 1000)
+        if ttl >= _LONGEST_TTL:
+            raise InvalidTTLError(f"a ttl of {ttl!r} seconds is too long to be stored; use None for ever")
     raise InvalidTTLError(f"a ttl must be a number of seconds from 0 on, or None for ever, not {ttl!r}")
 
 
@@ -180,8 +182,11 @@ class Writer:
         return verdict
 
     def delete_many(self, keys: Iterable[bytes]) -> int:
+        wanted = list(keys)
+        for key in wanted:
+            check_key(key)  # before it is hashed, and before anything is locked
         with self.transaction() as tx:
-            return sum([tx.delete(key) for key in set(keys)])
+            return sum([tx.delete(key) for key in set(wanted)])
 
     def delete_prefix(self, prefix: bytes) -> None:
         check_bounds(prefix=prefix)
@@ -255,6 +260,7 @@ class Transaction:
         """Return the value and the expiry of `key`, as this transaction sees it."""
         if not self.open:
             raise _ended()
+        check_key(key)
         if key in self.pending:
             change = self.pending[key]
             live = change and (not change[1] or change[1] > now_ms())

@@ -93,11 +93,18 @@ class Merger:
 
     def whole(self, view: View, segment: Segment) -> Iterator[Block]:
         """Yield all of a segment for a merge, with the heat of its keys where that matters."""
-        blocks = in_key_order(segment)
+        blocks = self._paced(segment, in_key_order(segment))
         if view.marks:
             blocks = with_heat(segment, blocks)
         prefixes = view.hidden.get(segment.number, ())
         return without(blocks, prefixes) if prefixes else blocks
+
+    def _paced(self, segment: Segment, blocks: Iterator[Block]) -> Iterator[Block]:
+        """Tell of each block how much of the log it stands for, what it has replaced included."""
+        share = segment.end / max(1, _entry(segment).keys)
+        for block in blocks:
+            yield block
+            self.pace(round(len(block) * share))
 
     def _take_number(self) -> int:
         with self._exclusive:
@@ -120,9 +127,7 @@ class Merger:
         output = Output(directory, header, most, task.ranges)
         try:
             for block in living(merged(blocks), now_ms(), _Older(view, task.older).has):
-                before = output.size
                 output.write(block)
-                self.pace(output.size - before)
             if not output.keys and not task.ranges:
                 return None
             made = output.finish()

@@ -26,8 +26,9 @@ _FUTILE = 8  # a retirement that frees less than one in so many bytes of its seg
 class Tasks:
     """What can be done to the segments of one store.
 
-    pace: is told the bytes that each step has moved. sync: makes all that is committed durable. It is called
-    before a record goes because of a newer one: that must not be lost in a power cut while this one is gone.
+    pace: is told how many bytes of log each step has read. sync: makes all that is committed durable. It is
+    called before a record goes because of a newer one: that must not be lost in a power cut while this one
+    is gone.
     """
 
     def __init__(

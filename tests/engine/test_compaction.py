@@ -196,6 +196,16 @@ class TestCrash:
         assert dict(open_().scan()) == model | {b"k": b"v"}
 
 
+def test_progress_is_of_what_is_read(db: DB) -> None:
+    """Most of it is not written again."""
+    for number in range(4000):
+        db.put(b"%d" % (number % 100), bytes(100))
+    told: list[tuple[int, int]] = []
+    report = db.compact(lambda done, total: told.append((done, total)))
+    assert report.bytes_after < report.bytes_before / 10
+    assert told[-1] == (pytest.approx(report.bytes_before, rel=0.01), report.bytes_before)
+
+
 def test_giving_up_through_the_progress_callback(db: DB, path: Path) -> None:
     model = {}
     for number in range(40):

@@ -107,6 +107,26 @@ class TestLevels:
         db.close()
         assert words[W_SYNCED] == words[W_TIP]
 
+    def test_threads_that_are_the_first_to_write_start_one_thread(
+        self, open_: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Slow(threading.Thread):
+            def __init__(self, *arguments: Any, **named: Any) -> None:
+                made.append(self)
+                time.sleep(0.1)
+                super().__init__(*arguments, **named)
+
+        made: list[threading.Thread] = []
+        db = open_(durability="interval")
+        db._store.syncer.stop()
+        writers = [threading.Thread(target=db.put, args=(b"k", b"v")) for _ in range(4)]
+        monkeypatch.setattr(threading, "Thread", Slow)
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.join()
+        assert len(made) == 1
+
     def test_sync_covers_the_segments_sealed_since(self, db: DB, machine: Machine) -> None:
         """Oldest first: what survives a power cut in between is a prefix."""
         db.put(b"k", b"v")

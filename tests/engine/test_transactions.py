@@ -67,6 +67,11 @@ def test_bad_input_inside_leaves_the_transaction_usable(db: DB) -> None:
     assert dict(db.scan()) == {b"a": b"1"}
 
 
+def test_a_key_that_cannot_be_hashed(db: DB) -> None:
+    with db.transaction() as tx, pytest.raises(InvalidKeyError, match="must be bytes, not list"):
+        tx.get([])  # type: ignore[arg-type]
+
+
 def test_a_value_is_taken_as_it_is_now(db: DB) -> None:
     value = bytearray(b"now")
     with db.transaction() as tx:

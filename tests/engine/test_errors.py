@@ -1,0 +1,31 @@
+"""Errors on their way: from a worker process, or kept and raised again."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from stratakv import CorruptionError, DiskFullError, KeyNotFoundError, StrataKVError, SyncError
+
+ERRORS = [
+    CorruptionError("store/000001.log", 7, "the record's checksum does not hold"),
+    DiskFullError("store/000001.log", OSError(errno.ENOSPC, "No space left on device"), "free some space"),
+    SyncError("store/000001.log", OSError(errno.EIO, "Input/output error"), "look at the disk"),
+    KeyNotFoundError(b"key"),
+]
+for each in ERRORS:
+    each.add_note("a note")
+
+
+@pytest.mark.parametrize("again", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))])
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_a_copy_says_the_same(error: StrataKVError, again: Callable[[StrataKVError], Any]) -> None:
+    copied = again(error)
+    assert (type(copied), str(copied), copied.__notes__) == (type(error), str(error), ["a note"])
+    for fact in ("path", "offset", "reason", "errno"):
+        assert getattr(copied, fact, None) == getattr(error, fact, None)
