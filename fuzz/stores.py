@@ -9,6 +9,7 @@ import importlib
 import logging
 import shutil
 from contextlib import suppress
+from typing import Any
 
 import stratakv
 from fuzz import places
@@ -20,7 +21,7 @@ setattr(stores, "Files", places.QuickFiles)  # noqa: B010 - `recover` the functi
 setattr(importlib.import_module("stratakv.recover"), "Files", places.QuickFiles)  # noqa: B010
 
 PATH = places.temporary()
-_OPTIONS = {"durability": "os", "maintenance": "manual", "segment_bytes": 4096}
+_OPTIONS: dict[str, Any] = {"durability": "os", "maintenance": "manual", "segment_bytes": 4096}
 KEYS = [b"key-%02d" % number for number in range(40)]
 
 

@@ -31,20 +31,7 @@ class Upkeep(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a store is opened.
-
-    durability: "always", "interval" or "os", see `Durability`.
-    read_only: refuse writes through this handle.
-    mode: permissions of the directory; files get the same without the execute bits.
-    max_value_bytes: the largest value accepted, in bytes, up to 4 GiB less one byte.
-    segment_bytes: size at which a log is sealed and the next one is started, in bytes.
-    sync_interval: seconds between two syncs at the level "interval".
-    max_bytes: the budget: bytes of disk the store may take, kept by evicting; 0 for no limit. It is part of
-        the store: None leaves it as it is, any other value sets it for all processes.
-    maintenance: "auto" starts a process in the background when there is something to tidy up, "manual"
-        leaves that to `maintain`, `compact` and the commands.
-    create: make the directory and the store where there is none.
-    """
+    """How a store is opened; `stratakv.open` says what each option means."""
 
     durability: Durability = Durability.ALWAYS
     read_only: bool = False

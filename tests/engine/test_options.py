@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,17 @@ def test_a_wrong_value_is_refused_by_name(path: Path, name: str, value: Any) -> 
     with pytest.raises(OptionError, match=f"^{name} must be"):
         stratakv.open(path, **{name: value})
     assert not path.exists()
+
+
+def test_open_names_every_option_with_its_default() -> None:
+    """So that editors and type checkers know them."""
+    named = {
+        name: each.default
+        for name, each in inspect.signature(stratakv.open).parameters.items()
+        if each.kind is each.KEYWORD_ONLY
+    }
+    assert named == asdict(Options())
+    assert list(named) == [field.name for field in fields(Options)]
 
 
 def test_defaults() -> None:
