@@ -10,9 +10,9 @@ from stratakv import index, key_order, record
 from stratakv.errors import CorruptionError
 from stratakv.index import hash_key
 from stratakv.log import LogHeader, rank_of
+from stratakv.lookup import lookup
 from stratakv.maintenance import blocks
 from stratakv.manifest import Entry
-from stratakv.reader import lookup
 from stratakv.segment import Segment, map_index, open_log
 
 _KEYS = [b"k%d" % number for number in range(6)]

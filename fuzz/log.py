@@ -10,9 +10,9 @@ from stratakv.build import build_index
 from stratakv.errors import CorruptionError
 from stratakv.index import hash_key
 from stratakv.log import LogHeader
+from stratakv.lookup import lookup
 from stratakv.maintenance import blocks
 from stratakv.manifest import Entry
-from stratakv.reader import lookup
 from stratakv.segment import Segment, open_log
 
 _directory = places.directory()

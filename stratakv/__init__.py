@@ -33,8 +33,8 @@ from stratakv.recovery_report import Finding, KeptLog, RecoveryReport
 from stratakv.rescue import RescueReport, rescue
 from stratakv.soundness import Damage
 from stratakv.stats import SegmentStats, Stats
+from stratakv.transaction import Transaction
 from stratakv.verify import VerifyReport
-from stratakv.writer import Transaction
 
 __version__ = "0.1.0"
 

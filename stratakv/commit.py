@@ -16,7 +16,6 @@ written ahead, and the file system is one that leaves blocks as they are (`Files
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -40,15 +39,13 @@ from stratakv.control import (
 )
 from stratakv.errors import ClosedError, InvalidValueError, TransactionError, storage_error
 from stratakv.files import LARGE_PAGE, Files
-from stratakv.ghosts import Ghosts
-from stratakv.index import FINGERPRINT, hash_key, occupied
+from stratakv.index import FINGERPRINT
+from stratakv.indexing import catch_up, insert, takes_over
 from stratakv.locks import EXCLUSIVE_NOW, UNLOCK, FileLock
-from stratakv.record import LINK_MASK, PREFIX_BYTES, pack_prefix, unpack_header
+from stratakv.record import LINK_MASK, PREFIX_BYTES, pack_prefix
 from stratakv.segment import Segment
 from stratakv.structure import Held, Structure
 from stratakv.view import FORKED
-
-log = logging.getLogger("stratakv")
 
 _WRITES = int(Counter.WRITES)
 
@@ -269,7 +266,7 @@ class Exclusive:
                             tag = first & FINGERPRINT
                             while slot := slots[place]:  # 3 slots
                                 slot ^= tag
-                                if slot <= OFFSET_MASK and _takes_over(active, slot, key):
+                                if slot <= OFFSET_MASK and takes_over(active, slot, key):
                                     break
                                 place += 1
                                 if place == size:
@@ -326,70 +323,13 @@ class Exclusive:
 
     def _heal(self, active: Segment) -> None:
         """Bring log and index to where the tip says they are."""
-        words = self._words
-        tip = words[W_TIP] & OFFSET_MASK
+        tip = self._words[W_TIP] & OFFSET_MASK
         try:
             # Nobody was told that the bytes behind the tip were stored, and zeros are no record.
             self._files.clear(active.fd, tip, active.end)
         except OSError as cause:
             raise storage_error(active.path, cause) from cause
-        offset = words[W_INDEXED] & OFFSET_MASK
-        while offset < tip:
-            found = active.sound(offset)
-            first, second = hash_key(found.key)
-            insert(words, active, found.key, first, second, offset, None)
-            words[W_CHAIN] = found.checksum & LINK_MASK
-            offset = found.end
-        # Dying between a slot and its count leaves one too few, and merges are sized by what segments count.
-        words[W_USED] = occupied(active.arrays)
-        if words[W_INDEXED] != words[W_TIP]:
-            log.warning("%s: a writer stopped inside its commit; indexed up to byte %d", active.path, tip)
-        words[W_INDEXED] = words[W_TIP]
-
-
-def insert(
-    words: memoryview,
-    segment: Segment,
-    key: bytes,
-    first: int,
-    second: int,
-    offset: int,
-    ghosts: Ghosts | None,
-) -> None:
-    """Point the active index at the record at `offset`, in the slot that its key has or in a new one.
-
-    A key among the ghosts was evicted too early: it begins hot.
-    """
-    slots, size = segment.slots, segment.slot_count
-    place = first % size
-    tag = first & FINGERPRINT
-    while slot := slots[place]:
-        slot ^= tag
-        if slot <= OFFSET_MASK and _takes_over(segment, slot, key):
-            slots[place] = tag | offset
-            return
-        place += 1
-        if place == size:
-            place = 0
-    # IMPORTANT: the filter before the slot. Whoever heals a half-done commit takes a slot that is there as
-    # proof that its bits are, too.
-    segment.bloom[first % segment.word_count] |= PATTERNS[second & PATTERN_MASK]
-    if ghosts is not None and ghosts.recall(first):
-        segment.hot[place] = 1
-    slots[place] = tag | offset
-    words[W_USED] += 1
-
-
-def _takes_over(segment: Segment, offset: int, key: bytes) -> bool:
-    """Whether a new record of `key` may have the slot of the record at `offset`.
-
-    It may when that is of the same key, or so damaged that it could be: in front of the new record it would
-    end every lookup.
-    """
-    start = offset + record.HEADER_BYTES
-    if segment.log[start : start + unpack_header(segment.view, offset)[3]] == key:
-        return True
-    return segment.record_at(offset) is None
+        catch_up(self._words, active)
 
 
 def _linked(writes: Sequence[Write], chain: int) -> bytes:

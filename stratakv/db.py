@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, NoReturn, TypeVar, overload
 
 from stratakv import scan, stats
+from stratakv.arguments import Value, seconds_left
 from stratakv.backup import BackupReport, backup
 from stratakv.errors import ClosedError, KeyNotFoundError, ReadOnlyError
 from stratakv.maintenance.work import CompactionReport, MaintenanceReport
@@ -19,8 +20,9 @@ from stratakv.reader import Reader
 from stratakv.repair import Repair
 from stratakv.stats import Stats
 from stratakv.store import Store, acquire, release
+from stratakv.transaction import Transaction
 from stratakv.verify import VerifyReport, verify
-from stratakv.writer import Transaction, Value, Writer, seconds_left
+from stratakv.writer import Writer
 
 T = TypeVar("T")
 

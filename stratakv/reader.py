@@ -7,16 +7,18 @@ import struct
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from xxhash import xxh3_64_intdigest
 
 from stratakv import past_damage
+from stratakv.arguments import check_bounds, check_key
 from stratakv.bloom import PATTERN_MASK, PATTERNS
 from stratakv.control import OFFSET_MASK, POSITION_BITS, W_GENERATION, W_INDEXED, W_TIP, Counter
-from stratakv.errors import CorruptionError, InvalidKeyError
+from stratakv.errors import CorruptionError
 from stratakv.files import now_ms
 from stratakv.index import FINGERPRINT, HOTTEST, hash_key
+from stratakv.lookup import Found, lookup
 from stratakv.options import MAX_KEY_BYTES
 from stratakv.record import HEADER_BYTES, PREFIX_BYTES, PUT, unpack_fields
 from stratakv.segment import Segment
@@ -28,74 +30,6 @@ log = logging.getLogger("stratakv")
 T = TypeVar("T")
 _HITS, _MISSES, _DAMAGE = int(Counter.HITS), int(Counter.MISSES), int(Counter.DAMAGE)
 _TRIES = 16
-
-
-class Found(NamedTuple):
-    """A sound record as a lookup found it."""
-
-    segment: Segment
-    place: int  # of its slot
-    offset: int
-    value_offset: int
-    end: int
-    expiry: int
-
-    def live(self, now: int) -> bool:
-        return not self.expiry or self.expiry > now  # a tombstone's is 1
-
-    def value(self) -> bytes:
-        return self.segment.log[self.value_offset : self.end]
-
-
-def check_key(key: bytes) -> None:
-    """Raise InvalidKeyError unless `key` is bytes of 1 to 65,535 bytes."""
-    if not isinstance(key, bytes):
-        raise InvalidKeyError(f"a key must be bytes, not {type(key).__name__}; encode text yourself")
-    if not 1 <= len(key) <= MAX_KEY_BYTES:
-        raise InvalidKeyError(
-            f"a key must have 1 to {MAX_KEY_BYTES:,} bytes, not {len(key):,}; hash long ones"
-        )
-
-
-def check_bounds(**bounds: bytes | None) -> None:
-    """Raise InvalidKeyError unless each of a scan's bounds is bytes, or None for none."""
-    for name, bound in bounds.items():
-        if bound is not None and not isinstance(bound, bytes):
-            raise InvalidKeyError(f"{name} must be bytes, not {type(bound).__name__}; encode text yourself")
-
-
-def lookup(segment: Segment, key: bytes, first: int) -> Found | None:
-    """Return the record of `key` in one segment, asking only the slots; CorruptionError for a damaged one.
-
-    first: the first half of the key's hash. Takes the fields apart as `Reader.get` does: if each record were
-    decoded whole, `get_many` would take a fifth longer.
-    """
-    slots, size = segment.slots, segment.slot_count
-    place = first % size
-    tag = first & FINGERPRINT
-    while slot := slots[place]:
-        offset = slot ^ tag
-        if offset <= OFFSET_MASK:
-            data = segment.view
-            try:
-                checksum, value_bytes, key_bytes, expiry = unpack_fields(data, offset)
-            except struct.error:
-                raise CorruptionError(segment.path, offset, "the index leads beyond the log") from None
-            start = offset + HEADER_BYTES
-            value = start + key_bytes
-            end = value + value_bytes
-            mine = segment.log[start:value] == key
-            if xxh3_64_intdigest(data[offset + PREFIX_BYTES : end]) != checksum:
-                raise CorruptionError(segment.path, offset, "the record's checksum does not hold")
-            if mine:
-                # 0.1 µs less than Found(…), of 1.1 for all of this.
-                return tuple.__new__(Found, (segment, place, offset, value, end, expiry))
-        place += 1
-        if place == size:
-            place = 0
-            if 0 not in slots:
-                raise CorruptionError(segment.path, 0, "its index has no empty slot")
-    return None
 
 
 class Reader:

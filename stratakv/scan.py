@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from stratakv import key_order, past_damage, versions
+from stratakv.arguments import check_bounds
 from stratakv.errors import CorruptionError
 from stratakv.files import now_ms
 from stratakv.index import hash_key
+from stratakv.lookup import lookup
 from stratakv.past_damage import Damaged
-from stratakv.reader import check_bounds, lookup
 from stratakv.record import Record
 from stratakv.segment import Segment
 from stratakv.view import View

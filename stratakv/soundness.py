@@ -16,7 +16,7 @@ from stratakv.directory import Directory
 from stratakv.errors import CorruptionError, StrataKVError
 from stratakv.index import hash_key
 from stratakv.log import HEADER_BYTES, LogHeader
-from stratakv.reader import lookup
+from stratakv.lookup import lookup
 from stratakv.record import END, LINK_MASK, TOMBSTONE
 from stratakv.segment import Segment, map_index, open_log
 

@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
 from stratakv import record
+from stratakv.arguments import Value, check_bounds, check_key, expiry_of
 from stratakv.commit import Exclusive, Write
 from stratakv.control import W_BUSY, W_TIP
-from stratakv.errors import InvalidTTLError, InvalidValueError, KeyNotFoundError, TransactionError
-from stratakv.files import now_ms
+from stratakv.errors import InvalidValueError
 from stratakv.index import hash_key
+from stratakv.lookup import Found
 from stratakv.options import MAX_KEY_BYTES
-from stratakv.reader import Found, Reader, check_bounds, check_key
+from stratakv.reader import Reader
 from stratakv.record import COMMIT, PUT, TOMBSTONE, TOMBSTONE_EXPIRY, checksum_of
-from stratakv.structure import Held, Structure
+from stratakv.structure import Structure
+from stratakv.transaction import Pending, Transaction
 
 T = TypeVar("T")
-Value = bytes | bytearray | memoryview
-# What a transaction will write: a value with its expiry, or None for a delete.
-Pending = tuple[Value, int] | None
 
-_LONGEST_TTL = 2**53  # seconds; 285 million years, and still exact in milliseconds
 _LAST_PUT = PUT | COMMIT  # a put that is a commit of its own
-
-
-def expiry_of(ttl: float | None) -> int:
-    """Return when a `ttl` in seconds ends, in milliseconds since the epoch; 0 for None."""
-    if ttl is None:
-        return 0
-    # Exact types first, as these are all but free; NaN is in no range.
-    plain = ttl.__class__ is int or ttl.__class__ is float
-    if plain or (isinstance(ttl, int | float) and not isinstance(ttl, bool)):
-        if 0 <= ttl < _LONGEST_TTL:
-            return int((time.time() + ttl) * 1000)
-        if ttl >= _LONGEST_TTL:
-            raise InvalidTTLError(f"a ttl of {ttl!r} seconds is too long to be stored; use None for ever")
-    raise InvalidTTLError(f"a ttl must be a number of seconds from 0 on, or None for ever, not {ttl!r}")
 
 
 def add_to_number(value: bytes, delta: int) -> tuple[int, bytes]:
@@ -77,7 +60,7 @@ class Writer:
         self._commit_one = commit_one
         self._committed = committed
 
-    def check_value(self, value: Value) -> bytes | bytearray | memoryview:
+    def check_value(self, value: Value) -> Value:
         """Return `value` as something that is as long as it says; raises InvalidValueError."""
         if not isinstance(value, bytes | bytearray | memoryview):
             raise InvalidValueError(
@@ -207,7 +190,7 @@ class Writer:
     def transaction(self) -> Iterator[Transaction]:
         end = None
         with self._exclusive as held:
-            tx = Transaction(self, self._reader, held)
+            tx = Transaction(self.check_value, self._reader, held.view)
             try:
                 yield tx
             except BaseException:
@@ -241,70 +224,3 @@ class Writer:
             else:
                 writes.append(self._write(key, *change, PUT | last))
         return writes
-
-
-class Transaction:
-    """Reads and writes of one thread, with all other writers kept out; one atomic commit at the end.
-
-    Reads see the transaction's own writes. An exception that leaves the `with` block discards them all.
-    """
-
-    def __init__(self, writer: Writer, reader: Reader, held: Held) -> None:
-        self._writer = writer
-        self._reader = reader
-        self._view = held.view
-        self.pending: dict[bytes, tuple[bytes, int] | None] = {}
-        self.open = True
-
-    def _find(self, key: bytes) -> tuple[bytes, int] | None:
-        """Return the value and the expiry of `key`, as this transaction sees it."""
-        if not self.open:
-            raise _ended()
-        check_key(key)
-        if key in self.pending:
-            change = self.pending[key]
-            live = change and (not change[1] or change[1] > now_ms())
-            return change if live else None
-        found = self._reader.find_live(self._view, key)
-        return (found.value(), found.expiry) if found else None
-
-    def get(self, key: bytes, default: T | None = None) -> bytes | T | None:
-        """Return the value of `key`, or `default`."""
-        found = self._find(key)
-        return default if found is None else found[0]
-
-    def __contains__(self, key: bytes) -> bool:
-        return self._find(key) is not None
-
-    def ttl(self, key: bytes) -> float | None:
-        """Return the seconds `key` has left, None for ever; raises KeyNotFoundError."""
-        found = self._find(key)
-        if found is None:
-            raise KeyNotFoundError(key)
-        return seconds_left(found[1])
-
-    def put(self, key: bytes, value: Value, ttl: float | None = None) -> None:
-        """Set `key` to `value` for `ttl` seconds, None for ever."""
-        self._set(key, value, expiry_of(ttl))
-
-    def delete(self, key: bytes) -> bool:
-        """Delete `key`; return whether it was there."""
-        there = key in self
-        if there:
-            self.pending[key] = None
-        return there
-
-    def _set(self, key: bytes, value: Value, expiry: int) -> None:
-        if not self.open:
-            raise _ended()
-        check_key(key)
-        self.pending[key] = (bytes(self._writer.check_value(value)), expiry)
-
-
-def _ended() -> TransactionError:
-    return TransactionError("the transaction has ended; open another")
-
-
-def seconds_left(expiry: int) -> float | None:
-    """Return the seconds until `expiry` in milliseconds since the epoch; None for 0, which is never."""
-    return max(0.0, expiry / 1000 - now_ms() / 1000) if expiry else None

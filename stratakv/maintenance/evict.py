@@ -14,11 +14,11 @@ from stratakv.directory import GHOSTS_NAME, Directory
 from stratakv.errors import CorruptionError, storage_error
 from stratakv.ghosts import Ghosts
 from stratakv.index import HOTTEST, hash_key
+from stratakv.lookup import lookup
 from stratakv.maintenance.blocks import Block, in_key_order, range_prefixes
 from stratakv.maintenance.merge import Job, heat_of
 from stratakv.maintenance.plan import generations
 from stratakv.opening import map_ghosts
-from stratakv.reader import lookup
 from stratakv.record import TOMBSTONE_EXPIRY
 from stratakv.segment import Segment
 from stratakv.view import View

@@ -16,10 +16,10 @@ from stratakv.build import build_index
 from stratakv.commit import Exclusive
 from stratakv.errors import CorruptionError
 from stratakv.index import hash_key
+from stratakv.lookup import lookup
 from stratakv.maintenance.blocks import in_key_order
 from stratakv.maintenance.merge import Pace, SupersededError
 from stratakv.manifest import Edit, Entry
-from stratakv.reader import lookup
 from stratakv.record import PREFIX_BYTES, TOMBSTONE_EXPIRY
 from stratakv.segment import Segment, open_log
 from stratakv.structure import Structure

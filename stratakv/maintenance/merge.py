@@ -17,10 +17,10 @@ from stratakv.errors import CorruptionError
 from stratakv.files import now_ms
 from stratakv.index import hash_key
 from stratakv.log import LogHeader
+from stratakv.lookup import lookup
 from stratakv.maintenance.blocks import Block, Item, in_key_order, merged, range_prefixes, without
 from stratakv.maintenance.output import Output
 from stratakv.manifest import Edit, Entry, Generation
-from stratakv.reader import lookup
 from stratakv.record import COMMIT, TOMBSTONE, TOMBSTONE_EXPIRY, checksum_of, encode
 from stratakv.segment import Segment
 from stratakv.structure import Structure

@@ -14,9 +14,9 @@ from stratakv.directory import Directory
 from stratakv.errors import CorruptionError, storage_error
 from stratakv.index import FINGERPRINT, ORDER_STRIDE, Shape, hash_key
 from stratakv.log import LogHeader
+from stratakv.lookup import lookup
 from stratakv.maintenance.blocks import Block
 from stratakv.manifest import Entry
-from stratakv.reader import lookup
 from stratakv.record import LINK_MASK, PREFIX_BYTES, TOMBSTONE_EXPIRY, pack_prefix
 from stratakv.rewrite import LogWriter
 from stratakv.segment import map_index, open_log

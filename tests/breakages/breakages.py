@@ -221,7 +221,7 @@ _PUT_SLOTS = _PUT_TIP + (
     "                            tag = first & FINGERPRINT\n"
     "                            while slot := slots[place]:  # 3 slots\n"
     "                                slot ^= tag\n"
-    "                                if slot <= OFFSET_MASK and _takes_over(active, slot, key):\n"
+    "                                if slot <= OFFSET_MASK and takes_over(active, slot, key):\n"
     "                                    break\n"
     "                                place += 1\n"
     "                                if place == size:\n"
@@ -303,7 +303,7 @@ _COMMITS = (
     Breakage(
         "slot-before-bloom",
         "2: what is in a slot is in the filter",
-        "stratakv/commit.py",
+        "stratakv/indexing.py",
         "    segment.bloom[first % segment.word_count] |= PATTERNS[second & PATTERN_MASK]\n"
         "    if ghosts is not None and ghosts.recall(first):\n"
         "        segment.hot[place] = 1\n"
@@ -416,9 +416,9 @@ _COMMITS = (
     Breakage(
         "chain-not-healed",
         "2: what was not indexed is entered",
-        "stratakv/commit.py",
-        "            words[W_CHAIN] = found.checksum & LINK_MASK\n            offset = found.end\n",
-        "            offset = found.end\n",
+        "stratakv/indexing.py",
+        "        words[W_CHAIN] = found.checksum & LINK_MASK\n        offset = found.end\n",
+        "        offset = found.end\n",
         (f"{_COMMIT}::test_death_between_the_slots",),
     ),
     Breakage(
@@ -673,7 +673,7 @@ _READING = (
     Breakage(
         "expiry-in-seconds-when-stored",
         "a ttl is in seconds, an expiry in milliseconds",
-        "stratakv/writer.py",
+        "stratakv/arguments.py",
         "int((time.time() + ttl) * 1000)",
         "int(time.time() * 1000 + ttl)",
         (f"{_OPERATIONS}::TestExpiry",),

@@ -79,11 +79,11 @@ class TestCollisions:
 
     @pytest.fixture(autouse=True)
     def collide(self, monkeypatch: Any) -> Callable[[int], None]:
-        from stratakv import commit, index, reader, repair, soundness, writer
+        from stratakv import index, indexing, reader, repair, soundness, writer
         from stratakv.maintenance import evict, finish, merge, output
 
         def collide(first: int) -> None:
-            for module in (commit, index, reader, repair, soundness, writer, evict, finish, merge, output):
+            for module in (index, indexing, reader, repair, soundness, writer, evict, finish, merge, output):
                 monkeypatch.setattr(module, "hash_key", lambda key: (first, 67890))
 
         collide(12345)

@@ -217,7 +217,7 @@ def test_a_batch_is_not_seen_in_part(db: DB, monkeypatch: pytest.MonkeyPatch) ->
 def test_somebody_is_between_tip_and_slot(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lookup finds the version before; the tip has been there already."""
     inside, arrived = threading.Event(), threading.Event()
-    real_takes_over, real_find, real_enter = commit._takes_over, Reader.find_live, Exclusive.__enter__
+    real_takes_over, real_find, real_enter = commit.takes_over, Reader.find_live, Exclusive.__enter__
 
     def takes_over(*arguments: Any) -> bool:
         inside.set()
@@ -233,7 +233,7 @@ def test_somebody_is_between_tip_and_slot(db: DB, monkeypatch: pytest.MonkeyPatc
         arrived.set()
         return real_enter(self)
 
-    monkeypatch.setattr(commit, "_takes_over", takes_over)
+    monkeypatch.setattr(commit, "takes_over", takes_over)
     other = threading.Thread(target=db.put, args=(b"k", b"5"))
     other.start()
     wait_for(inside.is_set)

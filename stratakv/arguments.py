@@ -1,0 +1,49 @@
+"""What callers give: keys, bounds and times to live, checked before anything is done."""
+
+from __future__ import annotations
+
+import time
+
+from stratakv.errors import InvalidKeyError, InvalidTTLError
+from stratakv.files import now_ms
+from stratakv.options import MAX_KEY_BYTES
+
+Value = bytes | bytearray | memoryview
+
+_LONGEST_TTL = 2**53  # seconds; 285 million years, and still exact in milliseconds
+
+
+def check_key(key: bytes) -> None:
+    """Raise InvalidKeyError unless `key` is bytes of 1 to 65,535 bytes."""
+    if not isinstance(key, bytes):
+        raise InvalidKeyError(f"a key must be bytes, not {type(key).__name__}; encode text yourself")
+    if not 1 <= len(key) <= MAX_KEY_BYTES:
+        raise InvalidKeyError(
+            f"a key must have 1 to {MAX_KEY_BYTES:,} bytes, not {len(key):,}; hash long ones"
+        )
+
+
+def check_bounds(**bounds: bytes | None) -> None:
+    """Raise InvalidKeyError unless each of a scan's bounds is bytes, or None for none."""
+    for name, bound in bounds.items():
+        if bound is not None and not isinstance(bound, bytes):
+            raise InvalidKeyError(f"{name} must be bytes, not {type(bound).__name__}; encode text yourself")
+
+
+def expiry_of(ttl: float | None) -> int:
+    """Return when a `ttl` in seconds ends, in milliseconds since the epoch; 0 for None."""
+    if ttl is None:
+        return 0
+    # Exact types first, as these are all but free; NaN is in no range.
+    plain = ttl.__class__ is int or ttl.__class__ is float
+    if plain or (isinstance(ttl, int | float) and not isinstance(ttl, bool)):
+        if 0 <= ttl < _LONGEST_TTL:
+            return int((time.time() + ttl) * 1000)
+        if ttl >= _LONGEST_TTL:
+            raise InvalidTTLError(f"a ttl of {ttl!r} seconds is too long to be stored; use None for ever")
+    raise InvalidTTLError(f"a ttl must be a number of seconds from 0 on, or None for ever, not {ttl!r}")
+
+
+def seconds_left(expiry: int) -> float | None:
+    """Return the seconds until `expiry` in milliseconds since the epoch; None for 0, which is never."""
+    return max(0.0, expiry / 1000 - now_ms() / 1000) if expiry else None

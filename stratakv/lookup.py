@@ -1,0 +1,65 @@
+"""Looking a key up in one segment: its slots, and the record they lead to, believed for its checksum."""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from xxhash import xxh3_64_intdigest
+
+from stratakv.control import OFFSET_MASK
+from stratakv.errors import CorruptionError
+from stratakv.index import FINGERPRINT
+from stratakv.record import HEADER_BYTES, PREFIX_BYTES, unpack_fields
+from stratakv.segment import Segment
+
+
+class Found(NamedTuple):
+    """A sound record as a lookup found it."""
+
+    segment: Segment
+    place: int  # of its slot
+    offset: int
+    value_offset: int
+    end: int
+    expiry: int
+
+    def live(self, now: int) -> bool:
+        return not self.expiry or self.expiry > now  # a tombstone's is 1
+
+    def value(self) -> bytes:
+        return self.segment.log[self.value_offset : self.end]
+
+
+def lookup(segment: Segment, key: bytes, first: int) -> Found | None:
+    """Return the record of `key` in one segment, asking only the slots; CorruptionError for a damaged one.
+
+    first: the first half of the key's hash. Takes the fields apart as `Reader.get` does: if each record were
+    decoded whole, `get_many` would take a fifth longer.
+    """
+    slots, size = segment.slots, segment.slot_count
+    place = first % size
+    tag = first & FINGERPRINT
+    while slot := slots[place]:
+        offset = slot ^ tag
+        if offset <= OFFSET_MASK:
+            data = segment.view
+            try:
+                checksum, value_bytes, key_bytes, expiry = unpack_fields(data, offset)
+            except struct.error:
+                raise CorruptionError(segment.path, offset, "the index leads beyond the log") from None
+            start = offset + HEADER_BYTES
+            value = start + key_bytes
+            end = value + value_bytes
+            mine = segment.log[start:value] == key
+            if xxh3_64_intdigest(data[offset + PREFIX_BYTES : end]) != checksum:
+                raise CorruptionError(segment.path, offset, "the record's checksum does not hold")
+            if mine:
+                # 0.1 µs less than Found(…), of 1.1 for all of this.
+                return tuple.__new__(Found, (segment, place, offset, value, end, expiry))
+        place += 1
+        if place == size:
+            place = 0
+            if 0 not in slots:
+                raise CorruptionError(segment.path, 0, "its index has no empty slot")
+    return None
