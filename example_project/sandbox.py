@@ -254,7 +254,7 @@ def _outcome(facts: dict[str, Any], streams: Streams, limit: str | None, limits:
     code = os.waitstatus_to_exitcode(facts["status"])
     return Outcome(
         exit_status=code if code >= 0 else None,
-        signal=signal.Signals(-code).name if code < 0 else None,
+        signal=_signal_name(-code) if code < 0 else None,
         limit=limit or _limit_behind(-code, facts["cpu_seconds"], limits),
         stdout=bytes(streams.stdout),
         stderr=bytes(streams.stderr),
@@ -262,6 +262,13 @@ def _outcome(facts: dict[str, Any], streams: Streams, limit: str | None, limits:
         cpu_seconds=facts["cpu_seconds"],
         max_rss_bytes=facts["max_rss"],
     )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most real-time signals have no name of their own
+        return f"signal {number}"
 
 
 def _limit_behind(number: int, cpu_seconds: float, limits: Limits) -> str | None:

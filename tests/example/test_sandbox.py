@@ -72,6 +72,11 @@ def test_a_signal_is_named() -> None:
     assert (outcome.exit_status, outcome.signal, outcome.limit) == (None, "SIGABRT", None)
 
 
+def test_a_real_time_signal_is_numbered() -> None:
+    outcome = run("import os, signal; os.kill(os.getpid(), signal.SIGRTMIN + 6)")
+    assert (outcome.exit_status, outcome.signal) == (None, f"signal {signal.SIGRTMIN + 6}")
+
+
 def test_an_endless_loop_meets_the_cpu_limit() -> None:
     outcome = run("while True: pass")
     assert (outcome.signal, outcome.limit) == ("SIGXCPU", "CPU time")
