@@ -6,7 +6,7 @@ from pathlib import Path
 from example_project import sandbox
 from example_project.languages import Toolchain
 from example_project.programs import Program, Result, Stage
-from example_project.sandbox import Limits, Outcome
+from example_project.sandbox import Limits, Outcome, SandboxError
 
 MIB = 1024 * 1024
 COMPILE_LIMITS = Limits(
@@ -32,6 +32,13 @@ def execute(program: Program, tools: Toolchain, tick: Callable[[], object]) -> R
 
     Raises sandbox.SandboxError when a step could not be started.
     """
+    try:
+        return _compile_and_run(program, tools, tick)
+    except OSError as error:  # a full or missing temporary directory, no descriptors left
+        raise SandboxError(f"cannot set up the sandbox: {error}") from error
+
+
+def _compile_and_run(program: Program, tools: Toolchain, tick: Callable[[], object]) -> Result:
     user = sandbox.account(tools.executable)
     with sandbox.workspace(user, "build", "run") as (build, empty):
         source = build / f"main{tools.language.suffix}"

@@ -1,6 +1,8 @@
 """POST /api/run: answers, and one clear error for everything else."""
 
 import json
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,6 +55,15 @@ def test_a_bad_request_is_told_why(browser: Client, body: Any, status: int, mess
 )
 def test_what_a_foreign_form_could_send_is_refused(browser: Client, content_type: str) -> None:
     assert post(browser, json.dumps(HELLO), content_type).status_code == 415
+
+
+def test_a_sandbox_that_cannot_be_set_up_is_told(
+    browser: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    response = post(browser)
+    assert response.status_code == 503
+    assert "cannot set up the sandbox: [Errno 2]" in response.json()["error"]
 
 
 def test_other_methods_are_refused(browser: Client) -> None:
