@@ -34,4 +34,7 @@ def _is_local(request: HttpRequest) -> bool:
 
 def _is_same_origin(request: HttpRequest) -> bool:
     origin = request.headers.get("Origin")
-    return origin is None or urlsplit(origin).netloc == request.get_host()
+    try:
+        return origin is None or urlsplit(origin).netloc == request.get_host()
+    except ValueError:  # not a URL, "http://[" for one
+        return False

@@ -81,6 +81,7 @@ def test_other_methods_are_refused(browser: Client) -> None:
         {"headers": {"x-forwarded-for": "192.0.2.7"}},
         {"headers": {"origin": "https://example.com"}},
         {"headers": {"origin": "null"}},
+        {"headers": {"origin": "http://["}},
     ],
     ids=str,
 )
