@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from example_project import sandbox
@@ -62,12 +63,13 @@ LANGUAGES = {
 def toolchain(slug: str) -> Toolchain:
     """The toolchain for a language. Raises KeyError for an unknown one, MissingCompilerError without one."""
     language = LANGUAGES[slug]
-    executable = _executable(language)
-    if executable is None:
-        names = " or ".join(language.executables)
-        raise MissingCompilerError(f"no {language.title} compiler here ({names} on the PATH)")
-    found = executable.stat()
-    return Toolchain(language, executable, _version(executable, found.st_mtime_ns, found.st_size))
+    for executable in _executables(language):
+        with suppress(OSError, subprocess.SubprocessError):  # removed since it was found, or broken
+            found = executable.stat()
+            return Toolchain(language, executable, _version(executable, found.st_mtime_ns, found.st_size))
+    _executables.cache_clear()  # one may be installed before the next request
+    names = " or ".join(language.executables)
+    raise MissingCompilerError(f"no {language.title} compiler here ({names} on the PATH)")
 
 
 def toolchains() -> list[Toolchain]:
@@ -84,13 +86,14 @@ def _present() -> Iterator[Toolchain]:
 
 
 @functools.cache
-def _executable(language: Language) -> Path | None:
+def _executables(language: Language) -> list[Path]:
+    """What is on the PATH now, best first."""
     found = [Path(path) for name in language.executables if (path := shutil.which(name, path=sandbox.PATH))]
     if language.slug == "python":
         # Not the virtual environment's link: programs get the standard library, not the site's packages.
         found.insert(0, Path(sys.executable).resolve())
     restricted = [path for path in found if sandbox.account(path)]
-    return next(iter(restricted + found), None)
+    return restricted + found
 
 
 @functools.cache

@@ -50,7 +50,7 @@ def test_each_sample_is_cold_and_then_a_hit_every_time(site_environment: dict[st
 def only_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine without compilers."""
     python = languages.toolchain("python")
-    languages._executable.cache_clear()
+    languages._executables.cache_clear()
     monkeypatch.setattr(sandbox, "PATH", str(tmp_path))
     (tmp_path / "python3").symlink_to(python.executable)
 
