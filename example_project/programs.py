@@ -1,11 +1,19 @@
 """The values that travel: a program as it is asked for, the result as it is cached."""
 
 import dataclasses
+import errno
 import json
+import os
 from typing import Self
 
 MAX_TEXT_BYTES = 64 * 1024  # of source and of standard input, each
-WALL_LIMIT_TTL = 60.0  # seconds; perhaps the machine was busy rather than the program slow, so ask again soon
+DOUBTFUL_TTL = 60.0  # seconds; perhaps it was the machine rather than the program, so ask again soon
+# On a full disk, without a process left, and when the kernel was out of memory and killed the compiler.
+MACHINE_FAILURES = (
+    os.strerror(errno.ENOSPC),
+    os.strerror(errno.EAGAIN),
+    "Killed signal terminated program",
+)
 
 
 class ProgramTooLargeError(ValueError):
@@ -43,6 +51,13 @@ class Stage:
     def ok(self) -> bool:
         return self.exit_status == 0 and self.limit is None
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether a busy or a full machine, rather than the program, may have made it end like this."""
+        if self.ok or self.limit:
+            return self.limit == "wall time"
+        return self.signal == "SIGKILL" or any(failure in self.stderr for failure in MACHINE_FAILURES)
+
 
 @dataclasses.dataclass(frozen=True)
 class Result:
@@ -74,4 +89,4 @@ class Result:
     @property
     def ttl(self) -> float | None:
         """Seconds this result is worth keeping; None: as long as there is room."""
-        return WALL_LIMIT_TTL if any(stage.limit == "wall time" for stage in self.stages) else None
+        return DOUBTFUL_TTL if any(stage.doubtful for stage in self.stages) else None

@@ -138,11 +138,28 @@ def test_a_sandbox_that_does_not_start_is_not_cached(monkeypatch: pytest.MonkeyP
     assert (later.state, printed(later)) == ("miss", "1\n")
 
 
-def test_a_result_that_hit_the_wall_limit_expires() -> None:
-    stage = Stage(0, None, None, "", "", 1.0, 1.0, 1)
-    slow = dataclasses.replace(stage, exit_status=None, signal="SIGKILL", limit="wall time")
-    endless = dataclasses.replace(slow, limit="CPU time")
-    assert [Result("", None, stage).ttl for stage in (stage, slow, endless)] == [None, 60.0, None]
+@pytest.mark.parametrize(
+    ("change", "ttl"),
+    [
+        ({"exit_status": 0}, None),
+        ({"signal": "SIGKILL", "limit": "wall time"}, 60.0),
+        ({"signal": "SIGKILL", "limit": "CPU time"}, None),
+        ({"signal": "SIGKILL"}, 60.0),
+        ({"signal": "SIGSEGV"}, None),
+        ({"exit_status": 1, "stderr": "no such variable"}, None),
+        ({"exit_status": 1, "stderr": "ld: final link failed: No space left on device"}, 60.0),
+        ({"exit_status": 1, "stderr": "fork: Resource temporarily unavailable"}, 60.0),
+        ({"exit_status": 1, "stderr": "g++: fatal error: Killed signal terminated program cc1plus"}, 60.0),
+        ({"signal": "SIGABRT", "stderr": "what():  Resource temporarily unavailable"}, 60.0),
+        ({"exit_status": 0, "stderr": "No space left on device"}, None),
+    ],
+    ids=str,
+)
+def test_a_result_that_may_be_the_fault_of_the_machine_expires(
+    change: dict[str, Any], ttl: float | None
+) -> None:
+    stage = dataclasses.replace(Stage(None, None, None, "", "", 1.0, 1.0, 1), **change)
+    assert Result("", stage, None).ttl == Result("", None, stage).ttl == ttl
 
 
 @pytest.mark.parametrize("field", ["source", "stdin"])
