@@ -68,8 +68,9 @@ def enter(spec: dict[str, Any]) -> NoReturn:
         os.setresuid(*[uid] * 3)
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after setuid, which clears it
     prctl(PR_SET_NO_NEW_PRIVS, 1)
-    for ignored_by_python in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(ignored_by_python, signal.SIG_DFL)
+    # Python ignores SIGPIPE; the site perhaps more: SIGHUP under nohup, SIGINT in a script's background.
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     os.execve(spec["argv"][0], spec["argv"], spec["env"])
 

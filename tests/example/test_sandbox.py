@@ -77,6 +77,15 @@ def test_a_real_time_signal_is_numbered() -> None:
     assert (outcome.exit_status, outcome.signal) == (None, f"signal {signal.SIGRTMIN + 6}")
 
 
+def test_what_the_site_ignores_still_ends_a_program() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    try:
+        outcome = run("import os, signal; os.kill(os.getpid(), signal.SIGHUP)")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert outcome.signal == "SIGHUP"
+
+
 def test_an_endless_loop_meets_the_cpu_limit() -> None:
     outcome = run("while True: pass")
     assert (outcome.signal, outcome.limit) == ("SIGXCPU", "CPU time")
