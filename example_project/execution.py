@@ -1,5 +1,6 @@
 """Compile a program and run it, each step in the sandbox; nothing here knows of a cache."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,8 +43,10 @@ def _compile_and_run(program: Program, tools: Toolchain, tick: Callable[[], obje
     user = sandbox.account(tools.executable)
     with sandbox.workspace(user, "build", "run") as (build, empty):
         source = build / f"main{tools.language.suffix}"
-        source.write_text(program.source, encoding="utf-8", newline="")
-        source.chmod(0o644)
+        # IMPORTANT: "x" follows no link. Other programs of this user can put one here, and we may be root.
+        with source.open("x", encoding="utf-8", newline="") as file:
+            file.write(program.source)
+            os.fchmod(file.fileno(), 0o644)
         compiled = None
         if command := tools.compile_command(source.name, "program"):
             outcome = sandbox.run(command, cwd=build, limits=COMPILE_LIMITS, user=user, tick=tick)

@@ -94,8 +94,10 @@ def workspace(owner: Account | None, *names: str) -> Iterator[tuple[Path, ...]]:
         for directory in directories:
             directory.mkdir(mode=0o700)
         if owner:
-            for path in (root, *directories):
-                os.chown(path, *owner)
+            for directory in directories:
+                os.chown(directory, *owner)
+            # IMPORTANT: root stays ours; its owner could put a link in its place for us to clean away behind.
+            root.chmod(0o711)
         yield directories
     finally:
         _remove(root)

@@ -4,7 +4,9 @@ import dataclasses
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +162,21 @@ def test_a_result_that_may_be_the_fault_of_the_machine_expires(
 ) -> None:
     stage = dataclasses.replace(Stage(None, None, None, "", "", 1.0, 1.0, 1), **change)
     assert Result("", stage, None).ttl == Result("", None, stage).ttl == ttl
+
+
+def test_a_source_is_not_written_through_a_link(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+
+    @contextmanager
+    def prepared(*_: object) -> Iterator[tuple[Path, Path]]:
+        (tmp_path / "main.py").symlink_to(victim)  # what another program, quick enough, could do
+        yield tmp_path, tmp_path
+
+    monkeypatch.setattr(sandbox, "workspace", prepared)
+    with pytest.raises(sandbox.SandboxError, match="File exists"):
+        execution.execute(Program("python", "print(1)"), toolchain("python"), tick=lambda: None)
+    assert victim.read_text() == "mine"
 
 
 @pytest.mark.parametrize("field", ["source", "stdin"])

@@ -215,6 +215,12 @@ def test_root_runs_programs_as_nobody() -> None:
     assert outcome.stdout.decode() == f"{(ACCOUNT.uid,) * 3} {(ACCOUNT.gid,) * 3} []\n"
 
 
+@pytest.mark.skipif(ACCOUNT is None, reason="only root has more rights than the programs it runs")
+def test_a_program_can_not_put_a_link_where_root_cleans_away() -> None:
+    outcome = run("import os; here = os.path.dirname(os.getcwd()); os.rename(here, here + '.away')")
+    assert b"PermissionError" in outcome.stderr
+
+
 def test_a_command_that_can_not_start_says_so(tmp_path: Path) -> None:
     with pytest.raises(SandboxError, match="cannot start /nowhere/compiler"):
         sandbox.run(["/nowhere/compiler"], cwd=tmp_path, limits=LIMITS)
