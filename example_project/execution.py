@@ -47,9 +47,12 @@ def _compile_and_run(program: Program, tools: Toolchain, tick: Callable[[], obje
         with source.open("x", encoding="utf-8", newline="") as file:
             file.write(program.source)
             os.fchmod(file.fileno(), 0o644)
+        around = build.parent
         compiled = None
         if command := tools.compile_command(source.name, "program"):
-            outcome = sandbox.run(command, cwd=build, limits=COMPILE_LIMITS, user=user, tick=tick)
+            outcome = sandbox.run(
+                command, cwd=build, limits=COMPILE_LIMITS, user=user, orphan=around, tick=tick
+            )
             compiled = _stage(outcome, build)
             if not compiled.ok:
                 return Result(tools.version, compiled, None)
@@ -58,6 +61,7 @@ def _compile_and_run(program: Program, tools: Toolchain, tick: Callable[[], obje
             cwd=empty,
             limits=RUN_LIMITS,
             user=user,
+            orphan=around,
             stdin=program.stdin.encode(),
             tick=tick,
         )

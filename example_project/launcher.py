@@ -3,14 +3,15 @@
 Started as ``python -I -S launcher.py SPEC REPORT_FD``. SPEC is the JSON text of::
 
     {"argv": [...], "cwd": "...", "env": {...}, "rlimits": {"RLIMIT_CPU": [soft, hard], ...},
-     "processes": 16, "account": [uid, gid] or null, "parent": pid of the caller}
+     "processes": 16, "account": [uid, gid] or null, "parent": pid of the caller,
+     "orphan": directory or null}
 
 On REPORT_FD it writes one JSON object per line: ``{"group": pid}`` once the program has its process group,
 ``{"error": "..."}`` if it never started, and at the end ``{"status": ..., "seconds": ..., ...}``.
 
 It is the *subreaper* of everything below it (prctl(2)): a process that lost its parent, or left the group
 with ``setsid``, is handed to the launcher instead of to init, so nothing outlives the run. SIGTERM ends the
-run; the launcher gets one when its caller dies, too.
+run. So does SIGHUP, which the launcher gets when its caller dies; it then removes "orphan", too.
 """
 
 from __future__ import annotations
@@ -105,6 +106,19 @@ def reap_all(group: int) -> None:
             return
 
 
+def remove_orphan(spec: dict[str, Any]) -> NoReturn:
+    """Clean away for a caller that has died, and end."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # one for each thread of the caller that dies: spare rm
+    if spec["orphan"]:
+        os.execv("/bin/rm", ["rm", "-rf", spec["orphan"]])
+    sys.exit(1)
+
+
+def abandon(group: int, spec: dict[str, Any]) -> NoReturn:
+    reap_all(group)
+    remove_orphan(spec)
+
+
 def leave_pipes() -> None:
     """Let go of the program's standard streams, so that the caller sees their end when the program ends."""
     null = os.open(os.devnull, os.O_RDWR)
@@ -124,16 +138,18 @@ def start(spec: dict[str, Any], report: int) -> int:
 
 
 def supervise(spec: dict[str, Any], report: int) -> None:
+    # IMPORTANT: no signal between fork and handlers; it would leave the program without its supervisor
+    ends = [signal.SIGTERM, signal.SIGHUP]
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
-    prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    prctl(PR_SET_PDEATHSIG, signal.SIGHUP)
     if os.getppid() != spec["parent"]:  # it died before the line above
-        return
-    # IMPORTANT: no SIGTERM between fork and handler; it would leave the program without its supervisor
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        remove_orphan(spec)
     began = time.monotonic()
     group = start(spec, report)
     signal.signal(signal.SIGTERM, lambda *_: kill(group))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    signal.signal(signal.SIGHUP, lambda *_: abandon(group, spec))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ends)
     tell(report, group=group)
     leave_pipes()
     _, status, usage = os.wait4(group, 0)

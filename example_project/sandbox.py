@@ -118,19 +118,21 @@ def run(
     cwd: Path,
     limits: Limits,
     user: Account | None = None,
+    orphan: Path | None = None,
     stdin: bytes = b"",
     tick: Callable[[], object] = lambda: None,
 ) -> Outcome:
     """Run `command` (an absolute path and its arguments) to its end or to a limit.
 
-    `tick` is called about once a second while the command runs. Raises SandboxError if it cannot be started.
+    `tick` is called about once a second while the command runs. The directory `orphan` is removed should this
+    process die meanwhile. Raises SandboxError if the command cannot be started.
     """
     report_end, launcher_end = os.pipe()
     with os.fdopen(report_end, "rb", buffering=0) as report, tempfile.TemporaryFile() as given:
         given.write(stdin)
         given.seek(0)
         try:
-            process = _launch(_spec(command, cwd, limits, user), given.fileno(), launcher_end)
+            process = _launch(_spec(command, cwd, limits, user, orphan), given.fileno(), launcher_end)
         finally:
             os.close(launcher_end)
         with process:
@@ -144,7 +146,9 @@ def run(
     return _outcome(facts, streams, limit, limits)
 
 
-def _spec(command: Sequence[str], cwd: Path, limits: Limits, user: Account | None) -> dict[str, Any]:
+def _spec(
+    command: Sequence[str], cwd: Path, limits: Limits, user: Account | None, orphan: Path | None
+) -> dict[str, Any]:
     cpu = limits.cpu_seconds
     return {
         "argv": [str(word) for word in command],
@@ -160,6 +164,7 @@ def _spec(command: Sequence[str], cwd: Path, limits: Limits, user: Account | Non
         "processes": limits.processes,
         "account": user,
         "parent": os.getpid(),
+        "orphan": str(orphan) if orphan else None,
     }
 
 

@@ -14,6 +14,7 @@ import pytest
 from example_project import sandbox
 from example_project.languages import toolchain
 from example_project.sandbox import Limits, Outcome, SandboxError, workspace
+from tests.support.users import let_in
 
 MIB = 1024 * 1024
 LIMITS = Limits(
@@ -254,15 +255,17 @@ def test_a_site_that_gives_up_ends_its_program() -> None:
 
 
 SITE = """
-import sys
-from pathlib import Path
-from tests.example.test_sandbox import run
-run("import os, time; os.fork(); time.sleep(600)")
+from example_project.execution import execute
+from example_project.languages import toolchain
+from example_project.programs import Program
+program = Program("python", "import os, time; open('file', 'w'); os.fork(); time.sleep(600)")
+execute(program, toolchain("python"), tick=lambda: None)
 """
 
 
-def test_programs_die_with_a_site_that_is_killed(tmp_path: Path) -> None:
-    environment = os.environ | {"TMPDIR": str(tmp_path)}  # it can't remove its directories any more
+def test_programs_and_their_directories_go_with_a_site_that_is_killed(tmp_path: Path) -> None:
+    let_in(tmp_path / "directory")
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
     with subprocess.Popen(
         [sys.executable, "-c", SITE], cwd=Path(__file__).parents[2], env=environment
     ) as site:
@@ -270,8 +273,10 @@ def test_programs_die_with_a_site_that_is_killed(tmp_path: Path) -> None:
         while len(below) < 3:  # the launcher, and the program twice
             below = family(site.pid)
             time.sleep(0.05)
+        assert list(tmp_path.iterdir())
         site.kill()
     assert die(below)
+    assert not list(tmp_path.iterdir())
 
 
 def family(pid: int) -> list[int]:
