@@ -117,7 +117,7 @@ def ending(stage: Stage) -> str:
 def duration(milliseconds: float) -> str:
     if milliseconds < 1:
         return f"{milliseconds * 1000:.0f} µs"
-    if milliseconds < 1000:
+    if milliseconds < 999.5:
         return f"{milliseconds:.3g} ms"
     return f"{milliseconds / 1000:.2f} s"
 
@@ -126,7 +126,7 @@ def size(count: float) -> str:
     """A number of bytes in words."""
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:
-            return f"{count:.3g} {unit}" if unit != "B" else f"{count:.0f} B"
+            return f"{count:.3g} {unit}" if count < 999.5 else f"{count:,.0f} {unit}"
         count /= 1024
     return f"{count:,.1f} GiB"
 
