@@ -2,9 +2,11 @@
 
 import io
 import json
+import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from pytest_django.fixtures import Settings
 from example_project import languages, sandbox
 from example_project.samples import samples
 from tests.example.conftest import MANAGE
+from tests.support.users import let_in
 
 
 def demo(environment: dict[str, str], *options: str) -> str:
@@ -44,6 +47,22 @@ def test_each_sample_is_cold_and_then_a_hit_every_time(site_environment: dict[st
             assert row["skipped"] or row["ratio"] == row["cold_ms"] / row["warm_ms"]
     assert rows[-1]["language"] == "Python"
     assert rows[-1]["outcome"] == "exit status 0"
+
+
+def test_ctrl_c_ends_it_without_a_traceback(site_environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "programs").mkdir()
+    let_in(tmp_path / "programs" / "directory")
+    environment = site_environment | {"TMPDIR": str(tmp_path / "programs")}
+    command = [sys.executable, str(MANAGE), "demo"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        while process.poll() is None and not any((tmp_path / "programs").iterdir()):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, b"")
+    assert not any((tmp_path / "programs").iterdir())
 
 
 @pytest.fixture
