@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from itertools import islice
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def delete(directory: Path, key: str, hexadecimal: bool) -> int:
 @click.option("--prefix", metavar="KEY", default="", help="Only keys that begin with this.")
 @click.option("--start", metavar="KEY", help="Only keys from this one on.")
 @click.option("--stop", metavar="KEY", help="Only keys before this one.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="No more than N records.")
+@click.option("--limit", type=click.IntRange(1, sys.maxsize), metavar="N", help="No more than N records.")
 @click.option("--keys-only", is_flag=True, help="Leave out the values.")
 @hex_option
 @format_option

@@ -40,6 +40,7 @@ def test_only_put_and_serve_make_a_store(refused, tmp_path, arguments):
         (["put", "new", "key", "value", "--ttl", "soon"], "--ttl"),
         (["put", "new", "key", "value", "--tll", "1"], "--ttl"),
         (["scan", "new", "--limit", "0"], "--limit"),
+        (["scan", "new", "--limit", "9" * 30], "--limit"),
         (["scan", "new", "--format", "xml"], "json"),
         (["recover", "new", "--mode", "hope"], "salvage"),
         (["gte", "new"], "gte"),
