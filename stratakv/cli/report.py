@@ -4,9 +4,8 @@ import dataclasses
 import json
 from typing import Any, TypeAlias
 
-import click
-
 from stratakv import BackupReport, CompactionReport, MaintenanceReport, RecoveryReport, Stats, VerifyReport
+from stratakv.cli import streams
 
 Report: TypeAlias = (
     BackupReport | CompactionReport | MaintenanceReport | RecoveryReport | Stats | VerifyReport
@@ -20,7 +19,7 @@ def show(report: Report, style: str) -> None:
     fields = dataclasses.asdict(report)
     if isinstance(report, VerifyReport):
         fields = {"ok": report.ok, **fields}
-    click.echo(json.dumps(fields) if style == "json" else "\n".join(_lines(fields)))
+    streams.write_line(json.dumps(fields) if style == "json" else "\n".join(_lines(fields)))
 
 
 def _lines(fields: dict[str, Any]) -> list[str]:

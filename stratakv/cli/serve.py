@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from stratakv.cli import streams
 from stratakv.cli.arguments import directory_argument, max_bytes_option
 from stratakv.options import Durability
 
@@ -56,7 +57,7 @@ def serve(
         max_bytes=max_bytes,
         token=_token(token_file),
         max_request_bytes=max_request_bytes,
-        announce=click.echo,
+        announce=streams.write_line,
     )
 
 

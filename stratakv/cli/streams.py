@@ -28,6 +28,20 @@ def stdout() -> BinaryIO:
     return sys.stdout.buffer
 
 
+def write_line(text: str) -> None:
+    """Write and flush a line; `OSError` when standard output is closed or full.
+
+    What of `text` came from the command line is written as the bytes it was, UTF-8 or not. A reader that
+    has gone is no error, so that the status of the command stays what it found out.
+    """
+    output = stdout()
+    try:
+        output.write(os.fsencode(text) + b"\n")
+        output.flush()
+    except BrokenPipeError:
+        abandon_stdout()
+
+
 def flush_stdout() -> None:
     """Hand over what was written so far; `OSError` when the other side cannot take it."""
     if sys.stdout is not None:

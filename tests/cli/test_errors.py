@@ -76,8 +76,9 @@ def test_output_that_cannot_be_written_is_an_error(stratakv, store, words):
     assert (done.returncode, done.stderr) == (2, b"stratakv: No space left on device\n")
 
 
-def test_a_closed_standard_output_is_an_error(command, store):
-    closed = ["bash", "-c", 'exec "$@" >&-', "bash", *command, "get", store, "apple"]
+@pytest.mark.parametrize("words", [["get", "apple"], ["scan"], ["stats"]], ids=lambda words: words[0])
+def test_a_closed_standard_output_is_an_error(command, store, words):
+    closed = ["bash", "-c", 'exec "$@" >&-', "bash", *command, words[0], store, *words[1:]]
     done = subprocess.run(closed, stderr=subprocess.PIPE, check=False)
     assert (done.returncode, done.stderr) == (2, b"stratakv: standard output is closed\n")
 

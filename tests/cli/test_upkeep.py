@@ -32,6 +32,14 @@ def test_a_report_is_text_or_json(stratakv, store, name):
     assert labels == [field.replace("_", " ") for field in report]
 
 
+def test_a_path_that_is_not_utf8_is_reported_as_it_is(stratakv, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "utf-8:strict")  # as in most locales
+    path = os.fsencode(tmp_path) + b"/st\xffre"
+    engine.open(os.fsdecode(path)).close()
+    assert path + b"\n" in stratakv("stats", path).stdout
+    assert json.loads(stratakv("stats", path, "--format", "json").stdout)["path"] == os.fsdecode(path)
+
+
 def test_text_has_units_and_tables(stratakv, store):
     lines = stratakv("stats", store).stdout.decode().splitlines()
     (size,) = [line for line in lines if line.startswith("disk bytes")]
@@ -99,6 +107,16 @@ def test_verify_finds_a_flipped_bit(stratakv, store):
     report = json.loads(as_json.stdout)
     assert not report["ok"]
     assert report["damage"][0]["path"].endswith(log.name)
+
+
+def test_a_reader_that_has_gone_does_not_change_the_status(command, store):
+    (log,) = store.glob("*.log")
+    flip_last_byte_of(log, b"banana2")
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([*command, "verify", store], stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_verify_repairs_what_it_finds(stratakv, store):
