@@ -20,7 +20,8 @@ def main() -> None:
 
 
 def _failure(reason: str, status: int) -> int:
-    print(f"stratakv: {reason}", file=sys.stderr)
+    if sys.stderr is not None:  # with None, for a closed one, print takes standard output
+        print(f"stratakv: {reason}", file=sys.stderr)
     return status
 
 

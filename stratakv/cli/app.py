@@ -1,7 +1,6 @@
 """The command group: every error becomes one line and an exit status here, and nowhere else."""
 
 import logging
-import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -60,11 +59,12 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"stratakv: warning: {message}", file=sys.stderr)
+    click.echo(f"stratakv: warning: {message}", err=True)
 
 
 def _failure(where: str, reason: str) -> int:
-    print(f"{where}: {' '.join(reason.split())}", file=sys.stderr)
+    # Not print: with standard error closed, it would write to standard output, in place of a value.
+    click.echo(f"{where}: {' '.join(reason.split())}", err=True)
     return FAILED
 
 

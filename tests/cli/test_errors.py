@@ -89,6 +89,13 @@ def test_a_closed_standard_input_is_an_error(command, store):
     assert (done.returncode, done.stderr) == (2, b"stratakv: standard input is closed\n")
 
 
+@pytest.mark.parametrize("words", [["get", "new", "key"], ["gte"]], ids=lambda words: words[0])
+def test_an_error_never_goes_to_standard_output(command, tmp_path, words):
+    closed = ["bash", "-c", 'exec "$@" 2>&-', "bash", *command, *words]
+    done = subprocess.run(closed, cwd=tmp_path, stdout=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
 def test_an_interrupt_without_a_standard_output(monkeypatch):
     """There is nothing then that could hold up the end."""
     pytest.importorskip("click", reason="needs the package click (extra stratakv[cli])")
