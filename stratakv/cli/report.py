@@ -66,7 +66,9 @@ def _text(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.3g}" if value < 999.5 else f"{value:,.0f}"
+    return str(value)
 
 
 def _binary_size(size: float) -> str:

@@ -57,10 +57,11 @@ def test_text_says_what_sizes_and_ages_are(capsys):
     assert "max bytes            1,073,741,824 (1.0 GiB)" in lines
     assert "age                  18,729 s (5 h 12 min)" in lines
     assert lines[-1].split("  ")[-1] == "5 h 12 min"
-    show(engine.Stats(**{**figures, "age": 3.2, "segments": ()}), "text")
+    show(engine.Stats(**{**figures, "age": 3.2, "write_amplification": 12_918.4, "segments": ()}), "text")
     lines = capsys.readouterr().out.splitlines()
     assert "max bytes            no limit" in lines
     assert "age                  3 s" in lines
+    assert "write amplification  12,918" in lines
 
 
 @pytest.mark.parametrize(
