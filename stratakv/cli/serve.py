@@ -64,7 +64,7 @@ def serve(
 def _token(token_file: Path | None) -> str | None:
     """The token, from a file or the environment: a command line is readable by every user of the machine."""
     if token_file is not None:
-        token, source = token_file.read_text().strip(), str(token_file)
+        token, source = token_file.read_text(errors="replace").strip(), str(token_file)
     elif "STRATAKV_TOKEN" in os.environ:
         token, source = os.environ["STRATAKV_TOKEN"], "STRATAKV_TOKEN"
     else:

@@ -32,7 +32,8 @@ def serve(
 
     `max_bytes` becomes the budget of the store; None leaves it as it is.
     `announce` gets one line when connections are accepted. Raises OSError when `host` and `port`
-    cannot be listened on, and OptionError for a `host` that others can reach without a `token`.
+    cannot be listened on, and OptionError for a `host` that does not exist, or that others can reach
+    without a `token`.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
@@ -63,8 +64,11 @@ def _stop(_signal: int, _frame: object) -> NoReturn:
 
 
 def listen(host: str, port: int, *, open_to_others: bool) -> socket.socket:
-    """Return a listening socket; raises OptionError where others could reach it and must not."""
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    """Return a listening socket; raises OptionError for no such host, or one that others could reach."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name can have such a form
+        raise stratakv.OptionError(f"{host} cannot be listened on: {error}") from error
     # The address itself, not the name: the name may resolve to another one the next time.
     if not (open_to_others or is_loopback(str(address[0]))):
         raise stratakv.OptionError(

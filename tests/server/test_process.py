@@ -175,6 +175,17 @@ def test_a_useless_token_is_refused(tmp_path, token):
     assert "token: a token is one word" in refused(tmp_path / "new", "--token-file", tmp_path / "token")
 
 
+def test_a_token_file_of_other_things_is_refused(tmp_path):
+    (tmp_path / "token").write_bytes(b"\x7fELF\xff\xfe")
+    assert "token: a token is one word" in refused(tmp_path / "new", "--token-file", tmp_path / "token")
+
+
+@pytest.mark.parametrize("host", [".shop", "a" * 70, "no such host"])
+def test_a_host_that_does_not_exist_is_named(tmp_path, host):
+    assert f"{host} cannot be listened on" in refused(tmp_path / "new", "--host", host, "--port", "0")
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_directory_that_is_no_store_is_refused(tmp_path):
     (tmp_path / "letter").touch()
     assert str(tmp_path) in refused(tmp_path, "--port", "0")
