@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
@@ -51,6 +51,7 @@ def create_app(
         middleware=[access, Middleware(BodyLimit, max_bytes=max_request_bytes)],
         exception_handlers={
             BadRequestError: _bad_request,
+            ClientDisconnect: _client_gone,
             stratakv.InvalidKeyError: _bad_request,
             stratakv.InvalidValueError: _bad_request,
             stratakv.StrataKVError: _storage_error,
@@ -63,6 +64,12 @@ def create_app(
 
 async def _bad_request(_: Request, error: Exception) -> PlainTextResponse:
     return PlainTextResponse(str(error), status_code=400)
+
+
+async def _client_gone(_: Request, __: Exception) -> PlainTextResponse:
+    return PlainTextResponse(
+        "the body is not complete", status_code=400
+    )  # nobody reads it, and nothing is wrong
 
 
 async def _storage_error(request: Request, error: Exception) -> PlainTextResponse:

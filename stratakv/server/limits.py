@@ -1,5 +1,7 @@
 """How much one request may send: a middleware that never holds more than that."""
 
+import asyncio
+
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
@@ -32,7 +34,10 @@ class BodyLimit:
 
         async def counting_receive() -> Message:
             nonlocal received
-            message = await receive()
+            try:
+                message = await receive()
+            except asyncio.CancelledError:  # the time to finish is over
+                raise HTTPException(503, "the server ends, and the body is not complete") from None
             received += len(message.get("body", b""))
             if received > self._max_bytes:
                 raise HTTPException(413, self._refusal)

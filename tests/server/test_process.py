@@ -88,6 +88,31 @@ def test_a_stopped_server_answers_what_it_has_begun(server, store):
         assert db.get(b"slow") == b"stored"
 
 
+def begin_body(server):
+    """A client that has sent a part of its request."""
+    address = urlsplit(server.url)
+    client = socket.create_connection((address.hostname, address.port), timeout=30)
+    client.sendall(b'PUT /put HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{"key": ')
+    get(server, "greeting")  # by now it was read
+    return client
+
+
+def test_a_client_that_goes_in_the_middle_is_no_error(server):
+    begin_body(server).close()
+    get(server, "greeting")
+    server.process.terminate()
+    assert server.process.wait(30) == 0
+    assert server.process.stderr.read() == b""
+
+
+def test_a_stopped_server_does_not_wait_for_ever_for_a_body(server):
+    with begin_body(server) as client:
+        server.process.terminate()
+        assert client.recv(100).startswith(b"HTTP/1.1 503 ")
+        assert server.process.wait(30) == 0
+    assert b"Traceback" not in server.process.stderr.read()
+
+
 def test_a_stopped_server_gives_up_its_compaction(start, store):
     with stratakv.open(store) as db:  # all in one segment, so that nothing but a compaction rewrites it
         for first in range(0, 60_000, 1000):
