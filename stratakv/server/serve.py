@@ -54,12 +54,18 @@ def serve(
             proxy_headers=False,
             server_header=False,
         )
-        uvicorn.Server(config).run(sockets=[listener])
-    raise SystemExit(0)  # pragma: no cover: uvicorn has passed the signal on to `_stop`
+        _Server(config).run(sockets=[listener])
+    raise SystemExit(0)
+
+
+class _Server(uvicorn.Server):
+    def handle_exit(self, sig: int, frame: object) -> None:
+        """Begin to end. A second Ctrl-C changes nothing: uvicorn would cut off the answers."""
+        self.should_exit = True
 
 
 def _stop(_signal: int, _frame: object) -> NoReturn:
-    """End the process in order; uvicorn passes the signal on when it is done with its requests."""
+    """End the process in order, before and after uvicorn has the signals."""
     raise SystemExit(0)
 
 

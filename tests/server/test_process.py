@@ -107,7 +107,9 @@ def test_a_client_that_goes_in_the_middle_is_no_error(server):
 
 def test_a_stopped_server_does_not_wait_for_ever_for_a_body(server):
     with begin_body(server) as client:
-        server.process.terminate()
+        server.process.send_signal(signal.SIGINT)
+        wait_until(lambda: not accepts_connections(server))
+        server.process.send_signal(signal.SIGINT)  # nor does it hurry for the impatient
         assert client.recv(100).startswith(b"HTTP/1.1 503 ")
         assert server.process.wait(30) == 0
     assert b"Traceback" not in server.process.stderr.read()
