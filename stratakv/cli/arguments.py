@@ -2,13 +2,26 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
 import stratakv
 from stratakv.options import MAX_KEY_BYTES
 
-directory_argument = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+
+class Directory(click.Path):
+    """A path. An empty word is refused: a variable without value, not the current directory."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """What the word names."""
+        return super().convert(value, param, ctx) if value else self.fail("is empty.", param, ctx)
+
+
+directory_argument = click.argument("directory", metavar="DIR", type=Directory())
 key_argument = click.argument("key", metavar="KEY")
 hex_option = click.option("--hex", "hexadecimal", is_flag=True, help="Keys are written in hexadecimal.")
 max_bytes_option = click.option(

@@ -6,7 +6,13 @@ import click
 
 import stratakv
 from stratakv.cli import report
-from stratakv.cli.arguments import directory_argument, format_option, open_for_reading, open_for_writing
+from stratakv.cli.arguments import (
+    Directory,
+    directory_argument,
+    format_option,
+    open_for_reading,
+    open_for_writing,
+)
 from stratakv.cli.progress import progress_bar
 from stratakv.cli.status import DAMAGED, OK
 
@@ -76,7 +82,7 @@ def recover(directory: Path, mode: str, style: str) -> int:
 
 @click.command
 @directory_argument
-@click.argument("target", metavar="TARGET", type=click.Path(path_type=Path))
+@click.argument("target", metavar="TARGET", type=Directory())
 @format_option
 def backup(directory: Path, target: Path, style: str) -> int:
     """Copy the store to a new directory.

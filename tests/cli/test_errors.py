@@ -32,6 +32,8 @@ def test_only_put_and_serve_make_a_store(refused, tmp_path, arguments):
     ("arguments", "expected"),
     [
         (["put", "new"], "'KEY'"),
+        (["put", "", "key", "value"], "'DIR': is empty"),
+        (["backup", "new", ""], "'TARGET': is empty"),
         (["put", "new", ""], "1 to 65,535 bytes"),
         (["put", "new", "k" * 65_536, "value"], "65,536"),
         (["put", "new", "--hex", "xyz", "value"], "hexadecimal"),
