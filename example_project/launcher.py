@@ -53,6 +53,14 @@ def tasks_of(uid: int) -> int:
     return count
 
 
+def limit(kind: int, soft: int, hard: int) -> None:
+    """Set a limit, or leave the site's own where that is lower: only root could raise it."""
+    own = resource.getrlimit(kind)[1]
+    if own != resource.RLIM_INFINITY:
+        soft, hard = min(soft, own), min(hard, own)
+    resource.setrlimit(kind, (soft, hard))
+
+
 def enter(spec: dict[str, Any]) -> NoReturn:
     """Become the program: own session and group, limits, unprivileged user, bare environment."""
     os.setsid()
@@ -60,9 +68,9 @@ def enter(spec: dict[str, Any]) -> NoReturn:
     os.chdir(spec["cwd"])
     uid = spec["account"][0] if spec["account"] else os.getuid()
     processes = tasks_of(uid) + spec["processes"]
-    resource.setrlimit(resource.RLIMIT_NPROC, (processes, processes))
+    limit(resource.RLIMIT_NPROC, processes, processes)
     for name, bounds in spec["rlimits"].items():
-        resource.setrlimit(getattr(resource, name), tuple(bounds))
+        limit(getattr(resource, name), *bounds)
     if spec["account"]:
         os.setgroups([])
         os.setresgid(*[spec["account"][1]] * 3)

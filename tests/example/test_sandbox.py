@@ -159,6 +159,22 @@ print(os.read(reader, 20).decode())
     assert not alive(int(outcome.stdout))
 
 
+LIMITED_SITE = """
+import ctypes, resource
+from tests.example.test_sandbox import run
+ctypes.CDLL(None).prctl(24, 24, 0, 0, 0)  # PR_CAPBSET_DROP, CAP_SYS_RESOURCE: with it, root raises any limit
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+print(run("import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE))").stdout)
+"""
+
+
+def test_a_lower_limit_of_the_site_holds() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED_SITE], cwd=Path(__file__).parents[2], capture_output=True, check=True
+    )
+    assert b"(100, 100)" in done.stdout
+
+
 def test_the_environment_of_the_site_stays_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SITE_SECRET", "hush")
     outcome = run("""
