@@ -38,12 +38,24 @@ def backup(
     """Copy the store as it is at this moment to the directory `target`, which must be new or empty.
 
     No lock is needed: sealed logs never change, and of the active one what lies below the tip does not
-    either. The copy is a complete store, durable when this returns.
+    either. The copy is a complete store, durable when this returns; where it raises, nothing is left in it.
     """
-    copy = Directory(Path(target).absolute(), views.files, views.directory.mode)
+    files, path = views.files, Path(target).absolute()
+    if files.real(path).is_relative_to(files.real(views.directory.path)):
+        raise DirectoryError(f"{path} lies inside the store itself; name a directory elsewhere")
+    copy = Directory(path, files, views.directory.mode)
     copy.enter(create=True)
-    if views.files.names(copy.path):
+    if files.names(copy.path):
         raise DirectoryError(f"{copy.path} is not empty; name a new or an empty directory for the backup")
+    try:
+        return _copy(views, copy, segment_bytes, progress)
+    except BaseException:
+        for name in files.names(copy.path):
+            copy.discard(copy.path / name)
+        raise
+
+
+def _copy(views: Views, copy: Directory, segment_bytes: int, progress: Progress | None) -> BackupReport:
     view, tip = views.now()
     last, number = view.active.header, view.manifest.next_number
     # Others put on meanwhile, so there may be more slots by now than records below the tip.

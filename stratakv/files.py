@@ -171,6 +171,10 @@ class Files:
         """The number of an open file, which no other gets for as long as it is open or mapped."""
         return os.fstat(fd).st_ino
 
+    def real(self, path: Path) -> Path:
+        """Return where `path` leads, links followed; it need not exist."""
+        return path.resolve()
+
     def is_removed(self, fd: int) -> bool:
         """Whether an open file has left the disk."""
         return os.fstat(fd).st_nlink == 0

@@ -67,9 +67,8 @@ async def _bad_request(_: Request, error: Exception) -> PlainTextResponse:
 
 
 async def _client_gone(_: Request, __: Exception) -> PlainTextResponse:
-    return PlainTextResponse(
-        "the body is not complete", status_code=400
-    )  # nobody reads it, and nothing is wrong
+    # Nobody reads it. Without an answer it would be logged as if something were wrong here.
+    return PlainTextResponse("the body is not complete", status_code=400)
 
 
 async def _storage_error(request: Request, error: Exception) -> PlainTextResponse:

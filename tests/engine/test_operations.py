@@ -411,11 +411,25 @@ class TestBackup:
     def test_a_directory_with_something_in_it_is_left_alone(self, db: DB, tmp_path: Path) -> None:
         (tmp_path / "full").mkdir()
         (tmp_path / "full" / "letter.txt").write_text("mine")
+        (tmp_path / "link").symlink_to(db.path)
         with pytest.raises(stratakv.DirectoryError, match="not empty"):
             db.backup(tmp_path / "full")
-        with pytest.raises(stratakv.DirectoryError, match="not empty"):
-            db.backup(db.path)
+        for inside in (db.path, db.path / "copy", tmp_path / "link" / "copy"):
+            with pytest.raises(stratakv.DirectoryError, match="inside the store"):
+                db.backup(inside)
+        assert not (db.path / "copy").exists()
         assert [entry.name for entry in (tmp_path / "full").iterdir()] == ["letter.txt"]
+
+    def test_one_that_is_given_up_can_be_made_again(self, db: DB, tmp_path: Path) -> None:
+        def stop(done: int, total: int) -> None:
+            raise KeyboardInterrupt
+
+        db.put(b"k", b"v")
+        with pytest.raises(KeyboardInterrupt):
+            db.backup(tmp_path / "copy", stop)
+        db.backup(tmp_path / "copy")
+        with stratakv.open(tmp_path / "copy") as copy:
+            assert copy.get(b"k") == b"v"
 
 
 class TestVerify:
