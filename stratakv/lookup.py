@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
 from stratakv.control import OFFSET_MASK
 from stratakv.errors import CorruptionError
-from stratakv.index import FINGERPRINT
+from stratakv.index import FINGERPRINT, hash_key
 from stratakv.record import HEADER_BYTES, PREFIX_BYTES, unpack_fields
 from stratakv.segment import Segment
 
@@ -62,4 +63,16 @@ def lookup(segment: Segment, key: bytes, first: int) -> Found | None:
             place = 0
             if 0 not in slots:
                 raise CorruptionError(segment.path, 0, "its index has no empty slot")
+    return None
+
+
+def newest(segments: Iterable[Segment], key: bytes) -> Found | None:
+    """Return the record of `key` in the first of `segments` that has one, live or not.
+
+    CorruptionError for a damaged one, which may be it.
+    """
+    first, second = hash_key(key)
+    for segment in segments:
+        if segment.may_have(first, second) and (found := lookup(segment, key, first)):
+            return found
     return None

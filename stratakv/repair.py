@@ -28,7 +28,7 @@ from stratakv.index import FINGERPRINT, OFFSET_MASK, hash_key
 from stratakv.locks import FileLock
 from stratakv.lost_found import LostFound
 from stratakv.maintenance.blocks import Block, Item, merged, without
-from stratakv.maintenance.merge import Merger, SupersededError, job, with_heat
+from stratakv.maintenance.merge import Merger, SupersededError, job_of, with_heat
 from stratakv.manifest import Edit
 from stratakv.progress import Progress
 from stratakv.record import PREFIX_BYTES, TOMBSTONE, TOMBSTONE_EXPIRY, checksum_of
@@ -179,7 +179,7 @@ class Repair:
         segment = _segment(view, segment.number)
         entry = segment.entry
         assert entry is not None
-        what = job(view, [segment], entry.kind)
+        what = job_of(view, [segment], entry.kind)
         lost = [place for place, slot in enumerate(segment.slots) if slot & OFFSET_MASK in unsound]
         blocks = _sound(segment, unsound)
         if view.marks:

@@ -8,13 +8,14 @@ segment's are counted down by one. Keys that go from a young segment become ghos
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 
 from stratakv import ghosts
 from stratakv.directory import GHOSTS_NAME, Directory
 from stratakv.errors import CorruptionError, storage_error
 from stratakv.ghosts import Ghosts
 from stratakv.index import HOTTEST, hash_key
-from stratakv.lookup import lookup
+from stratakv.lookup import newest
 from stratakv.maintenance.blocks import Block, in_key_order, range_prefixes
 from stratakv.maintenance.merge import Job, heat_of
 from stratakv.maintenance.plan import generations
@@ -109,17 +110,10 @@ def _least(segment: Segment) -> tuple[int, int]:
 
 def is_current(segments: Iterable[Segment], segment: Segment, key: bytes) -> bool:
     """Whether none of `segments`, newest first, that is newer than `segment` has a record of `key`."""
-    first, second = hash_key(key)
-    for newer in segments:
-        if newer is segment:
-            return True
-        if newer.may_have(first, second):
-            try:
-                if lookup(newer, key, first):
-                    return False
-            except CorruptionError:
-                return False  # it may be this key's, and then hides what we have
-    raise AssertionError("a segment of another view")  # pragma: no cover: nobody asks for one
+    try:
+        return newest(takewhile(lambda newer: newer is not segment, segments), key) is None
+    except CorruptionError:
+        return False  # it may be this key's, and then hides what we have
 
 
 def current(view: View, segment: Segment, blocks: Iterator[Block]) -> Iterator[Block]:

@@ -15,8 +15,7 @@ from stratakv import index
 from stratakv.build import build_index
 from stratakv.commit import Exclusive
 from stratakv.errors import CorruptionError
-from stratakv.index import hash_key
-from stratakv.lookup import lookup
+from stratakv.lookup import newest
 from stratakv.maintenance.blocks import in_key_order
 from stratakv.maintenance.merge import Pace, SupersededError
 from stratakv.manifest import Edit, Entry
@@ -89,16 +88,12 @@ def _count(segment: Segment, older: Sequence[Segment], pace: Pace) -> _Counts:
 
 def _count_hidden(counts: _Counts, key: bytes, older: Sequence[Segment]) -> None:
     """Add the next older record of `key` to what its segment has that is hidden."""
-    first, second = hash_key(key)
-    for segment in older:
-        if segment.may_have(first, second):
-            try:
-                found = lookup(segment, key, first)
-            except CorruptionError:
-                return
-            if found:
-                counts.hides[segment.number] += found.end - found.offset
-                return
+    try:
+        found = newest(older, key)
+    except CorruptionError:
+        return
+    if found:
+        counts.hides[found.segment.number] += found.end - found.offset
 
 
 def _finished(entry: Entry, counts: _Counts, start: int, *, poisoned: bool) -> Entry:

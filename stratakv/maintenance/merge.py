@@ -15,9 +15,8 @@ from stratakv.commit import Exclusive
 from stratakv.control import Counter
 from stratakv.errors import CorruptionError
 from stratakv.files import now_ms
-from stratakv.index import hash_key
 from stratakv.log import LogHeader
-from stratakv.lookup import lookup
+from stratakv.lookup import newest
 from stratakv.maintenance.blocks import Block, Item, in_key_order, merged, range_prefixes, without
 from stratakv.maintenance.output import Output
 from stratakv.manifest import Edit, Entry, Generation
@@ -26,7 +25,7 @@ from stratakv.segment import Segment
 from stratakv.structure import Structure
 from stratakv.view import View
 
-# Told the bytes that each step of the work has moved; what it raises ends the merge.
+# Told how many bytes of log each step of the work has read; what it raises ends the merge.
 Pace = Callable[[int], None]
 
 
@@ -49,7 +48,7 @@ class Job:
     swept: bool = False
 
 
-def job(view: View, inputs: Sequence[Segment], kind: Generation) -> Job:
+def job_of(view: View, inputs: Sequence[Segment], kind: Generation) -> Job:
     """Return the merge of `inputs`, which follow one another in `view`, in their own place."""
     older = view.sealed[view.sealed.index(inputs[-1]) + 1 :]
     ranges = range_prefixes(inputs) if older else ()
@@ -67,7 +66,7 @@ class Merger:
     def run(
         self,
         view: View,
-        task: Job,
+        job: Job,
         blocks: Sequence[Iterator[Block]] | None = None,
         before_install: Callable[[], None] = lambda: None,
     ) -> Entry | None:
@@ -79,13 +78,13 @@ class Merger:
         """
         number = self._take_number()
         try:
-            made = self._write(view, task, number, blocks or [self.whole(view, s) for s in task.inputs])
+            made = self._write(view, job, number, blocks or [self.whole(view, s) for s in job.inputs])
             before_install()
-            self._install(task, made)
+            self._install(job, made)
         except BaseException:
             self._discard(number)
             raise
-        for segment in task.inputs:
+        for segment in job.inputs:
             self._structure.directory.remove(segment.number)
         if made is None:
             self._structure.directory.remove(number)
@@ -110,44 +109,44 @@ class Merger:
         with self._exclusive:
             return self._structure.take_number()
 
-    def _write(self, view: View, task: Job, number: int, blocks: Sequence[Iterator[Block]]) -> Entry | None:
-        directory, inputs = self._structure.directory, task.inputs
+    def _write(self, view: View, job: Job, number: int, blocks: Sequence[Iterator[Block]]) -> Entry | None:
+        directory, inputs = self._structure.directory, job.inputs
         header = LogHeader(
             number=number,
-            oldest=task.oldest,
-            newest=task.newest,
-            floor=max(task.floor, view.manifest.floor),
+            oldest=job.oldest,
+            newest=job.newest,
+            floor=max(job.floor, view.manifest.floor),
             first_link=self._structure.files.random_u32(),
             began=min(segment.header.began for segment in inputs),
             ordered=True,
-            main=task.kind == "main",
-            ranges=len(task.ranges),
+            main=job.kind == "main",
+            ranges=len(job.ranges),
         )
         most = sum(_entry(segment).keys for segment in inputs)
-        output = Output(directory, header, most, task.ranges)
+        output = Output(directory, header, most, job.ranges)
         try:
-            for block in living(merged(blocks), now_ms(), _Older(view, task.older).has):
+            for block in living(merged(blocks), now_ms(), _Older(view, job.older).has):
                 output.write(block)
-            if not output.keys and not task.ranges:
+            if not output.keys and not job.ranges:
                 return None
             made = output.finish()
         finally:
             output.close()
         directory.sync()
         self._structure.control.row[Counter.REWRITTEN] += made.size
-        if task.swept:
+        if job.swept:
             return made
         were = [_entry(segment) for segment in inputs]
         # What of the inputs was dead and has not been dropped is dead still: newer segments hide it.
         hidden = sum(entry.dead for entry in were) - (sum(entry.size for entry in were) - made.size)
         return replace(made, dead=max(0, hidden))
 
-    def _install(self, task: Job, made: Entry | None) -> None:
-        drop = {segment.number for segment in task.inputs}
+    def _install(self, job: Job, made: Entry | None) -> None:
+        drop = {segment.number for segment in job.inputs}
         with self._exclusive as held:
             if not drop <= held.view.manifest.numbers():
                 raise SupersededError
-            edit = Edit(drop=drop, add=(made,) if made else (), floor=task.floor)
+            edit = Edit(drop=drop, add=(made,) if made else (), floor=job.floor)
             self._structure.install(held, edit)
 
     def _discard(self, number: int) -> None:
@@ -174,16 +173,11 @@ class _Older:
 
     def has(self, key: bytes) -> bool:
         """Whether one of them has a record of `key` that would show if nothing hid it."""
-        first, second = hash_key(key)
-        for segment in self._segments:
-            if segment.may_have(first, second):
-                try:
-                    found = lookup(segment, key, first)
-                except CorruptionError:
-                    return True  # it may be this key's
-                if found:
-                    return not self._view.hides(segment, key)
-        return False
+        try:
+            found = newest(self._segments, key)
+        except CorruptionError:
+            return True  # it may be this key's
+        return found is not None and not self._view.hides(found.segment, key)
 
 
 def living(blocks: Iterable[Block], now: int, is_older: Callable[[bytes], bool]) -> Iterator[Block]:

@@ -13,7 +13,7 @@ from stratakv.files import now_ms
 from stratakv.maintenance import plan
 from stratakv.maintenance.evict import Eviction, current, ghosts_for, retire_main
 from stratakv.maintenance.finish import finish
-from stratakv.maintenance.merge import Job, Merger, Pace, SupersededError, job
+from stratakv.maintenance.merge import Job, Merger, Pace, SupersededError, job_of
 from stratakv.maintenance.plan import Task
 from stratakv.manifest import Edit, Generation
 from stratakv.segment import Segment
@@ -49,7 +49,7 @@ class Tasks:
         if task.kind == "finish":
             finish(self._structure, self._exclusive, view, inputs[0], self._merger.pace)
         elif task.kind == "retire":
-            self._retire(view, job(view, inputs, "main"), young=True)
+            self._retire(view, job_of(view, inputs, "main"), young=True)
         elif task.kind == "evict":
             self._retire(view, retire_main(view, inputs), young=False)
         elif task.kind == "sweep":
@@ -89,11 +89,11 @@ class Tasks:
 
     def merge(self, view: View, inputs: list[Segment]) -> None:
         """Make one segment of neighbours."""
-        self._merger.run(view, job(view, inputs, _generation(view, inputs)))
+        self._merger.run(view, job_of(view, inputs, _generation(view, inputs)))
 
     def sweep(self, view: View, inputs: list[Segment]) -> None:
         """Make one segment of neighbours, without what newer segments hide."""
-        task = dataclasses.replace(job(view, inputs, _generation(view, inputs)), swept=True)
+        task = dataclasses.replace(job_of(view, inputs, _generation(view, inputs)), swept=True)
         blocks = [current(view, each, self._merger.whole(view, each)) for each in inputs]
         self._merger.run(view, task, blocks, before_install=self._sync)
 

@@ -150,7 +150,7 @@ _DURABLE = (
         "stratakv/maintenance/merge.py",
         "            before_install()\n",
         "            before_install()\n"
-        "            for segment in task.inputs:\n"
+        "            for segment in job.inputs:\n"
         "                self._structure.directory.remove(segment.number)\n",
         (f"{_COMPACTION}::test_the_manifest_is_durable_before_files_go",),
     ),

@@ -79,11 +79,11 @@ class TestCollisions:
 
     @pytest.fixture(autouse=True)
     def collide(self, monkeypatch: Any) -> Callable[[int], None]:
-        from stratakv import index, indexing, reader, repair, soundness, writer
-        from stratakv.maintenance import evict, finish, merge, output
+        from stratakv import index, indexing, lookup, reader, repair, soundness, writer
+        from stratakv.maintenance import evict, output
 
         def collide(first: int) -> None:
-            for module in (index, indexing, reader, repair, soundness, writer, evict, finish, merge, output):
+            for module in (index, indexing, lookup, reader, repair, soundness, writer, evict, output):
                 monkeypatch.setattr(module, "hash_key", lambda key: (first, 67890))
 
         collide(12345)

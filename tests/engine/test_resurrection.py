@@ -11,7 +11,7 @@ import pytest
 
 import stratakv
 from stratakv import DB
-from stratakv.maintenance.merge import Merger, job
+from stratakv.maintenance.merge import Merger, job_of
 from stratakv.maintenance.plan import Task
 from stratakv.maintenance.tasks import Tasks
 
@@ -65,7 +65,7 @@ class Layers:
         if not inputs:
             return
         merger = Merger(store.structure, store.exclusive, lambda read: None)
-        made = merger.run(view, job(view, inputs, "main"))
+        made = merger.run(view, job_of(view, inputs, "main"))
         for place in places:
             self.numbers[place] = {made.number} if made else set()
 
