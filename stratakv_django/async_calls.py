@@ -60,6 +60,9 @@ class AsyncCalls(BaseCache):
     _store: Store
     _writes_can_block: bool
 
+    ttl: Callable[[Any, int | None], float | None]
+    delete_prefix: Callable[[str, int | None], None]
+
     async def _read(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._store.handle is not None:
             return call(*args, **kwargs)
@@ -133,6 +136,14 @@ class AsyncCalls(BaseCache):
 
     async def adecr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
         return await self._write(self.decr_version, key, delta, version)
+
+    async def attl(self, key: Any, version: int | None = None) -> float | None:
+        """Return what `ttl` does."""
+        return await self._read(self.ttl, key, version)
+
+    async def adelete_prefix(self, prefix: str, version: int | None = None) -> None:
+        """Do what `delete_prefix` does."""
+        await _in_thread(_threads("store"), self.delete_prefix, prefix, version)
 
     async def aclear(self) -> None:
         await _in_thread(_threads("store"), self.clear)

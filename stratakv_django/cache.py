@@ -99,6 +99,16 @@ class StrataKVCache(AsyncCalls):
             return self._db.touch(name, ttl)
         return False
 
+    def ttl(self, key: Any, version: int | None = None) -> float | None:
+        """Return the seconds an entry has left: None for ever, 0 for one that is not there."""
+        name = self._name(key, version)
+        with self._tolerance.block("read"):
+            try:
+                return self._db.ttl(name)
+            except stratakv.KeyNotFoundError:
+                pass
+        return 0
+
     def delete(self, key: Any, version: int | None = None) -> bool:
         name = self._name(key, version)
         with self._tolerance.block("write"):
@@ -213,6 +223,22 @@ class StrataKVCache(AsyncCalls):
         """
         with self._tolerance.block("write"):
             self._db.delete_prefix(self._namespace)
+            self._store.census(self._namespace).forget()
+
+    def delete_prefix(self, prefix: str, version: int | None = None) -> None:
+        """Remove every entry of this version whose key begins with `prefix`, at once, whatever their number.
+
+        It begins a new segment of the store, so it is for some of a site's requests, not for each. Keys that
+        are longer than 65,000 bytes are not found. Raises TypeError for a prefix that is no text, and
+        ImproperlyConfigured with a KEY_FUNCTION, which may put anything in front of it.
+        """
+        if not isinstance(prefix, str):
+            raise TypeError(f"a prefix must be text, not {type(prefix).__name__}")
+        if self.key_func is not default_key_func or not _makes_plain_keys(type(self)):
+            raise ImproperlyConfigured("delete_prefix needs the keys as Django makes them: no KEY_FUNCTION")
+        name = self._name(prefix, version)
+        with self._tolerance.block("write"):
+            self._db.delete_prefix(name)
             self._store.census(self._namespace).forget()
 
     # -- the rest of Django's interface, and what can be seen from outside -----------------------------

@@ -79,7 +79,7 @@ def test_what_cannot_block_runs_inline(
     assert threads_of(cache, call, monkeypatch) == {True}
 
 
-@pytest.mark.parametrize("call", [*WRITES, ("aclear",)], ids=lambda call: call[0])
+@pytest.mark.parametrize("call", [*WRITES, ("aclear",), ("adelete_prefix", "k")], ids=lambda call: call[0])
 @pytest.mark.parametrize("options", [{"durability": "always"}, {"MAX_ENTRIES": 100}], ids=str)
 def test_writes_that_can_block_run_in_a_thread(
     make_cache: MakeCache, options: dict[str, Any], call: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch

@@ -92,6 +92,10 @@ def test_a_counter_that_cannot_be_read_is_missing(broken: StrataKVCache, method:
     assert broken.incidents()["write"] == 1
 
 
+def test_what_is_left_of_an_entry_that_cannot_be_read_is_nothing(broken: StrataKVCache) -> None:
+    assert broken.ttl("key") == 0
+
+
 def test_get_or_set_goes_on_without_the_cache(broken: StrataKVCache) -> None:
     assert broken.get_or_set("key", lambda: "computed") == "computed"
 

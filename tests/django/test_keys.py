@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.cache.backends.base import CacheKeyWarning
+from django.core.exceptions import ImproperlyConfigured
 
 from stratakv_django.cache import StrataKVCache
 from tests.django.conftest import MakeCache
@@ -127,3 +128,40 @@ def test_aliases_of_one_prefix_share_their_entries(make_cache: MakeCache) -> Non
     make_cache(KEY_PREFIX="p", VERSION=2).set("key", "value")
     assert make_cache(KEY_PREFIX="p").get("key", version=2) == "value"
     assert make_cache(KEY_PREFIX="p").get("key") is None
+
+
+class TestDeletePrefix:
+    def test_it_removes_what_begins_so_in_one_version(self, make_cache: MakeCache) -> None:
+        cache, other = make_cache(), make_cache(KEY_PREFIX="other")
+        for each in (cache, other):
+            each.set_many({"user:1:a": 1, "user:1:b": 2, "user:10": 3, "page": 4})
+        cache.set("user:1:a", 5, version=2)
+        cache.delete_prefix("user:1:")
+        assert cache.get_many(["user:1:a", "user:1:b", "user:10", "page"]) == {"user:10": 3, "page": 4}
+        assert cache.get("user:1:a", version=2) == 5
+        assert other.get("user:1:a") == 1
+        cache.set("user:1:a", 6)
+        assert cache.get("user:1:a") == 6
+        cache.delete_prefix("", version=2)
+        assert cache.get("user:1:a", version=2) is None
+        assert cache.get("user:10") == 3
+
+    def test_it_makes_room(self, make_cache: MakeCache) -> None:
+        cache = make_cache(OPTIONS={"MAX_ENTRIES": 10})
+        cache.set_many({f"a{number}": number for number in range(10)})
+        cache.delete_prefix("a")
+        cache.set_many({f"b{number}": number for number in range(10)})
+        assert len(cache.get_many([f"b{number}" for number in range(10)])) == 10
+
+    def test_keys_that_are_made_in_another_way_have_no_prefix(self, make_cache: MakeCache) -> None:
+        class Own(StrataKVCache):
+            def make_key(self, key: Any, version: int | None = None) -> str:
+                return f"own:{key}"
+
+        for cache in (make_cache(KEY_FUNCTION=lambda key, prefix, version: key[::-1]), Own("x", {})):
+            with pytest.raises(ImproperlyConfigured, match="no KEY_FUNCTION"):
+                cache.delete_prefix("a")
+
+    def test_a_prefix_is_text(self, cache: StrataKVCache) -> None:
+        with pytest.raises(TypeError, match="must be text, not int"):
+            cache.delete_prefix(1)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from typing import Any
@@ -141,3 +142,12 @@ def test_a_timeout_that_is_no_number_is_an_error_even_if_not_strict(
         cache.set("key", 1, timeout)
     with pytest.raises((TypeError, ValueError)):
         cache.set_many({"key": 1}, timeout)
+
+
+def test_ttl_tells_what_is_left(cache: StrataKVCache) -> None:
+    cache.set_many({"short": 1}, 100)
+    cache.set("ever", 1, None)
+    assert cache.ttl("short") == pytest.approx(100, abs=60)
+    assert cache.ttl("ever") is None
+    assert cache.ttl("absent") == 0
+    assert asyncio.run(cache.attl("ever")) is None
