@@ -19,7 +19,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from types import TracebackType
 
 from stratakv import record
 from stratakv.bloom import PATTERN_MASK, PATTERNS
@@ -64,10 +63,8 @@ Moment = tuple[int, int]
 
 
 class Exclusive:
-    """The writer lock: `with exclusive as held` keeps all other threads and processes from writing.
+    """The writer lock.
 
-    An exception inside leaves `busy` set, so that the next holder heals whatever was half done, but where
-    nothing was (`settle`).
     owner: the thread that is inside, which would wait for itself; 0 for none.
     records: how many were written by this process.
     """
@@ -92,38 +89,50 @@ class Exclusive:
         """Let other processes see how many records this one has written."""
         self._control.row[_WRITES] = self.records
 
-    def __enter__(self) -> Held:
-        if not self._turn.acquire(False):
-            if self.owner == threading.get_ident():
-                raise TransactionError(
-                    "this thread has a transaction open on the store, or is writing to it just now: "
-                    "use the transaction's own methods"
-                )
-            self._turn.acquire()
-        try:
-            self.owner = threading.get_ident()
-            structure, words = self._structure, self._words
-            if structure.view.generation == FORKED:
-                structure.refresh()  # opens this process's own lock
-            self.lock.exclusive()
-            self._check_open()  # only now: a close may have lost patience while this thread waited
-            if words[W_BUSY]:
-                structure.finish()
-                self._heal(structure.current().active)
-            words[W_BUSY] = 1
-            words[W_TURNS] += 1
-            return Held(structure.current())  # made anew each time: kept, it would keep removed files open
-        except BaseException:
-            self._release()
-            raise
+    @contextmanager
+    def hold(self) -> Iterator[Held]:
+        """Keep all other threads and processes from writing.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.check_held()
-        if kind is None or issubclass(kind, InvalidValueError):  # those come before anything is done
-            self.settle()
-        self._release()
+        An exception inside leaves `busy` set, so that the next holder heals whatever was half done, but where
+        nothing was (`settle`).
+        """
+        if self.owner == threading.get_ident():
+            raise TransactionError(
+                "this thread has a transaction open on the store, or is writing to it just now: "
+                "use the transaction's own methods"
+            )
+        turn = self._turn
+        # A signal may raise behind any call and at the beginning of any function. So the one is a `with` and
+        # the other freed by a call that enters no function; else they would be held for ever.
+        with turn:
+            try:
+                self.owner = threading.get_ident()
+                yield self._begin()
+                self.check_held()
+                self.settle()
+            except InvalidValueError:  # those come before anything is done
+                self.settle()
+                raise
+            finally:
+                if turn is self._turn:  # else this is a child, and the lock is its parent's
+                    self.owner = 0
+                    try:
+                        self.lock.unlock()
+                    except OSError as cause:
+                        raise storage_error(self.lock.path, cause) from cause
+
+    def _begin(self) -> Held:
+        structure, words = self._structure, self._words
+        if structure.view.generation == FORKED:
+            structure.refresh()  # opens this process's own lock
+        self.lock.exclusive()
+        self._check_open()  # only now: a close may have lost patience while this thread waited
+        if words[W_BUSY]:
+            structure.finish()
+            self._heal(structure.current().active)
+        words[W_BUSY] = 1
+        words[W_TURNS] += 1
+        return Held(structure.current())  # made anew each time: kept, it would keep removed files open
 
     def settle(self) -> None:
         """Say that nothing is half done, so that nobody has to heal, whatever is raised now."""
@@ -149,14 +158,6 @@ class Exclusive:
         """Raise ClosedError where the store was closed while this thread was on its way, or inside."""
         if self.lock.fd < 0:
             raise ClosedError(f"{self._structure.directory.path} was closed; open the store again")
-
-    def _release(self) -> None:
-        self.owner = 0
-        # Unlocking what is not locked does no harm; the other way round every process would wait.
-        try:
-            self.lock.release()
-        finally:
-            self._turn.release()
 
     def commit(self, held: Held, writes: Sequence[Write]) -> int:
         """Append `writes`, the last of which bears the commit bit; return the position behind them.
@@ -218,7 +219,7 @@ class Exclusive:
         since: the moment before the lookup that the record depends on, if it does. Where anybody has had the
         lock since, or anything is not as usual, nothing is done then, and 0 returned.
 
-        The same as `with exclusive as held: commit(held, …)`, which is also how it goes on whenever
+        The same as `with hold() as held: commit(held, …)`, which is also how it goes on whenever
         anything is not as usual; written out in one function, as a put takes a third longer otherwise.
         """
         structure, turn, flock = self._structure, self._turn, self._flock
@@ -294,7 +295,7 @@ class Exclusive:
                         self.lock.release()  # says what is wrong
         if since:
             return 0
-        with self as held:
+        with self.hold() as held:
             return self.commit(held, ((key, first, second, body, checksum),))
 
     def _take_back(self, active: Segment, offset: int) -> None:

@@ -68,7 +68,7 @@ class GroupCommit:
     def _commit(self, puts: Sequence[_Put]) -> None:
         """Commit and sync them all. Where it fails before the commit, each has to try for itself."""
         try:
-            with self._exclusive as held:
+            with self._exclusive.hold() as held:
                 end = self._exclusive.commit(held, [put.write for put in puts])
                 for put in puts:  # inside: a lock that cannot be released is no reason to commit again
                     put.end = end

@@ -13,7 +13,9 @@ the open file, which a forked child shares with its parent: so a child closes th
 from __future__ import annotations
 
 import fcntl
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from stratakv.directory import Directory
 from stratakv.errors import storage_error
@@ -34,9 +36,12 @@ class FileLock:
 
     def __init__(self, directory: Directory, name: str, *, write: bool) -> None:
         self._files = directory.files
-        self._path = directory.path / name
+        self.path = directory.path / name
+        # Frees it, if it is held. No function of ours: a signal may raise at the beginning of any of those.
+        self.unlock: Callable[[], object] = bool
         with suppress(FileNotFoundError):
-            self.fd = directory.open(self._path, write=write, create=write)
+            self.fd = directory.open(self.path, write=write, create=write)
+            self.unlock = partial(self._files.flock, self.fd, UNLOCK)
 
     def __del__(self) -> None:
         self.close()  # of what was being opened when something else failed
@@ -69,7 +74,7 @@ class FileLock:
             except BlockingIOError:  # an answer
                 raise
             except OSError as cause:
-                raise storage_error(self._path, cause) from cause
+                raise storage_error(self.path, cause) from cause
 
     def free(self) -> None:
         """Release the lock and close the file, which frees it even where the kernel refuses the one."""
@@ -85,5 +90,6 @@ class FileLock:
         A child must not: it would free its parent's lock.
         """
         if self.fd >= 0:
+            self.unlock = bool
             fd, self.fd = self.fd, -1  # in this order: others may have the number as soon as it is closed
             self._files.close(fd)

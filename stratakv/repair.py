@@ -72,7 +72,7 @@ class Repair:
     def _mend_files(self, before: Inspection) -> None:
         if before.files:
             self.structure.directory.write_format()
-            with self.exclusive as held:
+            with self.exclusive.hold() as held:
                 self.structure.restore(held)
 
     def _try(self, found: Findings) -> int:
@@ -100,7 +100,7 @@ class Repair:
 
     def _sealed(self, active: Segment) -> Segment:
         """Return the segment that was being written, sealed."""
-        with self.exclusive as held:
+        with self.exclusive.hold() as held:
             if held.view.active is active:  # pragma: no branch: a writer has sealed it meanwhile
                 self.structure.rotate(held)
         return _segment(self.structure.current(), active.number)
@@ -108,7 +108,7 @@ class Repair:
     def _put_back(self, segment: Segment, end: int) -> None:
         """Write a log that was deleted or replaced to its place, from what is open here."""
         problem = None
-        with self.exclusive as held:
+        with self.exclusive.hold() as held:
             try:
                 if held.view.active is segment:
                     end = self.structure.control.words[W_TIP] & OFFSET_MASK
@@ -170,7 +170,7 @@ class Repair:
         assert entry is not None
         fresh = open_log(self.structure.directory, segment.number, entry, write=True)
         build_index(self.structure.directory, fresh, ordered=entry.finished, write=True, elected=True)
-        with self.exclusive as held:
+        with self.exclusive.hold() as held:
             self.structure.install(held, Edit())
 
     def _rewrite(self, segment: Segment, unsound: set[int]) -> int:

@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from weakref import WeakMethod
@@ -69,7 +70,7 @@ class Store:
             self.control.claim_row()
             self.control.forget_ahead()
         self.exclusive = Exclusive(directory.files, self._writer_lock, self.control, self.structure)
-        self.reader = Reader(self.structure, self.exclusive if self.write else None)
+        self.reader = Reader(self.structure, self.exclusive.hold if self.write else nullcontext)
         self.syncer = Syncer(self.structure, self.exclusive, self._sync_lock, options.sync_interval)
         self.group = GroupCommit(self.exclusive, self.syncer.reach)
         self.writer = Writer(
@@ -93,7 +94,7 @@ class Store:
         """Make the budget that was asked for that of the store."""
         wanted = self.options.max_bytes
         if wanted is not None and wanted != self.structure.view.manifest.max_bytes:
-            with self.exclusive as held:
+            with self.exclusive.hold() as held:
                 self.structure.set_budget(held, wanted)
 
     def _durability(self) -> tuple[Callable[[bytes, int, int, bytes, int], int], Callable[[int], None]]:

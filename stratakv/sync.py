@@ -106,9 +106,9 @@ class Syncer:
         """Sync what is not synced yet, up to the tip; one process at a time."""
         words, files = self._words, self._structure.files
         view = self._structure.current()
-        if not self._is_elected(wanted):
-            return
         try:
+            if not self._is_elected(wanted):
+                return
             tip = words[W_TIP]
             if words[W_SYNCED] >= wanted or tip >> POSITION_BITS > view.active.number:
                 return  # another process was faster, or the view has become old
@@ -125,7 +125,7 @@ class Syncer:
                     ) from cause
             words[W_SYNCED] = tip
         finally:
-            self.lock.release()
+            self.lock.unlock()  # of a lock that is not held it does nothing
 
     def _is_elected(self, wanted: int) -> bool:
         """Take sync.lock; return False where another process gets to `wanted` before that.
@@ -151,7 +151,8 @@ class Syncer:
 
     def _give_up(self, number: int) -> None:
         """Let nothing more be written to a log whose sync failed, and never sync it again."""
-        with suppress(ClosedError), self._exclusive as held:  # else whoever opens the store next does it
+        # Where the store has been closed, whoever opens it next does it.
+        with suppress(ClosedError), self._exclusive.hold() as held:
             if held.view.active.number == number:
                 self._structure.rotate(held)
             self._structure.install(held, Edit(poisoned=frozenset({number})))

@@ -157,7 +157,7 @@ class Writer:
                 self._committed(end)
                 return verdict
         check_key(key)  # not under the lock
-        with exclusive as held:
+        with exclusive.hold() as held:
             write, verdict = decide(self._reader.find_live(held.view, key))
             end = exclusive.commit(held, (write,)) if write else 0
         if end:
@@ -177,19 +177,19 @@ class Writer:
             self.clear()
             return
         check_key(prefix)
-        with self._exclusive as held:
+        with self._exclusive.hold() as held:
             self._structure.delete_prefix(held, prefix)
             end = self._words[W_TIP]
         self._committed(end)
 
     def clear(self) -> None:
-        with self._exclusive as held:
+        with self._exclusive.hold() as held:
             self._structure.clear(held)
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         end = None
-        with self._exclusive as held:
+        with self._exclusive.hold() as held:
             tx = Transaction(self.check_value, self._reader, held.view)
             try:
                 yield tx
@@ -208,7 +208,7 @@ class Writer:
         if not pending:
             return
         writes = self._writes(pending)
-        with self._exclusive as held:
+        with self._exclusive.hold() as held:
             end = self._exclusive.commit(held, writes)
         self._committed(end)
 

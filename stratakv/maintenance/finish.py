@@ -56,7 +56,7 @@ def finish(structure: Structure, exclusive: Exclusive, view: View, segment: Segm
         index.copy_hot(segment.arrays, fresh.arrays, segment.latest(segment.end).items())
     older = view.sealed[view.sealed.index(segment) + 1 :]
     counts = _count(fresh, older, pace)
-    with exclusive as held:
+    with exclusive.hold() as held:
         now = {entry.number: entry for entry in held.view.manifest.segments}
         if segment.number not in now:
             raise SupersededError

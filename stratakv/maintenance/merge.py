@@ -106,7 +106,7 @@ class Merger:
             self.pace(round(len(block) * share))
 
     def _take_number(self) -> int:
-        with self._exclusive:
+        with self._exclusive.hold():
             return self._structure.take_number()
 
     def _write(self, view: View, job: Job, number: int, blocks: Sequence[Iterator[Block]]) -> Entry | None:
@@ -143,7 +143,7 @@ class Merger:
 
     def _install(self, job: Job, made: Entry | None) -> None:
         drop = {segment.number for segment in job.inputs}
-        with self._exclusive as held:
+        with self._exclusive.hold() as held:
             if not drop <= held.view.manifest.numbers():
                 raise SupersededError
             edit = Edit(drop=drop, add=(made,) if made else (), floor=job.floor)

@@ -62,7 +62,7 @@ class Tasks:
             self.merge(view, inputs)
 
     def _adopt(self, segment: Segment) -> None:
-        with self._exclusive as held:
+        with self._exclusive.hold() as held:
             now = {entry.number: entry for entry in held.view.manifest.segments}
             if segment.number not in now:
                 raise SupersededError
@@ -104,7 +104,7 @@ class Tasks:
     def _drop(self, view: View, segment: Segment) -> None:
         floor = segment.header.newest + 1 if segment is view.sealed[-1] else 0
         self._sync()
-        with self._exclusive as held:
+        with self._exclusive.hold() as held:
             if segment.number not in held.view.manifest.numbers():
                 raise SupersededError
             self._structure.install(held, Edit(drop={segment.number}, floor=floor))

@@ -194,7 +194,7 @@ class Maintenance:
 
     def _tidy(self) -> None:
         """Remove what one who was elected before has left unfinished."""
-        with self._elected(), self._exclusive as held:
+        with self._elected(), self._exclusive.hold() as held:
             remove_orphans(self._structure.directory, held.view.manifest)
 
     # -- all at once -------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ class Maintenance:
     def compact(self, progress: Progress | None) -> CompactionReport:
         """Leave each live key once: in one segment or, with a budget, in segments fit to be evicted."""
         with reported(self._structure.directory.path), self._elected():
-            with self._exclusive as held:
+            with self._exclusive.hold() as held:
                 if self._structure.control.words[W_TIP] & OFFSET_MASK > held.view.active.start:
                     self._structure.rotate(held)
                 view = held.view

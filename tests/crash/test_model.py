@@ -174,7 +174,7 @@ class CrashModel(RuleBasedStateMachine):
     @rule(who=either)
     def rotate(self, who: int) -> None:
         store = self.dbs[who]._store
-        with store.exclusive as held:
+        with store.exclusive.hold() as held:
             store.structure.rotate(held)
 
     @rule(who=either)

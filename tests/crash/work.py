@@ -127,7 +127,7 @@ class Run:
 
     def _rotate(self) -> None:
         store = self.db._store
-        with store.exclusive as held:
+        with store.exclusive.hold() as held:
             store.structure.rotate(held)
 
     def _merge(self) -> None:

@@ -147,7 +147,7 @@ def descriptors_open() -> int:
 
 def rotate(db: DB) -> None:
     """Seal the segment that is being written, and begin the next one."""
-    with db._store.exclusive as held:
+    with db._store.exclusive.hold() as held:
         db._store.structure.rotate(held)
 
 

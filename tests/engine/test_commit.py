@@ -256,7 +256,7 @@ def test_a_write_that_comes_after_the_close(db: DB, write: Callable[[Any], Any])
 def test_a_close_waits_for_the_commit_of_another_thread(db: DB) -> None:
     exclusive = db._store.exclusive
     closing = threading.Thread(target=db.close)
-    with exclusive:
+    with exclusive.hold():
         closing.start()
         closing.join(0.2)
         assert exclusive.lock.fd >= 0

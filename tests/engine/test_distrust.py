@@ -31,7 +31,7 @@ MODEL = {b"k%02d" % number: b"v" * VALUE_BYTES for number in range(30)}
 
 
 def rotate(db: DB) -> None:
-    with db._store.exclusive as held:
+    with db._store.exclusive.hold() as held:
         db._store.structure.rotate(held)
 
 

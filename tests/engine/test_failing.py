@@ -42,7 +42,7 @@ def group(db: DB) -> None:
     """Puts of several threads, written by one of them."""
     writer, exclusive = db._store.writer, db._store.exclusive
     writes = [writer._write(key, LARGE, 0, PUT | COMMIT) for key in (b"c", b"d")]
-    with exclusive as held:
+    with exclusive.hold() as held:
         exclusive.commit(held, writes)
 
 

@@ -35,7 +35,7 @@ def used(path: Path) -> int:
 
 
 def seal(db: DB) -> None:
-    with db._store.exclusive as held:
+    with db._store.exclusive.hold() as held:
         db._store.structure.rotate(held)
 
 

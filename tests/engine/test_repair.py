@@ -40,7 +40,7 @@ def fill(db: DB) -> Model:
 
 
 def rotate(db: DB) -> None:
-    with db._store.exclusive as held:
+    with db._store.exclusive.hold() as held:
         db._store.structure.rotate(held)
 
 

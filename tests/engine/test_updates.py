@@ -112,13 +112,13 @@ class TestSomebodyElseWasFirst:
         def begin() -> None:
             other.start()
             wait_for(entered.is_set)
-            real = Exclusive.__enter__
+            real = Exclusive.hold
 
             def enter(self: Exclusive) -> Any:
                 arrived.set()
                 return real(self)
 
-            monkeypatch.setattr(Exclusive, "__enter__", enter)
+            monkeypatch.setattr(Exclusive, "hold", enter)
 
         meanwhile(begin)
         with in_time():
@@ -139,11 +139,11 @@ class TestSomebodyElseWasFirst:
 
     def test_an_eviction(self, db: DB, meanwhile: Meanwhile) -> None:
         structure, exclusive = db._store.structure, db._store.exclusive
-        with exclusive as held:
+        with exclusive.hold() as held:
             structure.rotate(held)
 
         def evict() -> None:
-            with exclusive as held:
+            with exclusive.hold() as held:
                 structure.install(held, Edit(drop={structure.view.sealed[0].number}))
             assert db.get(b"k") is None
 
@@ -186,7 +186,7 @@ class TestUpdate:
 def test_a_batch_is_not_seen_in_part(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its first record is there when it is looked up; the answer waits for the others."""
     inside, arrived = threading.Event(), threading.Event()
-    real_insert, real_find, real_enter = commit.insert, Reader.find_live, Exclusive.__enter__
+    real_insert, real_find, real_hold = commit.insert, Reader.find_live, Exclusive.hold
 
     def insert(words: memoryview, segment: Segment, key: bytes, *arguments: Any) -> None:
         if key == b"second":
@@ -198,12 +198,12 @@ def test_a_batch_is_not_seen_in_part(db: DB, monkeypatch: pytest.MonkeyPatch) ->
         if not other.ident:
             other.start()
             wait_for(inside.is_set)
-            monkeypatch.setattr(Exclusive, "__enter__", enter)
+            monkeypatch.setattr(Exclusive, "hold", enter)
         return real_find(self, view, key)
 
     def enter(self: Exclusive) -> Any:
         arrived.set()
-        return real_enter(self)
+        return real_hold(self)
 
     monkeypatch.setattr(commit, "insert", insert)
     monkeypatch.setattr(Reader, "find_live", find_live)
@@ -217,7 +217,7 @@ def test_a_batch_is_not_seen_in_part(db: DB, monkeypatch: pytest.MonkeyPatch) ->
 def test_somebody_is_between_tip_and_slot(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lookup finds the version before; the tip has been there already."""
     inside, arrived = threading.Event(), threading.Event()
-    real_takes_over, real_find, real_enter = commit.takes_over, Reader.find_live, Exclusive.__enter__
+    real_takes_over, real_find, real_hold = commit.takes_over, Reader.find_live, Exclusive.hold
 
     def takes_over(*arguments: Any) -> bool:
         inside.set()
@@ -231,14 +231,14 @@ def test_somebody_is_between_tip_and_slot(db: DB, monkeypatch: pytest.MonkeyPatc
 
     def enter(self: Exclusive) -> Any:
         arrived.set()
-        return real_enter(self)
+        return real_hold(self)
 
     monkeypatch.setattr(commit, "takes_over", takes_over)
     other = threading.Thread(target=db.put, args=(b"k", b"5"))
     other.start()
     wait_for(inside.is_set)
     monkeypatch.setattr(Reader, "find_live", find_live)
-    monkeypatch.setattr(Exclusive, "__enter__", enter)
+    monkeypatch.setattr(Exclusive, "hold", enter)
     with in_time():
         assert db.incr(b"k") == 6
     other.join()
@@ -285,7 +285,7 @@ def test_processors_that_store_in_another_order(db: DB, monkeypatch: pytest.Monk
 def test_nothing_is_locked_where_nothing_is_written(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
     """So a delete of what is not there, or an add of what is, costs a lookup and no lock."""
     monkeypatch.setattr(Exclusive, "commit_one", None)
-    monkeypatch.setattr(Exclusive, "__enter__", None)
+    monkeypatch.setattr(Exclusive, "hold", None)
     assert not db.delete(b"absent")
     assert not db.add(b"k", b"")
     assert not db.touch(b"absent", 1)

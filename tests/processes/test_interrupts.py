@@ -1,0 +1,99 @@
+"""Ctrl-C, or any signal whose handler raises, at any moment of whatever the main thread does with a store."""
+
+from __future__ import annotations
+
+import fcntl
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import stratakv
+from stratakv import DB
+from tests.support.children import run
+
+INTERRUPTS = 400
+
+
+def write_a_little(db: DB) -> None:
+    db.put(b"m", b"v")
+    db.put_many({b"m": b"1", b"n": b"1"})
+    db.incr(b"n")
+    db.delete(b"m")
+    with db.transaction() as tx:
+        tx.put(b"m", b"2")
+    db.delete_prefix(b"m")
+    db.get_many([b"m", b"n"])
+
+
+def tidy_up(db: DB) -> None:
+    db.put(b"m", b"v")
+    db.compact()
+
+
+@pytest.mark.parametrize("durability", ["os", "always"])
+@pytest.mark.parametrize("work", [write_a_little, tidy_up], ids=lambda work: work.__name__)
+def test_nobody_is_held_up(tmp_path: Path, work: Callable[[DB], None], durability: str) -> None:
+    """Neither other threads nor other processes, and the store stays sound."""
+    path = tmp_path / "store"
+
+    def interrupted() -> None:
+        armed = False
+
+        def interrupt(*_: object) -> None:
+            if armed:
+                raise KeyboardInterrupt
+
+        signal.signal(signal.SIGALRM, interrupt)
+        with stratakv.open(path, durability=durability, maintenance="manual", segment_bytes=2**16) as db:
+            other = OtherThread(db)
+            chance = random.Random(7)
+            for _ in range(INTERRUPTS):
+                try:
+                    armed = True
+                    # Again and again: what is raised in a destructor is lost.
+                    signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 2e-3), 0.01)
+                    while True:
+                        work(db)
+                except KeyboardInterrupt:
+                    armed = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            other.end()
+            for name in ("writer.lock", "sync.lock", "maintenance.lock"):
+                with (path / name).open("ab") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            work(db)
+            assert db.verify().damage == ()
+
+    assert run(interrupted) == [0]
+
+
+class OtherThread:
+    """One that writes all the time."""
+
+    def __init__(self, db: DB) -> None:
+        self._db = db
+        self._ending = threading.Event()
+        self._done = 0
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        while not self._ending.is_set():
+            self._db.put_many({b"t": b"%d" % self._done})
+            self._db.put(b"u", b"v")
+            self._done += 1
+
+    def end(self) -> None:
+        """End it, once it is seen to go on."""
+        before, deadline = self._done, time.monotonic() + 20
+        while self._done < before + 3:
+            assert time.monotonic() < deadline, "it waits for ever"
+            time.sleep(0.001)
+        self._ending.set()
+        self._thread.join(20)
+        assert not self._thread.is_alive()
