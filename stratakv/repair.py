@@ -79,7 +79,7 @@ class Repair:
         """Mend one segment, return how many records are lost; what cannot be mended stays as it is."""
         try:
             return self._mend(found)
-        except SupersededError:
+        except (SupersededError, FileNotFoundError):
             log.info("segment %d has gone meanwhile", found.segment.number)
         except (CorruptionError, StorageError) as problem:
             log.error("%s; the segment is left as it is", str(problem))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stratakv import index, past_damage
+from stratakv import index, manifest, past_damage
 from stratakv.directory import Directory
 from stratakv.errors import CorruptionError, StrataKVError
 from stratakv.index import hash_key
@@ -96,12 +96,13 @@ def _is_there(directory: Directory, found: Findings) -> bool:
 
 def _is_made_anew(directory: Directory, segment: Segment) -> bool:
     """Whether maintenance, or whoever healed it, has put another sound index in its place."""
-    if segment.entry is None:
-        return False
     try:
-        fresh = open_log(directory, segment.number, segment.entry, write=False)
-        return map_index(directory, fresh, write=False) and index.is_sound(fresh.arrays, segment.entry.size)
-    except (OSError, StrataKVError):
+        # As of now: what was being written when we began may be sealed, and finished, since.
+        entries = {entry.number: entry for entry in manifest.load(directory).segments}
+        entry = entries[segment.number]
+        fresh = open_log(directory, segment.number, entry, write=False)
+        return map_index(directory, fresh, write=False) and index.is_sound(fresh.arrays, entry.size)
+    except (KeyError, OSError, StrataKVError):
         return False
 
 

@@ -70,6 +70,8 @@ class Store:
             self.control.claim_row()
             self.control.forget_ahead()
         self.exclusive = Exclusive(directory.files, self._writer_lock, self.control, self.structure)
+        if self.write:
+            self.structure.hold = WeakMethod(self.exclusive.hold)
         self.reader = Reader(self.structure, self.exclusive.hold if self.write else nullcontext)
         self.syncer = Syncer(self.structure, self.exclusive, self._sync_lock, options.sync_interval)
         self.group = GroupCommit(self.exclusive, self.syncer.reach)

@@ -49,6 +49,7 @@ class Syncer:
         self._gathering = Gathering[Wish]()
         self._ending = threading.Event()
         self._starting = threading.Lock()
+        self._warned = False
         self.thread: threading.Thread | None = None
 
     # -- now ---------------------------------------------------------------------------------------------
@@ -159,18 +160,27 @@ class Syncer:
 
     # -- now and then ------------------------------------------------------------------------------------
 
-    def keep_going(self, _end: int) -> None:
+    def keep_going(self, end: int) -> None:
         """After a commit: see that there is a thread in this process that syncs every interval."""
-        if self.thread is None and self._exclusive.lock.fd >= 0:
-            self._start()
+        if self.thread is None and not self._start():
+            self.reach(end)
 
-    def _start(self) -> None:
+    def _start(self) -> bool:
+        """Start the thread, but not for a store that was closed; return whether none is wanting."""
         with self._starting:
-            if self.thread is None:
-                self.thread = threading.Thread(
+            if self.thread is None and self._exclusive.lock.fd >= 0:
+                thread = threading.Thread(
                     target=self._run, args=(self._ending,), name="stratakv-sync", daemon=True
                 )
-                self.thread.start()
+                try:
+                    thread.start()
+                except RuntimeError:  # too many threads, or the interpreter is about to end
+                    if not self._warned:
+                        log.warning("no thread can be started that syncs: each write does", exc_info=True)
+                    self._warned = True
+                    return False
+                self.thread = thread  # now that it can be joined
+        return True
 
     def _run(self, ending: threading.Event) -> None:
         while not ending.wait(self._interval):
@@ -181,7 +191,9 @@ class Syncer:
                 log.exception("the periodic sync failed")
 
     def stop(self) -> None:
-        self._ending.set()
-        if self.thread:
-            self.thread.join()
-        self._ending, self.thread = threading.Event(), None  # threads that wait just now go on doing so
+        with self._starting:
+            ending, thread = self._ending, self.thread
+            self._ending, self.thread = threading.Event(), None
+        ending.set()
+        if thread:
+            thread.join()

@@ -115,9 +115,9 @@ def inspect(views: Views, progress: Progress | None) -> Inspection:
 
 def _check_reach(views: Views, active: Findings) -> None:
     """Check where the slots lead in what has been written since we began; a slot is set after the tip."""
-    segment = views.current().active
-    reached = views.control.words[W_TIP] & OFFSET_MASK
-    if segment is active.segment and active.furthest >= max(reached, active.end):
+    tip = views.control.words[W_TIP]  # once: it may be in another segment the next moment
+    same = tip >> POSITION_BITS == active.segment.number
+    if same and active.furthest >= max(tip & OFFSET_MASK, active.end):
         note_index(active, "one of its slots leads beyond the end of the log")
 
 

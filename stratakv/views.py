@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from weakref import WeakMethod
 
 from stratakv import index, manifest
@@ -16,9 +18,10 @@ from stratakv.control import (
     W_INDEXED,
     W_TIP,
     Control,
+    position,
 )
 from stratakv.directory import CONTROL_NAME, GHOSTS_NAME, MANIFEST_NAME, Directory
-from stratakv.errors import CorruptionError, StorageError, reported
+from stratakv.errors import CorruptionError, StorageError, StrataKVError, reported
 from stratakv.ghosts import Ghosts
 from stratakv.manifest import Manifest
 from stratakv.opening import map_ghosts, open_sealed
@@ -27,7 +30,11 @@ from stratakv.view import FORKED, View
 
 log = logging.getLogger("stratakv")
 
+Hold = Callable[[], AbstractContextManager[object]]
+
 _TRIES = 100
+_LOOKS = 20
+_PAUSE = 100e-6  # seconds
 
 
 class Views:
@@ -52,6 +59,7 @@ class Views:
         self._reattach = reattach
         self._refreshing = threading.Lock()
         self._ghosts: tuple[int, Ghosts] | None = None  # inode, table
+        self.hold: WeakMethod[Hold] | None = None  # keeps writers off, where this process may
         self.view = self._load(None)
 
     def current(self) -> View:
@@ -60,18 +68,32 @@ class Views:
         return view if self.control.words[W_GENERATION] == view.generation else self.refresh()
 
     def now(self) -> tuple[View, int]:
-        """Return the view of now, and the offset at which its active log ends."""
-        for _ in range(_TRIES):
-            view = self.current()
-            tip = self.control.words[W_TIP]
-            if tip >> POSITION_BITS <= view.active.number:
-                # A tip that is still in the segment before: the active one is so new that it has no records.
-                begun = tip >> POSITION_BITS == view.active.number
-                end = tip & OFFSET_MASK if begun else view.active.start
-                if end <= view.active.end:
-                    return view, end
+        """Return the view of now, and the offset at which its active log ends for all that look keys up."""
+        for _ in range(_LOOKS):
+            if found := self._now():
+                return found
+            time.sleep(_PAUSE)
+        # A long batch, which its writer is about to enter into the index; or the writer died, and this heals.
+        hold = self.hold() if self.hold else None
+        with suppress(StrataKVError), hold() if hold else nullcontext():
+            if found := self._now():
+                return found
+        # Nobody here may write. Lookups see no more until somebody heals, either.
+        view, words = self.current(), self.control.words
+        indexed, tip = words[W_INDEXED], words[W_TIP]
+        if position(view.active.number, view.active.start) <= indexed <= tip <= _end(view):
+            return view, indexed & OFFSET_MASK
         path = self.directory.path / CONTROL_NAME
         raise CorruptionError(path, 8 * W_TIP, "the tip lies in no segment that the manifest names")
+
+    def _now(self) -> tuple[View, int] | None:
+        """Return the same, or None where that cannot be told: in the middle of a commit, or of a rotation."""
+        view, words = self.current(), self.control.words
+        indexed = words[W_INDEXED]
+        tip = words[W_TIP]  # IMPORTANT: after the other: they are equal when all below the tip was indexed
+        if tip < position(view.active.number, 0):
+            return view, view.active.start  # so new that it has no records
+        return (view, tip & OFFSET_MASK) if indexed == tip <= _end(view) else None
 
     def forked(self) -> None:
         """In a child: whatever is used first brings a new view, and attaches the child for itself."""
@@ -180,3 +202,8 @@ class Views:
         except FileNotFoundError:
             self._ghosts = None
         return self._ghosts[1] if self._ghosts else None
+
+
+def _end(view: View) -> int:
+    """Return the last position that the tip may have in this view."""
+    return position(view.active.number, view.active.end)

@@ -43,7 +43,12 @@ class _Counts:
 def finish(structure: Structure, exclusive: Exclusive, view: View, segment: Segment, pace: Pace) -> None:
     """Finish the index of a sealed segment and tell the manifest; the caller holds maintenance.lock."""
     directory = structure.directory
-    fresh = open_log(directory, segment.number, segment.entry, write=True)
+    try:
+        fresh = open_log(directory, segment.number, segment.entry, write=True)
+    except FileNotFoundError:
+        if segment.number in structure.current().manifest.numbers():
+            raise
+        raise SupersededError from None
     poisoned = segment.entry is not None and segment.entry.poisoned
     if not poisoned:
         try:
@@ -59,6 +64,7 @@ def finish(structure: Structure, exclusive: Exclusive, view: View, segment: Segm
     with exclusive.hold() as held:
         now = {entry.number: entry for entry in held.view.manifest.segments}
         if segment.number not in now:
+            directory.discard(directory.index_path(segment.number))  # made after it was removed
             raise SupersededError
         changed = [_finished(now[segment.number], counts, segment.start, poisoned=poisoned)]
         for number, hidden in counts.hides.items():

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import shutil
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,13 +13,15 @@ from typing import Any
 import pytest
 
 import stratakv
-from stratakv import DB, opening, views
+from stratakv import DB, commit, opening, views
 from stratakv.control import Control
+from stratakv.maintenance import finish
 from stratakv.segment import Segment
 from stratakv.views import Views
 from tests.engine.machine import Death, Machine, rotate
 
 Open = Callable[..., DB]
+verify: Any = importlib.import_module("stratakv.verify")  # the attribute of that name is the function
 
 
 def between_log_and_index(room: Any, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
@@ -92,3 +98,131 @@ class TestBackup:
 
 def die(*_: object) -> None:
     raise Death
+
+
+BEFORE, AFTER = {b"a": b"old", b"b": b"old"}, {b"a": b"new", b"b": b"new"}
+
+
+class TestBetweenTipAndSlots:
+    """What is committed and not indexed: lookups do not find it, so nothing else may show it."""
+
+    @pytest.fixture
+    def db(self, db: DB) -> DB:
+        db.put_many(BEFORE)
+        return db
+
+    def seen(self, db: DB, tmp_path: Path) -> list[dict[bytes, bytes]]:
+        """What the store holds in all ways to look at it."""
+        keys = list(db.keys())
+        assert db.verify().damage == ()
+        shutil.rmtree(tmp_path / "copy", ignore_errors=True)
+        db.backup(tmp_path / "copy")
+        with stratakv.open(tmp_path / "copy") as copy:
+            copied = dict(copy.scan())
+        one_by_one = {key: value for key in keys if (value := db.get(key))}
+        assert len(keys) == len(one_by_one)
+        return [dict(db.scan()), copied, one_by_one, db.get_many(BEFORE)]
+
+    @pytest.mark.parametrize("first", ["scan", "keys", "backup", "verify"])
+    def test_its_writer_died(
+        self, db: DB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
+    ) -> None:
+        """Whoever looks at the whole store heals it."""
+        with monkeypatch.context() as here:
+            here.setattr(commit, "insert", die)
+            with pytest.raises(Death):
+                db.put_many(AFTER)
+        look: dict[str, Callable[[], object]] = {
+            "scan": lambda: list(db.scan()),
+            "keys": lambda: list(db.keys()),
+            "backup": lambda: db.backup(tmp_path / "first"),
+            "verify": db.verify,
+        }
+        look[first]()
+        assert self.seen(db, tmp_path) == [AFTER] * 4
+
+    def test_where_nobody_may_write(
+        self, db: DB, open_: Open, tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as here:
+            here.setattr(commit, "insert", die)
+            with pytest.raises(Death):
+                db.put_many(AFTER)
+        machine.may_write = False
+        with open_(read_only=True) as reader:
+            keys = list(reader.keys())
+            assert dict(reader.scan()) == {key: reader.get(key) for key in keys} == BEFORE
+            assert reader.verify().damage == ()
+
+    def test_its_writer_is_slow(self, db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+        inside, real = threading.Event(), commit.insert
+
+        def insert(*arguments: Any) -> None:
+            inside.set()
+            time.sleep(0.05)
+            real(*arguments)
+
+        monkeypatch.setattr(commit, "insert", insert)
+        writer = threading.Thread(target=db.put_many, args=(AFTER,))
+        writer.start()
+        assert inside.wait(10)
+        found = dict(db.scan())
+        assert {key: db.get(key) for key in found} == found
+        writer.join()
+
+
+class TestVerify:
+    def test_the_segment_that_was_being_written_is_finished_meanwhile(self, db: DB) -> None:
+        for number in range(20):
+            db.put(b"%d" % number, b"x" * 100)
+
+        def progress(done: int, total: int) -> None:
+            rotate(db)
+            db.put(b"k", b"v")
+            db.maintain()
+
+        db.compact()
+        db.put(b"k", b"v")
+        assert db.verify(progress).damage == ()
+
+    def test_the_tip_goes_to_another_segment(self, db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where that is not so long, the slots of the one before lead beyond it."""
+        for number in range(20):
+            db.put(b"%d" % number, b"x" * 100)
+        real, view = verify._leave_out_gone, db._store.structure.current()
+        examine = verify.examine
+
+        def longer(directory: Any, segment: Segment, end: int) -> Any:
+            for number in range(5):
+                db.put(b"%d" % number, b"x" * 100)  # beyond where it is read
+            return examine(directory, segment, end)
+
+        def leave_out_gone(*arguments: Any) -> None:
+            real(*arguments)
+            rotate(db)
+            monkeypatch.setattr(Views, "current", lambda self: view)  # taken a moment before
+
+        monkeypatch.setattr(verify, "examine", longer)
+        monkeypatch.setattr(verify, "_leave_out_gone", leave_out_gone)
+        inspection = verify.inspect(db._store.structure, None)
+        assert [each.reason for each in inspection.segments[0].damage] == []
+
+
+class TestFinish:
+    @pytest.mark.parametrize("room", ["open_log", "build_index"])
+    def test_the_segment_is_dropped_meanwhile(
+        self, db: DB, path: Path, monkeypatch: pytest.MonkeyPatch, room: str
+    ) -> None:
+        """As by a writer that finds the store over its budget; nothing of it stays."""
+        db.put(b"k", b"v")
+        rotate(db)
+        real = getattr(finish, room)
+
+        def meanwhile(*arguments: Any, **named: Any) -> Any:
+            monkeypatch.setattr(finish, room, real)
+            db.clear()
+            return real(*arguments, **named)
+
+        monkeypatch.setattr(finish, room, meanwhile)
+        db.maintain()
+        assert {each.stem for each in path.glob("0*")} == {f"{db.stats().segments[0].number:06d}"}

@@ -127,6 +127,41 @@ class TestLevels:
             writer.join()
         assert len(made) == 1
 
+    def test_a_close_while_the_thread_is_being_started(
+        self, open_: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        starting = threading.Event()
+
+        class Slow(threading.Thread):
+            def start(self) -> None:
+                starting.set()
+                time.sleep(0.1)
+                super().start()
+
+        db = open_(durability="interval")
+        db._store.syncer.stop()
+        writer = threading.Thread(target=db.put, args=(b"k", b"v"))
+        monkeypatch.setattr(threading, "Thread", Slow)
+        writer.start()
+        assert starting.wait(10)
+        db.close()
+        writer.join()
+
+    def test_where_no_thread_can_be_started_each_write_syncs(
+        self, machine: Machine, open_: Open, monkeypatch: pytest.MonkeyPatch, damage_log: list[str]
+    ) -> None:
+        def refuse(self: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        db = open_(durability="interval", sync_interval=3600)
+        start = len(machine.steps)
+        for key in (b"a", b"b"):
+            db.put(key, b"v")
+        assert synced(machine, start) == ["000001.log"] * 2
+        assert len(damage_log) == 1, "said once"
+        db.close()
+
     def test_sync_covers_the_segments_sealed_since(self, db: DB, machine: Machine) -> None:
         """Oldest first: what survives a power cut in between is a prefix."""
         db.put(b"k", b"v")
