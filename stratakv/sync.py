@@ -19,7 +19,7 @@ from contextlib import suppress
 
 from stratakv.commit import Exclusive
 from stratakv.control import POSITION_BITS, W_POISONED, W_SYNCED, W_TIP
-from stratakv.errors import ClosedError, SyncError
+from stratakv.errors import ClosedError, SyncError, storage_error
 from stratakv.gathering import Gathering, Wish
 from stratakv.locks import FileLock
 from stratakv.manifest import Edit
@@ -126,7 +126,10 @@ class Syncer:
                     ) from cause
             words[W_SYNCED] = tip
         finally:
-            self.lock.unlock()  # of a lock that is not held it does nothing
+            try:
+                self.lock.unlock()  # of a lock that is not held it does nothing
+            except OSError as cause:
+                raise storage_error(self.lock.path, cause) from cause
 
     def _is_elected(self, wanted: int) -> bool:
         """Take sync.lock; return False where another process gets to `wanted` before that.
