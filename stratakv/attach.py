@@ -26,7 +26,7 @@ from stratakv.control import (
     start_control,
 )
 from stratakv.directory import CONTROL_NAME, Directory
-from stratakv.errors import CorruptionError, DirectoryError, ReadOnlyError
+from stratakv.errors import CorruptionError, DirectoryError, ReadOnlyError, StoreBusyError
 from stratakv.locks import FileLock
 from stratakv.manifest import Manifest
 from stratakv.opening import begin_empty, check_indexes
@@ -67,6 +67,11 @@ def attach(directory: Directory, options: Options) -> FileLock:
                 return lock
             lock.release()
             time.sleep(random() * _PAUSE)
+        if _control(directory) is not None:
+            raise StoreBusyError(
+                f"{directory.path} is being opened or closed by a process that does not go on: "
+                "let that one end, and try again"
+            )
         raise CorruptionError(
             directory.path / CONTROL_NAME, 0, "it is missing or damaged while others have the store open"
         )
@@ -85,12 +90,17 @@ def _check_unclaimed(directory: Directory) -> None:
 
 
 def is_prepared(directory: Directory, *, write: bool) -> bool:
+    control = _control(directory)
+    return control is not None and (control.words[W_STATE] == State.OPEN or not write)
+
+
+def _control(directory: Directory) -> Control | None:
+    """Return the control page, None where it is missing, damaged or of another boot."""
     try:
         control = open_control(directory, write=False)
     except FileNotFoundError:
-        return False
-    ready = control.words[W_STATE] == State.OPEN or not write
-    return ready and control.is_from(directory.files.boot_id())
+        return None
+    return control if control.is_from(directory.files.boot_id()) else None
 
 
 def prepare(directory: Directory, options: Options, *, write: bool) -> None:

@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
-from stratakv import DB, CorruptionError, DirectoryError, ReadOnlyError, StorageError, attach, index
+from stratakv import (
+    DB,
+    CorruptionError,
+    DirectoryError,
+    ReadOnlyError,
+    StorageError,
+    StoreBusyError,
+    attach,
+    index,
+)
 from stratakv import store as stores
 from stratakv.control import ROWS, W_BUSY, W_INDEXED, W_TIP, Counter
 from stratakv.files import Files
@@ -98,6 +107,24 @@ def test_a_store_whose_control_is_gone_while_others_have_it_open(
     others.shared()
     try:
         with pytest.raises(CorruptionError, match="missing or damaged while others"):
+            open_()
+    finally:
+        others.free()
+    with open_() as db:
+        assert dict(db.scan()) == layout.model
+
+
+def test_a_store_that_is_closed_while_another_process_stands_still(
+    layout: Layout, open_: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was stopped while it looked whether the store is open: nothing is damaged."""
+    monkeypatch.setattr(attach, "_TRIES", 3)
+    with open_(segment_bytes=8192) as db:
+        directory = db._store.directory
+    others = FileLock(directory, "attach.lock", write=True)
+    others.shared()
+    try:
+        with pytest.raises(StoreBusyError, match="a process that does not go on"):
             open_()
     finally:
         others.free()
