@@ -371,9 +371,14 @@ class TestRotation:
                 db.put(b"large", b"v" * 4000)
         check(go_on(db), model)
 
-    def test_death_as_soon_as_others_may_see_the_tip(self, db: DB, monkeypatch: Any, go_on: Any) -> None:
-        """They must have reason to look for its segment, or they would wait for it for ever."""
+    def test_death_as_soon_as_others_may_see_the_tip(
+        self, db: DB, machine: Machine, monkeypatch: Any, open_: Open, go_on: Any
+    ) -> None:
+        """They must have reason to look for its segment, those that cannot heal, too."""
         model = self.model(db)
+        machine.may_write = False
+        reader = open_(read_only=True)
+        machine.may_write = True
         real = control.Control.set_active
 
         def set_active(*arguments: Any) -> None:
@@ -384,6 +389,8 @@ class TestRotation:
             patch.setattr(control.Control, "set_active", set_active)
             with pytest.raises(Death):
                 db.put(b"large", b"v" * 4000)
+        assert dict(reader.scan()) == model
+        reader.close()
         check(go_on(db), model)
 
     @pytest.mark.parametrize("name", ["generation", "set_active"])
