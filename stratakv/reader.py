@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar, overload
 
 from xxhash import xxh3_64_intdigest
@@ -35,9 +34,8 @@ _TRIES = 16
 class Reader:
     """The lookups of one process."""
 
-    def __init__(self, views: Views, hold: Callable[[], AbstractContextManager[object]]) -> None:
+    def __init__(self, views: Views) -> None:
         self._views = views
-        self._hold = hold  # holds writers off, where this process may
         self._control = views.control
         self._words = views.control.words
         self._reported: set[tuple[int, int]] = set()  # damage is logged once, and counted every time
@@ -157,7 +155,7 @@ class Reader:
             found = self._get_many(wanted)
             if found is not None:
                 return found
-        with self._hold():
+        with self._views.held_off():
             found = self._get_many(wanted)
         if found is not None:
             return found

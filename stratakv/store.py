@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from weakref import WeakMethod
@@ -72,7 +71,7 @@ class Store:
         self.exclusive = Exclusive(directory.files, self._writer_lock, self.control, self.structure)
         if self.write:
             self.structure.hold = WeakMethod(self.exclusive.hold)
-        self.reader = Reader(self.structure, self.exclusive.hold if self.write else nullcontext)
+        self.reader = Reader(self.structure)
         self.syncer = Syncer(self.structure, self.exclusive, self._sync_lock, options.sync_interval)
         self.group = GroupCommit(self.exclusive, self.syncer.reach)
         self.writer = Writer(

@@ -74,8 +74,7 @@ class Views:
                 return found
             time.sleep(_PAUSE)
         # A long batch, which its writer is about to enter into the index; or the writer died, and this heals.
-        hold = self.hold() if self.hold else None
-        with suppress(StrataKVError), hold() if hold else nullcontext():
+        with suppress(StrataKVError), self.held_off():
             if found := self._now():
                 return found
         # Nobody here may write. Lookups see no more until somebody heals, either.
@@ -85,6 +84,11 @@ class Views:
             return view, indexed & OFFSET_MASK
         path = self.directory.path / CONTROL_NAME
         raise CorruptionError(path, 8 * W_TIP, "the tip lies in no segment that the manifest names")
+
+    def held_off(self) -> AbstractContextManager[object]:
+        """Keep writers off, where this process may; elsewhere that does nothing."""
+        hold = self.hold() if self.hold else None
+        return hold() if hold else nullcontext()
 
     def _now(self) -> tuple[View, int] | None:
         """Return the same, or None where that cannot be told: in the middle of a commit, or of a rotation."""
