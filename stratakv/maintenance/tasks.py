@@ -93,9 +93,9 @@ class Tasks:
 
     def sweep(self, view: View, inputs: list[Segment]) -> None:
         """Make one segment of neighbours, without what newer segments hide."""
-        task = dataclasses.replace(job_of(view, inputs, _generation(view, inputs)), swept=True)
+        job = dataclasses.replace(job_of(view, inputs, _generation(view, inputs)), swept=True)
         blocks = [current(view, each, self._merger.whole(view, each)) for each in inputs]
-        self._merger.run(view, task, blocks, before_install=self._sync)
+        self._merger.run(view, job, blocks, before_install=self._sync)
 
     def _may_drop(self, view: View, segment: Segment) -> bool:
         """Whether nothing older could come back; else a merge finds out what must be hidden on."""

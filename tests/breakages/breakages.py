@@ -184,8 +184,8 @@ _DURABLE = (
         "sweep-not-synced",
         "nothing goes for what a power cut may take",
         "stratakv/maintenance/tasks.py",
-        "self._merger.run(view, task, blocks, before_install=self._sync)",
-        "self._merger.run(view, task, blocks)",
+        "self._merger.run(view, job, blocks, before_install=self._sync)",
+        "self._merger.run(view, job, blocks)",
         (f"{_MAINTENANCE}::test_nothing_is_swept_for_what_a_power_cut_may_take",),
     ),
     Breakage(
