@@ -18,6 +18,7 @@ from stratakv.errors import (
     InvalidTTLError,
     InvalidValueError,
     KeyNotFoundError,
+    LockError,
     OptionError,
     ReadOnlyError,
     StorageError,
@@ -26,6 +27,7 @@ from stratakv.errors import (
     SyncError,
     TransactionError,
 )
+from stratakv.key_lock import Lock
 from stratakv.maintenance.work import CompactionReport, MaintenanceReport
 from stratakv.options import Options
 from stratakv.recover import recover
@@ -54,6 +56,8 @@ __all__ = [
     "InvalidValueError",
     "KeptLog",
     "KeyNotFoundError",
+    "Lock",
+    "LockError",
     "MaintenanceReport",
     "NetworkFileSystemWarning",
     "OptionError",

@@ -10,9 +10,10 @@ from types import TracebackType
 from typing import Any, NoReturn, TypeVar, overload
 
 from stratakv import scan, stats
-from stratakv.arguments import Value, seconds_left
+from stratakv.arguments import Value, check_key, seconds_left
 from stratakv.backup import BackupReport, backup
 from stratakv.errors import ClosedError, KeyNotFoundError, ReadOnlyError
+from stratakv.key_lock import Lock
 from stratakv.maintenance.work import CompactionReport, MaintenanceReport
 from stratakv.options import Options
 from stratakv.progress import Progress
@@ -179,6 +180,14 @@ class DB:
         What it writes becomes one atomic batch at the end; an exception discards it all. Keep it short.
         """
         return self._writer.transaction()
+
+    def lock(self, key: bytes) -> Lock:
+        """Return a lock that only one thread of all processes can hold, for work that should be done once.
+
+        It keeps nobody from reading or writing `key`, which need not be there. See `Lock`.
+        """
+        check_key(key)
+        return Lock(self._writable.directory, key)
 
     # -- the whole store ---------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ StrataKVError
 ├── ClosedError                       the handle was closed
 ├── ReadOnlyError                     a write through a read-only handle
 ├── TransactionError                  a transaction used after its end, or the store beside it
+├── LockError                         a lock released that is not held
 ├── StoreBusyError                    the store is open elsewhere and this needs it alone
 ├── DirectoryError                    not a store, not ours, not reachable
 │   └── FormatError                   written by a newer StrataKV
@@ -65,6 +66,10 @@ class TransactionError(StrataKVError):
 
     Or a child that was forked inside a transaction tried to end it.
     """
+
+
+class LockError(StrataKVError):
+    """A lock was released that this object does not hold."""
 
 
 class StoreBusyError(StrataKVError):

@@ -12,14 +12,17 @@ import mmap
 import os
 import platform
 import stat
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 
 Attributes = os.stat_result
+Owned = FileIO
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs"})
 # These write a block anew in its place, and no two files share one: a store into a page that has its block
 # needs no other.
@@ -29,6 +32,7 @@ _COPY_BYTES = 8 * 2**20
 # Bytes: the most that the kernel keeps together and maps in one piece, on x86 and with pages of 4 KiB. Such a
 # piece begins at a multiple of its size.
 LARGE_PAGE = 2 * 2**20
+_BYTE_LOCK = struct.Struct("hhqqi")  # struct flock: type, whence, start, length, process; aligned as in C
 
 
 def now_ms() -> int:
@@ -88,6 +92,33 @@ class Files:
         except OSError as answer:
             if answer.errno == errno.EBADF:
                 raise
+
+    def own(self, fd: int) -> Owned:
+        """Return an object that closes the descriptor with the last reference to it, if not before."""
+        return Owned(fd, "r+")
+
+    def lock_byte(self, fd: int, place: int) -> bool:
+        """Lock one byte for this open file, at once; return False where another one has locked it.
+
+        The byte need not be there. Other descriptors of the file may be closed, unlike with POSIX locks.
+        """
+        try:
+            self._byte_lock(fd, fcntl.F_OFD_SETLK, fcntl.F_WRLCK, place)
+        except BlockingIOError:
+            return False
+        return True
+
+    def unlock_byte(self, fd: int, place: int) -> None:
+        self._byte_lock(fd, fcntl.F_OFD_SETLK, fcntl.F_UNLCK, place)
+
+    def byte_is_locked(self, fd: int, place: int) -> bool:
+        """Whether another open file has locked the byte."""
+        return self._byte_lock(fd, fcntl.F_OFD_GETLK, fcntl.F_WRLCK, place) != fcntl.F_UNLCK
+
+    def _byte_lock(self, fd: int, command: int, kind: int, place: int) -> int:
+        answer = fcntl.fcntl(fd, command, _BYTE_LOCK.pack(kind, os.SEEK_SET, place, 1, 0))
+        found: int = _BYTE_LOCK.unpack(answer)[0]
+        return found
 
     def write_all(self, fd: int, data: bytes | bytearray, offset: int) -> None:
         """Write all of `data` at `offset`, however short the kernel's single writes are."""

@@ -1,4 +1,4 @@
-"""The locks of a store, all `flock`: the kernel frees them when their holder dies.
+"""The locks that a store itself needs, all `flock`: the kernel frees them when their holder dies.
 
 attach.lock       shared by every process that has the store open; exclusive while one prepares it alone
 writer.lock       held for the microseconds of a commit

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "stratakv"
 FLOORS = [
     {"errors", "files", "bloom", "record", "log", "ghosts", "budget", "gathering", "progress"},
     {"index", "options", "directory", "recovery_report"},
-    {"arguments", "control", "locks", "lost_found", "manifest"},
+    {"arguments", "control", "key_lock", "locks", "lost_found", "manifest"},
     {"segment"},
     {"indexing", "lookup", "past_damage"},
     {"build", "examine", "key_order", "orphans", "resume", "rewrite", "versions", "view", "maintenance.plan"},
@@ -204,6 +204,8 @@ def test_public_names_are_pinned() -> None:
         "InvalidValueError",
         "KeptLog",
         "KeyNotFoundError",
+        "Lock",
+        "LockError",
         "MaintenanceReport",
         "NetworkFileSystemWarning",
         "OptionError",

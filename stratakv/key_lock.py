@@ -1,0 +1,116 @@
+"""Locks on keys: what only one thread of all processes should do at a time, others wait for.
+
+A lock is one byte of `keys.lock`, an empty file, at the place that the first half of the key's hash names.
+It belongs to an open file of its own (`fcntl`, F_OFD_SETLK), so that threads exclude each other as processes
+do, and the kernel frees it when its process ends.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from types import TracebackType
+from weakref import WeakSet
+
+from stratakv.directory import Directory
+from stratakv.errors import LockError, reported
+from stratakv.files import Owned
+from stratakv.index import hash_key
+
+_PAUSE, _LONGEST_PAUSE = 0.2e-3, 50e-3  # seconds between two looks at a lock that somebody has
+_PATIENCE = 1.25  # each pause is so many times the one before: the last is a fifth of the whole wait
+
+
+class Lock:
+    """A lock on a key, for all threads and processes that use the store; what is stored there is untouched.
+
+    Used as `threading.Lock` is: in a `with` block, or by `acquire` and `release`. It has no time to live: it
+    is held until it is released, the object is gone, or the process ends, however that happens. A child that
+    is forked meanwhile does not hold it. All methods raise StorageError where the file system refuses.
+    """
+
+    def __init__(self, directory: Directory, key: bytes) -> None:
+        self._directory = directory
+        self._path = directory.path / "keys.lock"
+        self._place = hash_key(key)[0] >> 2  # a file's offsets have 63 bits
+        self._file: Owned | None = (
+            None  # while it is held; closed, and the lock free, with the last reference
+        )
+        _locks.add(self)
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take the lock, once it is free; return whether it was taken.
+
+        blocking: False does not wait. timeout: the most seconds to wait, -1 for however long it takes. A
+        thread that holds it already waits for itself.
+        """
+        patience = (math.inf if timeout < 0 else timeout) if blocking else 0.0
+        taken = False
+        with reported(self._path):
+            file = self._open()
+            try:
+                taken = self._take(file, patience)
+            finally:
+                if not taken:
+                    file.close()
+        if taken:
+            self._file = file
+        return taken
+
+    def _take(self, file: Owned, patience: float) -> bool:
+        end = time.monotonic() + patience
+        pause = _PAUSE
+        while not self._directory.files.lock_byte(file.fileno(), self._place):
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(pause, left))
+            pause = min(pause * _PATIENCE, _LONGEST_PAUSE)
+        return True
+
+    def release(self) -> None:
+        """Free the lock; any thread may. Raises LockError where this object does not hold it."""
+        file, self._file = self._file, None
+        if file is None:
+            raise LockError(f"a lock of {self._path} was to be released that is not held")
+        with reported(self._path), file:
+            # Closing is not enough where a forked child still has the file open.
+            self._directory.files.unlock_byte(file.fileno(), self._place)
+
+    def locked(self) -> bool:
+        """Whether anybody holds it now."""
+        if self._file is not None:
+            return True
+        with reported(self._path), self._open() as file:
+            return self._directory.files.byte_is_locked(file.fileno(), self._place)
+
+    def _open(self) -> Owned:
+        return self._directory.files.own(self._directory.open(self._path, write=True, create=True))
+
+    def __enter__(self) -> Lock:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:  # a child that was forked inside the block leaves it to its parent
+            self.release()
+
+    def forked(self) -> None:
+        """Leave the lock to the parent: a child that has the file open would keep it when its parent dies."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+
+_locks = WeakSet[Lock]()
+
+
+def _after_fork_in_child() -> None:
+    for lock in list(_locks):
+        lock.forked()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
