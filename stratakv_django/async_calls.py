@@ -14,7 +14,6 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
-from inspect import iscoroutinefunction
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
@@ -44,6 +43,11 @@ async def _in_thread(
 ) -> T:
     run = partial(contextvars.copy_context().run, call, *args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(threads, _leaving_no_connection, run)
+
+
+async def in_compute_thread(call: Callable[[], T]) -> T:
+    """Call what makes a value, for however long that takes, without holding up the store's calls."""
+    return await _in_thread(_threads("compute"), call)
 
 
 def _leaving_no_connection(run: Callable[[], T]) -> T:
@@ -110,20 +114,6 @@ class AsyncCalls(BaseCache):
 
     async def adelete_many(self, keys: Iterable[Any], version: int | None = None) -> None:
         await self._write(self.delete_many, keys, version)
-
-    async def aget_or_set(
-        self, key: Any, default: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
-    ) -> Any:
-        """As `get_or_set`; a coroutine function is awaited, any other callable runs in a thread."""
-        value = await self.aget(key, self._missing_key, version)
-        if value is not self._missing_key:
-            return value
-        if iscoroutinefunction(default):
-            default = await default()
-        elif callable(default):
-            default = await _in_thread(_threads("compute"), default)
-        await self.aadd(key, default, timeout, version)
-        return await self.aget(key, default, version)  # another caller may have been first
 
     async def aincr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
         return await self._write(self.incr, key, delta, version)

@@ -11,12 +11,12 @@ from django.core.exceptions import ImproperlyConfigured
 
 import stratakv
 from stratakv_django import codec, conf, handles, naming
-from stratakv_django.async_calls import AsyncCalls
 from stratakv_django.incidents import Kind
+from stratakv_django.single_flight import SingleFlight
 from stratakv_django.tolerance import STORAGE_ERRORS, Tolerance
 
 
-class StrataKVCache(AsyncCalls):
+class StrataKVCache(SingleFlight):
     """A cache in a directory, shared by all processes of the machine that name it as their LOCATION."""
 
     def __init__(self, location: object, params: dict[str, Any]) -> None:
@@ -240,6 +240,13 @@ class StrataKVCache(AsyncCalls):
         with self._tolerance.block("write"):
             self._db.delete_prefix(name)
             self._store.census(self._namespace).forget()
+
+    def lock(self, key: Any, version: int | None = None) -> stratakv.Lock:
+        """Return a lock that only one thread of all processes can hold, for work that should be done once.
+
+        It keeps nobody from reading or writing the entry. See `stratakv.Lock`; its errors are raised, always.
+        """
+        return self._db.lock(self._name(key, version))
 
     # -- the rest of Django's interface, and what can be seen from outside -----------------------------
 

@@ -3,6 +3,8 @@
     key    = length of the prefix in decimal · ":" · prefix · made key           all text in UTF-8
     long   = length of the prefix in decimal · ":" · prefix · 0xFF · BLAKE2b-256 of the key it stands for
 
+    flight = "flight:" · BLAKE2b-256 of the key        of the lock that `get_or_set` holds; not of an entry
+
 No namespace is the beginning of another, whatever the prefixes are. Lone surrogates are encoded as if they
 were characters. Neither form is ever the other: UTF-8 has no byte 0xFF.
 """
@@ -28,3 +30,8 @@ def utf8(text: str) -> bytes:
 def long_name(namespace: bytes, name: bytes) -> bytes:
     """Return the engine key that stands for `name`, which is too long to be one."""
     return namespace + b"\xff" + hashlib.blake2b(name, digest_size=32).digest()
+
+
+def of_flight(name: bytes) -> bytes:
+    """Return the name of the lock on making the entry `name`, which is not that of a lock on the entry."""
+    return b"flight:" + hashlib.blake2b(name, digest_size=32).digest()

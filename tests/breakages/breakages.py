@@ -12,6 +12,7 @@ _FAILING = "tests/engine/test_failing.py"
 _DISTRUST = "tests/engine/test_distrust.py"
 _UPDATES = "tests/engine/test_updates.py"
 _COMPACTION = "tests/engine/test_compaction.py"
+_KEY_LOCK = "tests/engine/test_key_lock.py"
 _LOST_FOUND = "tests/engine/test_lost_found.py"
 _MAINTENANCE = "tests/engine/test_maintenance.py"
 _OPERATIONS = "tests/engine/test_operations.py"
@@ -868,6 +869,33 @@ _RECOVERY = (
     ),
 )
 
+_LOCKS = (
+    Breakage(
+        "locks-of-all-keys-in-one",
+        "locks on different keys have nothing to do with each other",
+        "stratakv/key_lock.py",
+        "hash_key(key)[0] >> 2",
+        "1",
+        (f"{_KEY_LOCK}::test_a_key_and_its_lock_have_nothing_to_do_with_each_other",),
+    ),
+    Breakage(
+        "forked-child-keeps-a-lock",
+        "a lock on a key is free when its process dies",
+        "stratakv/key_lock.py",
+        "    for lock in list(_locks):\n        lock.forked()\n",
+        "    pass\n",
+        ("tests/processes/test_key_locks.py::test_a_child_of_a_killed_process_keeps_nothing",),
+    ),
+    Breakage(
+        "values-made-by-all",
+        "get_or_set calls a function once",
+        "stratakv_django/single_flight.py",
+        "                taken = wanted.acquire(blocking=False)\n",
+        "                taken = True\n",
+        ("tests/django/test_single_flight.py::test_processes_make_a_value_once",),
+    ),
+)
+
 _DJANGO = (
     Breakage(
         "signature-not-compared",
@@ -895,4 +923,4 @@ _DJANGO = (
     ),
 )
 
-BREAKAGES = (*_DURABLE, *_COMMITS, *_READING, *_AGES, *_RECOVERY, *_DJANGO)
+BREAKAGES = (*_DURABLE, *_COMMITS, *_READING, *_AGES, *_RECOVERY, *_LOCKS, *_DJANGO)

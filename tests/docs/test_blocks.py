@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 from django.core.cache import CacheHandler
+from pytest_django.fixtures import Settings
 
+from stratakv_django import handles
 from tests.docs.pages import PAGES, ROOT, SET_UP, Block, blocks, name
 
 # Blocks of these would take minutes, run the tests inside the tests, or wait for a browser. Their commands
@@ -67,6 +69,17 @@ def skip_without_needs(texts: list[str]) -> None:
             pytest.skip(f"needs {needed}")
 
 
+@pytest.fixture
+def site(settings: Settings, tmp_path: Path) -> Iterator[None]:
+    """A site that has the cache of the pages."""
+    settings.CACHES = {
+        "default": {"BACKEND": "stratakv_django.cache.StrataKVCache", "LOCATION": str(tmp_path / "cache")}
+    }
+    yield
+    handles.close_all()
+
+
+@pytest.mark.usefixtures("site")
 @pytest.mark.parametrize("page", RUN, ids=name)
 def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [block for block in blocks(page, "sh", "python") if not block.text.startswith(SET_UP)]

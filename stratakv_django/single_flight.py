@@ -1,0 +1,118 @@
+"""`get_or_set` makes a value once: of all that miss a key at the same moment, one calls the function.
+
+The others, in whatever thread or process they run, wait until it is done and read what was stored. Each waits
+for one other at most: where nothing was stored, as the function raised, the value is too large or the disk is
+full, each calls the function itself.
+"""
+
+from __future__ import annotations
+
+import time
+from asyncio import sleep
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from inspect import iscoroutinefunction
+from typing import Any
+
+from django.core.cache.backends.base import DEFAULT_TIMEOUT
+
+import stratakv
+from stratakv_django import naming
+from stratakv_django.async_calls import AsyncCalls, in_compute_thread
+from stratakv_django.tolerance import Tolerance
+
+LONGEST_WAIT = 60.0  # seconds; what takes longer may never end
+_PAUSE, _LONGEST_PAUSE = 1e-3, 50e-3  # seconds between two looks
+_PATIENCE = 1.25  # each pause is so many times the one before: the last is a fifth of the whole wait
+
+# The locks that the caller holds: a function that needs the value it makes would wait for itself.
+_held: ContextVar[frozenset[bytes]] = ContextVar("_held", default=frozenset())
+
+
+class SingleFlight(AsyncCalls):
+    """A cache whose `get_or_set` and `aget_or_set` call a function once for all that need its value."""
+
+    _tolerance: Tolerance
+    _name: Callable[[Any, int | None], bytes]
+    _ttl: Callable[[float | None], float | None]
+
+    def get_or_set(
+        self, key: Any, default: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> Any:
+        """Return what is stored at `key`, else store `default` and return that.
+
+        A callable is called for the value, once for all threads and processes that miss it at the moment.
+        """
+        value = self.get(key, self._missing_key, version)
+        if value is not self._missing_key:
+            return value
+        with self._flight(key, default, timeout, version) as pauses:
+            for pause in pauses:
+                time.sleep(pause)
+            if self.has_key(key, version):  # which counts no second miss
+                value = self.get(key, self._missing_key, version)
+            if value is self._missing_key:
+                value = default() if callable(default) else default
+                self.add(key, value, timeout, version)
+                value = self.get(key, value, version)  # another caller may have been first
+        return value
+
+    async def aget_or_set(
+        self, key: Any, default: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> Any:
+        """As `get_or_set`; a coroutine function is awaited, any other callable runs in a thread."""
+        value = await self.aget(key, self._missing_key, version)
+        if value is not self._missing_key:
+            return value
+        with self._flight(key, default, timeout, version) as pauses:
+            for pause in pauses:
+                await sleep(pause)
+            if await self.ahas_key(key, version):
+                value = await self.aget(key, self._missing_key, version)
+            if value is self._missing_key:
+                value = await _made(default)
+                await self.aadd(key, value, timeout, version)
+                value = await self.aget(key, value, version)
+        return value
+
+    @contextmanager
+    def _flight(
+        self, key: Any, default: Any, timeout: float | None, version: int | None
+    ) -> Iterator[Iterator[float]]:
+        """Keep others from making the value while the block lasts, unless one of them makes it already.
+
+        Yields the seconds to sleep, one after the other, for as long as one does.
+        """
+        ttl = self._ttl(timeout)
+        is_kept = ttl is None or ttl > 0  # for what is not stored nobody need wait
+        name = naming.of_flight(self._name(key, version))
+        store, lock, taken = self._store.handle, None, False
+        if store and is_kept and callable(default) and name not in _held.get():
+            with self._tolerance.block("write"):
+                wanted = store.lock(name)
+                taken = wanted.acquire(blocking=False)
+                lock = wanted
+        if lock is None or not taken:
+            yield self._pauses(lock) if lock else iter(())
+            return
+        before = _held.set(_held.get() | {name})
+        try:
+            yield iter(())
+        finally:
+            lock.release()
+            _held.reset(before)
+
+    def _pauses(self, lock: stratakv.Lock) -> Iterator[float]:
+        end = time.monotonic() + LONGEST_WAIT
+        pause = _PAUSE
+        with self._tolerance.block("read"):
+            while lock.locked() and time.monotonic() < end:
+                yield pause
+                pause = min(pause * _PATIENCE, _LONGEST_PAUSE)
+
+
+async def _made(default: Any) -> Any:
+    if iscoroutinefunction(default):
+        return await default()
+    return await in_compute_thread(default) if callable(default) else default
