@@ -4,14 +4,14 @@ Key: SHA-256 of language, compiler version, flags, source and standard input. A 
 non-zero exit is a result like any other; what says nothing about the program (the sandbox did not start) is
 not stored.
 
-Equal requests at the same moment compile once, across threads and processes. The first to `add` the lock
-entry does the work, and renews the lock's short lease as it goes. The others wait for the result; when a
-holder dies, its lease runs out and one of them takes over.
+Equal requests at the same moment compile once, across threads and processes: one holds the lock on the key
+and makes the entry, the others wait for the lock and then find it. When a process dies at work, another one
+takes over.
 """
 
 import dataclasses
 import hashlib
-import secrets
+import logging
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,16 +19,17 @@ from typing import Any, Literal, cast
 
 from django.core.cache import cache
 
+import stratakv
 from example_project import execution
 from example_project.languages import Toolchain, toolchain
 from example_project.programs import Program, Result, Stage
+from stratakv_django.cache import StrataKVCache
 
 FORMAT = (
     "compile-cache 1"  # change it when the cached form, the limits or the sandbox change what a result means
 )
-LEASE = 5.0  # seconds; its holder renews it every second
-POLL_FIRST, POLL_LONGEST = 0.005, 0.1  # seconds between two looks of a request that waits
-UNHELD_LOOKS = 20  # a lock that can't be had, and that nobody has, this often: the cache is not storing
+
+log = logging.getLogger(__name__)
 
 State = Literal["hit", "miss", "joined"]
 
@@ -38,7 +39,7 @@ class Answer:
     """A result, where it came from, and what each step of this request took.
 
     `state` is "hit" when it was cached, "miss" when this request made it, "joined" when it waited for an
-    equal one. `milliseconds` holds "lookup" and "total", and for a miss "wait" (for the lease), "sandbox"
+    equal one. `milliseconds` holds "lookup" and "total", and for a miss "wait" (for the lock), "sandbox"
     (setting up and cleaning away), "compile", "run" and "store".
     """
 
@@ -79,54 +80,34 @@ def answer(program: Program) -> Answer:
     if found:
         return steps.answer("hit", key, found)
 
-    lease = Lease(key)
     with steps.timed("wait"):
-        stored = lease.take_or_join()
-    if stored:
-        return steps.answer("joined", key, Result.load(stored))
+        lock = _taken(key)
     try:
+        if lock and (stored := cache.get(key)):
+            return steps.answer("joined", key, Result.load(stored))
         with steps.timed("sandbox"):
-            result = execution.execute(program, tools, tick=lease.renew)
+            result = execution.execute(program, tools)
         steps.split("sandbox", {"compile": result.compile, "run": result.run})
         with steps.timed("store"):
             cache.set(key, result.dump(), result.ttl)
     finally:
-        lease.release()
+        if lock:
+            lock.release()
     return steps.answer("miss", key, result)
 
 
-class Lease:
-    """The right to make one entry; it ends by itself LEASE seconds after it was last renewed."""
+def _taken(key: str) -> stratakv.Lock | None:
+    """The lock on a key, once no equal request holds it; None where the cache has none to give.
 
-    def __init__(self, key: str) -> None:
-        self._key = key
-        self._lock = f"lock:{key}"
-        self._token = secrets.token_hex(8)
-
-    def take_or_join(self) -> str | None:
-        """Wait until the lease is ours (None) or another request has stored the entry (which is returned)."""
-        pause, unheld = POLL_FIRST, 0
-        while unheld < UNHELD_LOOKS:
-            if cache.add(self._lock, self._token, LEASE):
-                if stored := self._entry():  # the last holder may have stored it meanwhile
-                    self.release()
-                return stored
-            unheld = unheld + 1 if cache.get(self._lock) is None else 0
-            time.sleep(pause)
-            pause = min(pause * 2, POLL_LONGEST)
-            if stored := self._entry():
-                return stored
-        return None  # without the lease: better compile twice than never
-
-    def _entry(self) -> str | None:
-        return cast("str | None", cache.get(self._key))
-
-    def renew(self) -> None:
-        cache.touch(self._lock, LEASE)
-
-    def release(self) -> None:
-        if cache.get(self._lock) == self._token:
-            cache.delete(self._lock)
+    Better compile twice than never.
+    """
+    try:
+        lock = cast("StrataKVCache", cache).lock(key)
+        lock.acquire()
+    except stratakv.StrataKVError:
+        log.warning("%s: equal requests may compile at the same time", key, exc_info=True)
+        return None
+    return lock
 
 
 class Steps:

@@ -1,7 +1,6 @@
 """Compile a program and run it, each step in the sandbox; nothing here knows of a cache."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from example_project import sandbox
@@ -28,18 +27,18 @@ RUN_LIMITS = Limits(
 )
 
 
-def execute(program: Program, tools: Toolchain, tick: Callable[[], object]) -> Result:
-    """Compile if the language asks for it, and run if that went well; `tick` as in `sandbox.run`.
+def execute(program: Program, tools: Toolchain) -> Result:
+    """Compile if the language asks for it, and run if that went well.
 
     Raises sandbox.SandboxError when a step could not be started.
     """
     try:
-        return _compile_and_run(program, tools, tick)
+        return _compile_and_run(program, tools)
     except OSError as error:  # a full or missing temporary directory, no descriptors left
         raise SandboxError(f"cannot set up the sandbox: {error}") from error
 
 
-def _compile_and_run(program: Program, tools: Toolchain, tick: Callable[[], object]) -> Result:
+def _compile_and_run(program: Program, tools: Toolchain) -> Result:
     user = sandbox.account(tools.executable)
     with sandbox.workspace(user, "build", "run") as (build, empty):
         source = build / f"main{tools.language.suffix}"
@@ -50,9 +49,7 @@ def _compile_and_run(program: Program, tools: Toolchain, tick: Callable[[], obje
         around = build.parent
         compiled = None
         if command := tools.compile_command(source.name, "program"):
-            outcome = sandbox.run(
-                command, cwd=build, limits=COMPILE_LIMITS, user=user, orphan=around, tick=tick
-            )
+            outcome = sandbox.run(command, cwd=build, limits=COMPILE_LIMITS, user=user, orphan=around)
             compiled = _stage(outcome, build)
             if not compiled.ok:
                 return Result(tools.version, compiled, None)
@@ -63,7 +60,6 @@ def _compile_and_run(program: Program, tools: Toolchain, tick: Callable[[], obje
             user=user,
             orphan=around,
             stdin=program.stdin.encode(),
-            tick=tick,
         )
         return Result(tools.version, compiled, _stage(outcome, build))
 

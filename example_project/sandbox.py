@@ -21,13 +21,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
-TICK = 1.0  # seconds between calls of `tick`
 GRACE = 2.0  # seconds the launcher has to clean up after a limit
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -120,12 +119,11 @@ def run(
     user: Account | None = None,
     orphan: Path | None = None,
     stdin: bytes = b"",
-    tick: Callable[[], object] = lambda: None,
 ) -> Outcome:
     """Run `command` (an absolute path and its arguments) to its end or to a limit.
 
-    `tick` is called about once a second while the command runs. The directory `orphan` is removed should this
-    process die meanwhile. Raises SandboxError if the command cannot be started.
+    The directory `orphan` is removed should this process die meanwhile. Raises SandboxError if the command
+    cannot be started.
     """
     report_end, launcher_end = os.pipe()
     with os.fdopen(report_end, "rb", buffering=0) as report, tempfile.TemporaryFile() as given:
@@ -138,9 +136,9 @@ def run(
         with process:
             streams = Streams(process, report.fileno(), limits)
             try:
-                limit = streams.read(tick)
+                limit = streams.read()
                 facts = streams.finish(limit)
-            except BaseException:  # `tick` failed, or somebody pressed Ctrl-C
+            except BaseException:  # somebody pressed Ctrl-C
                 process.terminate()
                 raise
     return _outcome(facts, streams, limit, limits)
@@ -199,20 +197,16 @@ class Streams:
             report: self.report,
         }
 
-    def read(self, tick: Callable[[], object]) -> str | None:
+    def read(self) -> str | None:
         """Read to the end of all three; returns the limit that was hit before that, if one was."""
         with selectors.DefaultSelector() as selector:
             for stream in self._open:
                 selector.register(stream, selectors.EVENT_READ)
-            next_tick = time.monotonic() + TICK
             while self._open:
-                now = time.monotonic()
-                if now >= self._deadline:
+                left = self._deadline - time.monotonic()
+                if left <= 0:
                     return "wall time"
-                if now >= next_tick:
-                    tick()
-                    next_tick = now + TICK
-                for key, _ in selector.select(min(self._deadline, next_tick) - now):
+                for key, _ in selector.select(left):
                     if not self._take(key.fd):
                         selector.unregister(key.fd)
                     elif len(self.stdout) > self._bound or len(self.stderr) > self._bound:
@@ -247,7 +241,7 @@ class Streams:
         del self.stdout[self._bound :], self.stderr[self._bound :]
         self._open = {stream: data for stream, data in self._open.items() if data is self.report}
         self._deadline = time.monotonic() + GRACE
-        self.read(tick=lambda: None)
+        self.read()
 
 
 def _outcome(facts: dict[str, Any], streams: Streams, limit: str | None, limits: Limits) -> Outcome:

@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,13 +31,11 @@ PYTHON = toolchain("python").executable
 ACCOUNT = sandbox.account(PYTHON)
 
 
-def run(
-    program: str, limits: Limits = LIMITS, stdin: bytes = b"", tick: Callable[[], object] = lambda: None
-) -> Outcome:
+def run(program: str, limits: Limits = LIMITS, stdin: bytes = b"") -> Outcome:
     """Run a Python program in an empty directory."""
     command = [str(PYTHON), "-I", "-c", program]
     with workspace(ACCOUNT, "empty") as (empty,):
-        return sandbox.run(command, cwd=empty, limits=limits, user=ACCOUNT, stdin=stdin, tick=tick)
+        return sandbox.run(command, cwd=empty, limits=limits, user=ACCOUNT, stdin=stdin)
 
 
 def alive(pid: int) -> bool:
@@ -243,30 +243,43 @@ def test_a_command_that_can_not_start_says_so(tmp_path: Path) -> None:
         sandbox.run(["/nowhere/compiler"], cwd=tmp_path, limits=LIMITS)
 
 
+@contextmanager
+def meanwhile(act: Callable[[list[int]], object]) -> Iterator[None]:
+    """Once this process has a launcher and a program below it, give both to `act`, in a thread."""
+
+    def watch() -> None:
+        while len(below := family(os.getpid())) < 2:
+            time.sleep(0.05)
+        act(below)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    yield
+    watching.join()
+
+
 def test_a_killed_launcher_is_an_error_and_takes_its_program_along() -> None:
     ended: list[bool] = []
 
-    def kill_launcher() -> None:
-        for launcher in children(os.getpid()):
-            programs = children(launcher)
-            os.kill(launcher, signal.SIGKILL)
-            ended.append(die(programs))
+    def kill_launcher(below: list[int]) -> None:
+        launcher, *programs = below
+        os.kill(launcher, signal.SIGKILL)
+        ended.append(die(programs))
 
-    with pytest.raises(SandboxError, match="without a report"):
-        run("import time; time.sleep(600)", tick=kill_launcher)
+    with meanwhile(kill_launcher), pytest.raises(SandboxError, match="without a report"):
+        run("import time; time.sleep(600)")
     assert ended == [True]
 
 
 def test_a_site_that_gives_up_ends_its_program() -> None:
     programs: list[int] = []
 
-    def give_up() -> None:
-        programs.extend(family(os.getpid()))
-        raise KeyboardInterrupt
+    def give_up(below: list[int]) -> None:
+        programs.extend(below)
+        os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
-        run("import time; time.sleep(600)", tick=give_up)
-    assert len(programs) >= 2  # the launcher and the program
+    with meanwhile(give_up), pytest.raises(KeyboardInterrupt):
+        run("import time; time.sleep(600)")
     assert die(programs)
 
 
@@ -275,7 +288,7 @@ from example_project.execution import execute
 from example_project.languages import toolchain
 from example_project.programs import Program
 program = Program("python", "import os, time; open('file', 'w'); os.fork(); time.sleep(600)")
-execute(program, toolchain("python"), tick=lambda: None)
+execute(program, toolchain("python"))
 """
 
 
