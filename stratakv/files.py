@@ -32,6 +32,12 @@ _COPY_BYTES = 8 * 2**20
 # Bytes: the most that the kernel keeps together and maps in one piece, on x86 and with pages of 4 KiB. Such a
 # piece begins at a multiple of its size.
 LARGE_PAGE = 2 * 2**20
+_CONTROL_GROUPS = Path("/sys/fs/cgroup")
+# The file that has the limit of a group, by the controllers that a hierarchy of groups has: version 2, and 1.
+_MEMORY_LIMITS = {
+    "": (_CONTROL_GROUPS, "memory.max"),
+    "memory": (_CONTROL_GROUPS / "memory", "memory.limit_in_bytes"),
+}
 _BYTE_LOCK = struct.Struct("hhqqi")  # struct flock: type, whence, start, length, process; aligned as in C
 
 
@@ -189,11 +195,33 @@ class Files:
         """Map the first `size` bytes, shared."""
         return mmap.mmap(fd, size, prot=mmap.PROT_READ | (mmap.PROT_WRITE if write else 0))
 
+    def expect_lookups(self, mapped: mmap.mmap) -> None:
+        """Let what is touched of a map be read from the disk, and nothing around it."""
+        mapped.madvise(mmap.MADV_RANDOM)
+
+    def expect_a_walk(self, mapped: mmap.mmap) -> None:
+        """Let the kernel read ahead of where a map is read, as it does of its own."""
+        mapped.madvise(mmap.MADV_NORMAL)
+
     def forget(self, mapped: mmap.mmap, start: int, end: int) -> None:
         """Let go of the pages of a map within these offsets: they stay in the kernel's cache, not in ours."""
         first, last = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE
         if first < last:
             mapped.madvise(mmap.MADV_DONTNEED, first, last - first)
+
+    def memory(self) -> int:
+        """Bytes of memory that there are for this process: the machine's, or those of its control group."""
+        limits = [os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE]
+        with suppress(OSError):
+            for line in Path("/proc/self/cgroup").read_text().splitlines():
+                _, kind, group = line.split(":", 2)
+                if kind not in _MEMORY_LIMITS:
+                    continue
+                root, name = _MEMORY_LIMITS[kind]
+                for above in (Path(group), *Path(group).parents):
+                    with suppress(OSError, ValueError):  # not there, or "max"
+                        limits.append(int((root / above.relative_to("/") / name).read_text()))
+        return min(limits)
 
     def size(self, fd: int) -> int:
         return os.fstat(fd).st_size

@@ -56,12 +56,14 @@ def bounds(segment: Segment) -> tuple[bytes, bytes] | None:
 def _follow(
     segment: Segment, start: bytes, offsets: array[int] | memoryview, damaged: Damaged
 ) -> Iterator[Record]:
-    for place in range(_bisect(segment, start, offsets), len(offsets)):
-        found = segment.record_at(offsets[place])
-        if found:
-            yield found
-        else:
-            damaged(segment, offsets[place])
+    places = range(_bisect(segment, start, offsets), len(offsets))
+    with segment.walked():  # not from front to back, but all of it
+        for place in places:
+            found = segment.record_at(offsets[place])
+            if found:
+                yield found
+            else:
+                damaged(segment, offsets[place])
 
 
 def _walk_from(segment: Segment, start: bytes, damaged: Damaged | None = None) -> Iterator[Record]:

@@ -24,20 +24,21 @@ def records(
     """Yield the records from `offset` to `end` that are sound; `damaged` is told the others."""
     limit = segment.end if end is None else end
     places: list[int] | None = None
-    while offset < limit:
-        found = record.decode(segment.log, segment.view, offset, limit)
-        if found:
-            yield found
-            offset = found.end
-            continue
-        damaged(segment, offset)
-        following = follower(segment, offset, limit)
-        if following:
-            offset = following.offset
-        else:
-            places = places or offsets_beyond(segment, offset)
-            place = bisect_right(places, offset)
-            offset = places[place] if place < len(places) else limit
+    with segment.walked():
+        while offset < limit:
+            found = record.decode(segment.log, segment.view, offset, limit)
+            if found:
+                yield found
+                offset = found.end
+                continue
+            damaged(segment, offset)
+            following = follower(segment, offset, limit)
+            if following:
+                offset = following.offset
+            else:
+                places = places or offsets_beyond(segment, offset)
+                place = bisect_right(places, offset)
+                offset = places[place] if place < len(places) else limit
 
 
 def latest(segment: Segment, end: int, damaged: Damaged) -> dict[bytes, int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 from array import array
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from mmap import mmap
 from typing import Any
 
@@ -24,6 +24,10 @@ from stratakv.record import Record
 
 _WINDOWS = (2**12, 2**16, 2**20)  # bytes before the end of a log in which its last record is looked for
 
+# Of a record, on average. Up to here a lookup in a log that is not in memory is as fast or faster if only the
+# record is read, and not the 128 KiB and more around it (docs/decisions/2026-11-26-cold-reads.md).
+_ALONE_BYTES = 16 * 2**10
+
 _MOST_INDEX_BYTES = 4 * 2**20  # that an index may take which was made for more keys than its log then got
 
 
@@ -33,7 +37,8 @@ class Segment:
     end: where the log ends, which is its size once sealed and its capacity while active.
     ranges: the prefixes of its range tombstones, once they have been read. start: where the other records
     begin. chain: the link of the first of them. stores: the log may be written through its map, where it has
-    blocks. inode, index_inode: of the files that are mapped; 0 for an index in memory.
+    blocks. inode, index_inode: of the files that are mapped; 0 for an index in memory. is_looked_up: the
+    kernel was told not to read around what is touched.
     """
 
     __slots__ = (
@@ -48,6 +53,7 @@ class Segment:
         "hot",
         "index_inode",
         "inode",
+        "is_looked_up",
         "log",
         "number",
         "order_made",
@@ -81,6 +87,7 @@ class Segment:
         self.inode = self.files.inode(fd)
         self.index_inode = 0
         self.stores = stores
+        self.is_looked_up = False
         self.log: mmap = self.files.map(fd, end, write=stores)
         self.view = memoryview(self.log)
         self.arrays: index.Arrays
@@ -117,6 +124,23 @@ class Segment:
             self.start, self.chain = found.end, found.checksum & record.LINK_MASK
         self.ranges = tuple(ranges)
 
+    def expect_lookups(self) -> None:
+        """Let a lookup bring in its own record only, where records are short; for a sealed segment."""
+        if not self.is_looked_up and self.entry and self.entry.size <= _ALONE_BYTES * self.entry.keys:
+            self.is_looked_up = True
+            self.files.expect_lookups(self.log)
+
+    @contextmanager
+    def walked(self) -> Iterator[None]:
+        """While all of its log is read, from front to back: the kernel reads ahead."""
+        if self.is_looked_up:
+            self.files.expect_a_walk(self.log)
+        try:
+            yield
+        finally:
+            if self.is_looked_up:
+                self.files.expect_lookups(self.log)
+
     def may_have(self, first: int, second: int) -> bool:
         """Whether the Bloom filter lets the key with this hash pass."""
         pattern = PATTERNS[second & PATTERN_MASK]
@@ -146,9 +170,10 @@ class Segment:
         """Yield the records from the start of the log to `end`; CorruptionError where the chain breaks."""
         limit = self.end if end is None else end
         reached = HEADER_BYTES
-        for found in record.walk(self.log, self.view, reached, self.header.first_link, limit):
-            reached = found.end
-            yield found
+        with self.walked():
+            for found in record.walk(self.log, self.view, reached, self.header.first_link, limit):
+                reached = found.end
+                yield found
         if reached != limit:
             raise CorruptionError(self.path, reached, "the chain of records breaks here")
 
@@ -172,20 +197,21 @@ class Segment:
         log, view = self.log, self.view
         offset, link = HEADER_BYTES, self.header.first_link
         latest = {}
-        # Written out: decoding each to a Record takes twice as long, and this runs for all that is written.
-        while offset + record.HEADER_BYTES <= end:
-            checksum, found_link, value_bytes, key_bytes, kind, _, _ = record.unpack_header(view, offset)
-            start = offset + record.HEADER_BYTES
-            stop = start + key_bytes + value_bytes
-            if (
-                found_link != link
-                or stop > end
-                or record.checksum_of(view[offset + record.PREFIX_BYTES : stop]) != checksum
-            ):
-                break
-            if kind & ~record.COMMIT <= record.TOMBSTONE:
-                latest[log[start : start + key_bytes]] = offset
-            offset, link = stop, checksum & record.LINK_MASK
+        with self.walked():
+            # Written out: decoding each to a Record takes twice as long, for all that is ever written.
+            while offset + record.HEADER_BYTES <= end:
+                checksum, found_link, value_bytes, key_bytes, kind, _, _ = record.unpack_header(view, offset)
+                start = offset + record.HEADER_BYTES
+                stop = start + key_bytes + value_bytes
+                if (
+                    found_link != link
+                    or stop > end
+                    or record.checksum_of(view[offset + record.PREFIX_BYTES : stop]) != checksum
+                ):
+                    break
+                if kind & ~record.COMMIT <= record.TOMBSTONE:
+                    latest[log[start : start + key_bytes]] = offset
+                offset, link = stop, checksum & record.LINK_MASK
         if offset != end:
             raise CorruptionError(self.path, offset, "the chain of records breaks here")
         return latest

@@ -62,7 +62,8 @@ def examine(directory: Directory, segment: Segment, end: int) -> Iterator[int | 
     found = Findings(segment, end, [], [], {}, {}, segment.header.first_link)
     if _is_there(directory, found):
         _check_header(found)
-        yield from _check_log(found)
+        with segment.walked():
+            yield from _check_log(found)
         _check_index(found)
     yield found
 

@@ -35,6 +35,9 @@ Hold = Callable[[], AbstractContextManager[object]]
 _TRIES = 100
 _LOOKS = 20
 _PAUSE = 100e-6  # seconds
+# Of memory. Where the logs take more than that, what is read around a record drives out what was read before;
+# where they take less, it is all in memory the sooner.
+_CACHED = 0.5
 
 
 class Views:
@@ -57,6 +60,7 @@ class Views:
         self.control = control
         self._write = write
         self._reattach = reattach
+        self._memory = self.files.memory()
         self._refreshing = threading.Lock()
         self._ghosts: tuple[int, Ghosts] | None = None  # inode, table
         self.hold: WeakMethod[Hold] | None = None  # keeps writers off, where this process may
@@ -140,6 +144,9 @@ class Views:
                 segment.read_ranges()
             segment.entry = entry  # what is known of a log on disk may be more by now
             sealed.append(segment)
+        if sum(entry.size for entry in found.segments) > _CACHED * self._memory:
+            for segment in sealed:
+                segment.expect_lookups()
         marks = bool(found.max_bytes) and self._write
         return View.of(found, active, tuple(sealed), self._open_ghosts() if marks else None, marks)
 

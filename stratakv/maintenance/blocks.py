@@ -33,11 +33,13 @@ _key = itemgetter(0)
 
 def in_key_order(segment: Segment) -> Iterator[Block]:
     """Yield the last record of each key of a sealed segment, in key order."""
-    if segment.header.ordered:
-        return _walk(segment)
-    order = key_order.order(segment)
-    short = segment.end <= min(_MAPPED_BYTES, _SHORT_BYTES * len(order))
-    return _follow_mapped(segment, order) if short else _follow(segment, order)
+    with segment.walked():
+        if segment.header.ordered:
+            yield from _walk(segment)
+            return
+        order = key_order.order(segment)
+        short = segment.end <= min(_MAPPED_BYTES, _SHORT_BYTES * len(order))
+        yield from _follow_mapped(segment, order) if short else _follow(segment, order)
 
 
 def _walk(segment: Segment) -> Iterator[Block]:
