@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
-from benchmarks import arguments, django_cache, engine, hitratio, traces
+from benchmarks import arguments, django_cache, engine, hitratio, larger, traces
 from benchmarks import processes as crowds
 from benchmarks.arguments import measure
 from benchmarks.contest import Contest
+from benchmarks.control_group import NoControlGroupError
 
 _TRACES = Path(__file__).parents[2] / "shared" / "traces"
 _IN_MEMORY = Path("/dev/shm")
@@ -73,6 +74,38 @@ def _processes(
     )
 
 
+@click.command("larger")
+@arguments.count("--keys", 131_072)
+@click.option(
+    "--value-bytes", type=click.IntRange(1), default=8192, show_default=True, help="Length of each value."
+)
+@arguments.count("--memory-bytes", 256 * 2**20, "That the reading process has, cache of the kernel included.")
+@arguments.rounds(5, "How often the peers take turns.")
+@click.option(
+    "--seconds", type=click.FloatRange(0.01), default=8, show_default=True, help="How long each is measured."
+)
+@arguments.directory
+@arguments.style
+def _larger(
+    keys: int,
+    value_bytes: int,
+    memory_bytes: int,
+    rounds: int,
+    seconds: float,
+    directory: Path | None,
+    style: str,
+) -> None:
+    """Get, from stores larger than memory: beside LMDB, RocksDB, LevelDB and diskcache. Needs root."""
+    try:
+        measure(
+            lambda place, tell: larger.run(place, keys, value_bytes, memory_bytes, rounds, seconds, tell),
+            directory,
+            style,
+        )
+    except NoControlGroupError as reason:
+        raise click.UsageError(f"No control group can be made: {reason}.") from reason
+
+
 @click.command("hitratio")
 @click.option(
     "--traces",
@@ -97,4 +130,4 @@ def _hitratio(folder: Path, directory: Path | None, style: str) -> None:
     measure(lambda place, progress: hitratio.run(folder, place, progress), directory, style)
 
 
-COMMANDS = (_engine, _django, _processes, _hitratio)
+COMMANDS = (_engine, _django, _processes, _larger, _hitratio)

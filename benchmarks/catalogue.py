@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.budget import BudgetReport
 from benchmarks.comparison import Comparison
 from benchmarks.hitratio import HitRatioReport
+from benchmarks.larger import LargerReport
 from benchmarks.latency import LatencyReport
 from benchmarks.merging import MergingReport
 from benchmarks.opening import OpeningReport
@@ -23,6 +24,7 @@ RUNS = {
     "engine-8192": "engine --value-bytes 8192",
     "django": "django",
     "processes": "processes",
+    "larger": "larger",
     "hitratio": "hitratio",
     "open": "open",
     "budget": "budget",
@@ -43,6 +45,7 @@ REPORTS: dict[str, type[Report]] = {
     "engine": Comparison,
     "django": Comparison,
     "processes": ProcessesReport,
+    "larger": LargerReport,
     "hitratio": HitRatioReport,
     "open": OpeningReport,
     "budget": BudgetReport,

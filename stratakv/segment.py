@@ -24,10 +24,6 @@ from stratakv.record import Record
 
 _WINDOWS = (2**12, 2**16, 2**20)  # bytes before the end of a log in which its last record is looked for
 
-# Of a record, on average. Up to here a lookup in a log that is not in memory is as fast or faster if only the
-# record is read, and not the 128 KiB and more around it (docs/decisions/2026-11-26-cold-reads.md).
-_ALONE_BYTES = 16 * 2**10
-
 _MOST_INDEX_BYTES = 4 * 2**20  # that an index may take which was made for more keys than its log then got
 
 
@@ -125,8 +121,8 @@ class Segment:
         self.ranges = tuple(ranges)
 
     def expect_lookups(self) -> None:
-        """Let a lookup bring in its own record only, where records are short; for a sealed segment."""
-        if not self.is_looked_up and self.entry and self.entry.size <= _ALONE_BYTES * self.entry.keys:
+        """Let a lookup bring in its own record only, if the log is not in memory."""
+        if not self.is_looked_up:
             self.is_looked_up = True
             self.files.expect_lookups(self.log)
 

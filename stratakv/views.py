@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from weakref import WeakMethod
 
@@ -38,6 +38,9 @@ _PAUSE = 100e-6  # seconds
 # Of memory. Where the logs take more than that, what is read around a record drives out what was read before;
 # where they take less, it is all in memory the sooner.
 _CACHED = 0.5
+# Of a record, on average. Up to here a lookup in a log that is not in memory is as fast or faster if only the
+# record is read, and not the 128 KiB and more around it (docs/decisions/2026-11-26-cold-reads.md).
+_ALONE_BYTES = 16 * 2**10
 
 
 class Views:
@@ -144,11 +147,19 @@ class Views:
                 segment.read_ranges()
             segment.entry = entry  # what is known of a log on disk may be more by now
             sealed.append(segment)
-        if sum(entry.size for entry in found.segments) > _CACHED * self._memory:
-            for segment in sealed:
-                segment.expect_lookups()
+        self._expect_lookups(active, sealed)
         marks = bool(found.max_bytes) and self._write
         return View.of(found, active, tuple(sealed), self._open_ghosts() if marks else None, marks)
+
+    def _expect_lookups(self, active: Segment, sealed: Sequence[Segment]) -> None:
+        """Let lookups bring in their own records only, where these are short and not all in memory."""
+        entries = [segment.entry for segment in sealed if segment.entry]
+        if sum(entry.size for entry in entries) > _CACHED * self._memory:
+            are_short = [entry.size <= _ALONE_BYTES * entry.keys for entry in entries]
+            # What is being written will be like what was written last.
+            for segment, is_short in zip((active, *sealed), (are_short[0], *are_short), strict=True):
+                if is_short:
+                    segment.expect_lookups()
 
     def heal(self, segment: Segment) -> bool:
         """Make the index of a sealed segment anew if it is damaged, and map it; return whether that was so.

@@ -97,3 +97,18 @@ def test_more_rounds_than_keys_are_refused(benchmarks):
     done = benchmarks("engine", "--keys", "3", "--rounds", "4")
     assert done.returncode == 2
     assert "4 rounds need at least as many keys" in done.stderr
+
+
+def test_a_store_larger_than_memory_is_read(benchmarks):
+    sizes = ("--keys", "300", "--value-bytes", "5000", "--rounds", "2", "--seconds", "0.1")
+    done = benchmarks("larger", *sizes, "--memory-bytes", "150000000", "--format", "json")
+    if done.returncode == 2:
+        assert "No control group can be made" in done.stderr
+        pytest.skip("needs root, and control groups with memory")
+    report = report_of(done)
+    assert {"StrataKV", "LMDB", "LMDB readahead=False", "diskcache"} <= report["settings"].keys()
+    assert [reading["peer"] for reading in report["readings"]] == list(report["settings"])
+    for reading in report["readings"]:
+        assert reading["microseconds"]["median"] > 0
+        assert reading["kilobytes"]["median"] >= 0
+    assert report["readings"][0]["ratio"]["median"] == 1
