@@ -203,6 +203,13 @@ class Files:
         """Let the kernel read ahead of where a map is read, as it does of its own."""
         mapped.madvise(mmap.MADV_NORMAL)
 
+    def bring_in(self, mapped: mmap.mmap, start: int, end: int) -> None:
+        """Have the pages with these offsets of a map read from the disk, without waiting; a wish only."""
+        first = start // mmap.PAGESIZE * mmap.PAGESIZE
+        if first < len(mapped):
+            with suppress(OSError):
+                mapped.madvise(mmap.MADV_WILLNEED, first, min(end, len(mapped)) - first)
+
     def forget(self, mapped: mmap.mmap, start: int, end: int) -> None:
         """Let go of the pages of a map within these offsets: they stay in the kernel's cache, not in ours."""
         first, last = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE

@@ -19,6 +19,7 @@ from stratakv.files import now_ms
 from stratakv.index import FINGERPRINT, HOTTEST, hash_key
 from stratakv.lookup import Found, lookup
 from stratakv.options import MAX_KEY_BYTES
+from stratakv.prefetch import together
 from stratakv.record import HEADER_BYTES, PREFIX_BYTES, PUT, unpack_fields
 from stratakv.segment import Segment
 from stratakv.view import View
@@ -178,7 +179,7 @@ class Reader:
         active, now, find, marks = view.active, now_ms(), self.find, view.marks
         result = {}
         hits = 0
-        for key in keys:
+        for key in together(view, keys) if active.lookup_bytes else keys:
             found = find(view, key)
             if found:
                 segment, _, offset, value, end, expiry = found

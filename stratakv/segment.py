@@ -33,8 +33,8 @@ class Segment:
     end: where the log ends, which is its size once sealed and its capacity while active.
     ranges: the prefixes of its range tombstones, once they have been read. start: where the other records
     begin. chain: the link of the first of them. stores: the log may be written through its map, where it has
-    blocks. inode, index_inode: of the files that are mapped; 0 for an index in memory. is_looked_up: the
-    kernel was told not to read around what is touched.
+    blocks. inode, index_inode: of the files that are mapped; 0 for an index in memory. lookup_bytes: how long
+    a record is on average, where a lookup brings in nothing but its own; 0 where the kernel reads ahead.
     """
 
     __slots__ = (
@@ -49,8 +49,8 @@ class Segment:
         "hot",
         "index_inode",
         "inode",
-        "is_looked_up",
         "log",
+        "lookup_bytes",
         "number",
         "order_made",
         "path",
@@ -83,7 +83,7 @@ class Segment:
         self.inode = self.files.inode(fd)
         self.index_inode = 0
         self.stores = stores
-        self.is_looked_up = False
+        self.lookup_bytes = 0
         self.log: mmap = self.files.map(fd, end, write=stores)
         self.view = memoryview(self.log)
         self.arrays: index.Arrays
@@ -120,22 +120,37 @@ class Segment:
             self.start, self.chain = found.end, found.checksum & record.LINK_MASK
         self.ranges = tuple(ranges)
 
-    def expect_lookups(self) -> None:
+    def expect_lookups(self, record_bytes: int) -> None:
         """Let a lookup bring in its own record only, if the log is not in memory."""
-        if not self.is_looked_up:
-            self.is_looked_up = True
+        if not self.lookup_bytes:
+            self.lookup_bytes = record_bytes
             self.files.expect_lookups(self.log)
 
     @contextmanager
     def walked(self) -> Iterator[None]:
         """While all of its log is read, from front to back: the kernel reads ahead."""
-        if self.is_looked_up:
+        if self.lookup_bytes:
             self.files.expect_a_walk(self.log)
         try:
             yield
         finally:
-            if self.is_looked_up:
+            if self.lookup_bytes:
                 self.files.expect_lookups(self.log)
+
+    def bring_in(self, first: int) -> bool:
+        """Ask the disk for the record of a key with this hash; return whether there may be one."""
+        place, tag = first % self.slot_count, first & index.FINGERPRINT
+        for _ in range(self.slot_count):
+            slot = self.slots[place]
+            if not slot:
+                return False
+            if slot & index.FINGERPRINT == tag:
+                if self.lookup_bytes:
+                    offset = slot & index.OFFSET_MASK
+                    self.files.bring_in(self.log, offset, offset + self.lookup_bytes)
+                return True
+            place = (place + 1) % self.slot_count
+        return False
 
     def may_have(self, first: int, second: int) -> bool:
         """Whether the Bloom filter lets the key with this hash pass."""

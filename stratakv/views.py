@@ -155,11 +155,11 @@ class Views:
         """Let lookups bring in their own records only, where these are short and not all in memory."""
         entries = [segment.entry for segment in sealed if segment.entry]
         if sum(entry.size for entry in entries) > _CACHED * self._memory:
-            are_short = [entry.size <= _ALONE_BYTES * entry.keys for entry in entries]
             # What is being written will be like what was written last.
-            for segment, is_short in zip((active, *sealed), (are_short[0], *are_short), strict=True):
-                if is_short:
-                    segment.expect_lookups()
+            for segment, like in zip((active, *sealed), (entries[0], *entries), strict=True):
+                record_bytes = like.size // max(1, like.keys)
+                if record_bytes <= _ALONE_BYTES:
+                    segment.expect_lookups(record_bytes)
 
     def heal(self, segment: Segment) -> bool:
         """Make the index of a sealed segment anew if it is damaged, and map it; return whether that was so.

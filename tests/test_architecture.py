@@ -22,7 +22,7 @@ FLOORS = [
     {"segment"},
     {"indexing", "lookup", "past_damage"},
     {"build", "examine", "key_order", "orphans", "resume", "rewrite", "versions", "view", "maintenance.plan"},
-    {"opening", "salvage", "survey"},
+    {"opening", "prefetch", "salvage", "survey"},
     {"views", "verdict"},
     {"structure"},
     {"commit", "put_away", "reader", "renewal", "maintenance.blocks"},

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from stratakv import DB, files
+import stratakv
+from stratakv import DB, files, prefetch
 from stratakv.files import Files
 
 Open = Callable[..., DB]
@@ -97,6 +98,63 @@ def test_what_reads_all_of_it_is_read_ahead(
     next(walking)
     del walking  # given up
     assert sealed(db) == {True}
+
+
+class Disk:
+    """Notes what it is asked for together; a clock beside it says how long each lookup takes."""
+
+    def __init__(self, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[tuple[int, int]] = []
+        self.now, self.seconds = 0.0, seconds
+        monkeypatch.setattr(Files, "bring_in", lambda files, log, start, end: self.asked.append((start, end)))
+        monkeypatch.setattr(prefetch, "perf_counter", self.clock)
+
+    def clock(self) -> float:
+        self.now += self.seconds
+        return self.now
+
+
+def test_the_disk_is_asked_for_many_records_together(open_: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_memory(90_000, monkeypatch)
+    db = open_()
+    fill(db)
+    db.delete_many(b"%05d" % number for number in range(40, 50))
+    disk = Disk(100e-6, monkeypatch)
+    wanted = [b"%05d" % number for number in (3, 4, 17, 30, 41, 99)]
+    assert db.get_many(wanted) == dict.fromkeys(wanted[:4], SHORT)
+    view = db._store.structure.view
+    places = [found.offset for key in wanted[1:5] if (found := db._store.reader.find(view, key))]
+    assert [start for start, _ in disk.asked] == places, "all but the first, which was waited for"
+    assert all(1000 <= end - start <= 1100 for start, end in disk.asked)
+
+
+def test_records_in_memory_are_not_asked_for(open_: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_memory(90_000, monkeypatch)
+    db = open_()
+    fill(db)
+    disk = Disk(5e-6, monkeypatch)
+    assert len(db.get_many(b"%05d" % number for number in range(50))) == 50
+    assert disk.asked == []
+
+
+def test_the_disk_is_not_asked_where_the_kernel_reads_ahead(
+    open_: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = open_()
+    fill(db)
+    disk = Disk(100e-6, monkeypatch)
+    assert len(db.get_many(b"%05d" % number for number in range(50))) == 50
+    assert disk.asked == []
+
+
+def test_bad_keys_behind_a_slow_one_are_refused(open_: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_memory(90_000, monkeypatch)
+    db = open_()
+    fill(db)
+    Disk(100e-6, monkeypatch)
+    for bad in (7, b"", b"x" * 70_000):
+        with pytest.raises(stratakv.InvalidKeyError):
+            db.get_many([b"00001", b"00002", bad])  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("limit", ["machine", "group"])
