@@ -191,6 +191,12 @@ class DB:
 
     # -- the whole store ---------------------------------------------------------------------------------
 
+    def in_place(self) -> bool:
+        """Whether the store is still at its path. Where somebody has removed or replaced its files, others no
+        longer see what is written here: `close` this one and open the store again.
+        """
+        return self._open_store.structure.in_place()
+
     def sync(self) -> None:
         """Return once all that is committed is on disk; raises SyncError where it cannot be."""
         self._open_store.syncer.everything()

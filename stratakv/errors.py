@@ -12,7 +12,8 @@ StrataKVError
 ├── LockError                         a lock released that is not held
 ├── StoreBusyError                    the store is open elsewhere and this needs it alone
 ├── DirectoryError                    not a store, not ours, not reachable
-│   └── FormatError                   written by a newer StrataKV
+│   ├── FormatError                   written by a newer StrataKV
+│   └── RemovedError                  its files were removed while it was open
 ├── StorageError (OSError)            the file system said no
 │   ├── DiskFullError                 … for want of space
 │   └── SyncError                     … when asked to make data durable
@@ -82,6 +83,10 @@ class DirectoryError(StrataKVError):
 
 class FormatError(DirectoryError):
     """The directory was written by a newer StrataKV."""
+
+
+class RemovedError(DirectoryError):
+    """The files of the store were removed or replaced while it was open; nobody would see what is written."""
 
 
 class StorageError(StrataKVError, OSError):

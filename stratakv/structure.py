@@ -79,6 +79,7 @@ class Structure(Views):
 
         begun: the segment that becomes active, where the edit names one.
         """
+        self.check_in_place()
         following = manifest.apply(self._present(held), edit, self.control.words[W_NEXT])
         manifest.install(self.directory, following)
         self._publish(following, begun)
@@ -117,6 +118,7 @@ class Structure(Views):
 
     def take_number(self) -> int:
         """Return the number of a new segment, under the writer lock; raises StorageError if none is left."""
+        self.check_in_place()
         words = self.control.words
         number = max(words[W_NEXT], self.view.manifest.next_number)
         if number >= MOST_NUMBER:
@@ -287,6 +289,7 @@ class Structure(Views):
 
     def finish(self) -> None:
         """Finish the change of structure that a process left half done when it died, if it did."""
+        self.check_in_place()
         found = manifest.load(self.directory)
         # IMPORTANT: it may have been renamed and no more. Whatever is promised from now on depends on it.
         self.directory.sync()

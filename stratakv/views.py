@@ -21,7 +21,7 @@ from stratakv.control import (
     position,
 )
 from stratakv.directory import CONTROL_NAME, GHOSTS_NAME, MANIFEST_NAME, Directory
-from stratakv.errors import CorruptionError, StorageError, StrataKVError, reported
+from stratakv.errors import CorruptionError, RemovedError, StorageError, StrataKVError, reported
 from stratakv.ghosts import Ghosts
 from stratakv.manifest import Manifest
 from stratakv.opening import map_ghosts, open_sealed
@@ -64,6 +64,7 @@ class Views:
         self._write = write
         self._reattach = reattach
         self._memory = self.files.memory()
+        self._page = directory.path / CONTROL_NAME
         self._refreshing = threading.Lock()
         self._ghosts: tuple[int, Ghosts] | None = None  # inode, table
         self.hold: WeakMethod[Hold] | None = None  # keeps writers off, where this process may
@@ -73,6 +74,27 @@ class Views:
         """Return the view of now."""
         view = self.view
         return view if self.control.words[W_GENERATION] == view.generation else self.refresh()
+
+    def in_place(self) -> bool:
+        """Whether the store's files are still those that are open here, and not removed or replaced."""
+        try:
+            # Mapped, so that no other file has the number.
+            return self.files.stat(self._page).st_ino == self.control.inode
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True  # as far as can be told
+
+    def check_in_place(self) -> None:
+        """Raise RemovedError unless `in_place`.
+
+        IMPORTANT: before anything is done by the names of files. What has these names may be another store,
+        made in place of the one that is open here, and would be damaged.
+        """
+        if not self.in_place():
+            raise RemovedError(
+                f"{self.directory.path} was removed or replaced while it was open; open it again"
+            )
 
     def now(self) -> tuple[View, int]:
         """Return the view of now, and the offset at which its active log ends for all that look keys up."""
@@ -114,6 +136,7 @@ class Views:
     def refresh(self) -> View:
         """Make a new view from the manifest, with the segments that are open already."""
         with self._refreshing, reported(self.directory.path):
+            self.check_in_place()
             if self.view.generation == FORKED:
                 reattach = self._reattach()
                 assert reattach  # the store lives as long as any of its parts is used

@@ -139,4 +139,5 @@ class AsyncCalls(BaseCache):
         await _in_thread(_threads("store"), self.clear)
 
     async def aclose(self, **kwargs: Any) -> None:
-        """Do nothing, as `close`."""
+        """Do what `close` does, which takes microseconds."""
+        self.close()

@@ -256,7 +256,8 @@ class StrataKVCache(SingleFlight):
             super().validate_key(key)
 
     def close(self, **kwargs: Any) -> None:
-        """Do nothing: Django calls this after each request, and the store stays open for the next one."""
+        """Leave the store open for the next request, unless somebody has removed it; looks once a second."""
+        self._store.look()
 
     def stats(self) -> stratakv.Stats:
         """Return the statistics of the whole store; raises StrataKVError."""

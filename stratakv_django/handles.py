@@ -13,16 +13,20 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.dispatch import receiver
 
 import stratakv
 from stratakv_django.census import Census
 from stratakv_django.incidents import Incidents
 
 _SLOW, _REST = 0.1, 10  # an opening that failed and took more seconds is tried again after so many times that
+LOOK_INTERVAL = 1.0  # seconds between two looks whether the directory is still there
 RESCUE_INTERVAL = 60.0  # seconds between two attempts of a process to rescue a store; it may read all of it
 
 _logger = logging.getLogger("stratakv_django")
@@ -42,6 +46,7 @@ class Store:
         self.incidents = Incidents(self.path)
         self._censuses: dict[bytes, Census] = {}
         self._opening = threading.Lock()
+        self._next_look = 0.0
         self._next_rescue = 0.0
         self._refused: Exception | None = None
         self._next_try = 0.0
@@ -139,6 +144,25 @@ class Store:
         """Return the count of the entries under `namespace`."""
         return self._censuses.get(namespace) or self._censuses.setdefault(namespace, Census(namespace))
 
+    def look(self) -> None:
+        """Do `renew` if nobody did so just now: for the end of each request."""
+        if (now := time.monotonic()) >= self._next_look:
+            self._next_look = now + LOOK_INTERVAL
+            self.renew()
+
+    def renew(self) -> None:
+        """Close the store if somebody has removed or replaced its files: the next use opens what is there."""
+        handle = self.handle
+        if handle is None or handle.in_place():
+            return
+        with self._opening:
+            if self.handle is not handle:  # another thread was faster
+                return
+            self.handle = None
+        _logger.warning("%s was removed or replaced while it was open: it is opened anew", self.path)
+        with suppress(stratakv.StrataKVError, OSError):
+            handle.close()
+
     def close(self) -> None:
         """Close the store; the next use opens it again."""
         handle, self.handle = self.handle, None
@@ -169,6 +193,13 @@ def close_all() -> None:
     """Close every store that is open, before its directory is moved, say; the next use opens it again."""
     for each in list(_stores.values()):
         each.close()
+
+
+@receiver(setting_changed)
+def _begin_anew(*, setting: str, **kwargs: Any) -> None:
+    """In tests, settings may change while the process runs, and directories come and go between them."""
+    if setting == "CACHES":
+        close_all()
 
 
 def _after_fork() -> None:

@@ -23,6 +23,8 @@ class Tolerance:
 
     def covers(self, kind: Kind, error: BaseException) -> bool:
         """Take note of a storage error and return True, or return False: it must be raised."""
+        if isinstance(error, stratakv.RemovedError):
+            self._store.renew()
         if self.strict or isinstance(error, _CALLER_ERRORS):
             return False
         self._store.incidents.record(kind, error)

@@ -212,6 +212,7 @@ def test_public_names_are_pinned() -> None:
         "Options",
         "ReadOnlyError",
         "RecoveryReport",
+        "RemovedError",
         "RescueReport",
         "SegmentStats",
         "Stats",

@@ -92,6 +92,7 @@ class Maintenance:
             self._lock = lock = FileLock(self._structure.directory, "maintenance.lock", write=True)
             try:
                 lock.exclusive()
+                self._structure.check_in_place()
                 yield
             finally:
                 self._lock = None
@@ -155,6 +156,7 @@ class Maintenance:
         self._tidy()
         idle_since = time.monotonic()
         while True:
+            self._structure.check_in_place()
             idle = time.monotonic() - idle_since
             if self._step(done, damage, pace, at_rest=min(idle, linger) >= _REST):
                 idle_since = time.monotonic()

@@ -1,0 +1,70 @@
+"""Somebody empties the cache as one empties a cache of files: the directory goes while the site runs."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.core.cache import caches
+from django.test import override_settings
+
+from stratakv_django import handles
+from stratakv_django.cache import StrataKVCache
+from tests.django.conftest import MakeCache
+
+
+@pytest.fixture
+def tolerant(make_cache: MakeCache) -> StrataKVCache:
+    return make_cache(OPTIONS={"strict": False})
+
+
+def test_the_end_of_a_request_finds_it_out(
+    tolerant: StrataKVCache, store: Path, run: Callable[..., list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    tolerant.set("key", "old")
+    shutil.rmtree(store)
+    run("cache.set('key', 'new')")
+    assert tolerant.get("key") == "old"  # until somebody looks
+    tolerant._store._next_look = 0.0
+    tolerant.close()
+    assert tolerant.get("key") == "new"
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "removed" in caplog.text
+
+
+def test_a_request_soon_after_another_does_not_look(tolerant: StrataKVCache, store: Path) -> None:
+    tolerant.set("key", "old")
+    tolerant.close()
+    shutil.rmtree(store)
+    tolerant.close()
+    assert tolerant.get("key") == "old"
+
+
+def test_what_begins_a_segment_finds_it_out(
+    tolerant: StrataKVCache, store: Path, run: Callable[..., list[str]]
+) -> None:
+    tolerant.set("key", "old")
+    shutil.rmtree(store)
+    run("cache.set('key', 'new')")
+    tolerant.delete_prefix("other")
+    assert tolerant.incidents()["write"] == 1
+    assert tolerant.get("key") == "new"
+    tolerant.set("a", 1)
+    assert run("print(cache.get('a'))") == ["1"]
+
+
+def test_other_settings_in_a_test_begin_with_what_is_there(store: Path) -> None:
+    aliases = {"default": {"BACKEND": "stratakv_django.cache.StrataKVCache", "LOCATION": str(store)}}
+    with override_settings(CACHES=aliases):
+        caches["default"].set("key", "first test")
+    shutil.rmtree(store)
+    with override_settings(CACHES=aliases):
+        assert caches["default"].get("key") is None
+    aliases["default"] |= {"OPTIONS": {"max_bytes": 2**20}}
+    with override_settings(CACHES=aliases):  # the same directory with other options
+        caches["default"].set("key", "second test")
+        assert caches["default"].get("key") == "second test"
+    assert all(each.handle is None for each in handles._stores.values())

@@ -1,0 +1,114 @@
+"""Somebody removes the directory of a store that is open, as one empties a cache of files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import stratakv
+from stratakv import DB, RemovedError
+
+ROOT = Path(__file__).parents[2]
+OPTIONS = {"segment_bytes": 65_536, "maintenance": "manual", "durability": "os"}
+
+
+def remove_directory(path: Path) -> None:
+    shutil.rmtree(path)
+
+
+def remove_content(path: Path) -> None:
+    for each in path.iterdir():
+        each.unlink()
+
+
+def fill(db: DB) -> None:
+    """Put more than the log has room for."""
+    for number in range(100):
+        db.put(b"%d" % number, bytes(5_000))
+
+
+removals = pytest.mark.parametrize("remove", [remove_directory, remove_content])
+
+
+@pytest.fixture
+def db(path: Path) -> DB:
+    return stratakv.open(path, **OPTIONS)
+
+
+def elsewhere(path: Path, code: str) -> str:
+    """What `code` prints in a process that has just opened the store."""
+    program = f"import sys, stratakv\ndb = stratakv.open(sys.argv[1], **{OPTIONS!r})\n{code}"
+    command = [sys.executable, "-c", program, str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@removals
+def test_it_can_be_seen(db: DB, path: Path, remove: Callable[[Path], None]) -> None:
+    assert db.in_place()
+    remove(path)
+    assert not db.in_place()
+    elsewhere(path, "db.put(b'key', b'new')")
+    assert not db.in_place()
+
+
+@removals
+def test_a_store_that_was_made_in_its_place_is_left_alone(
+    db: DB, path: Path, remove: Callable[[Path], None]
+) -> None:
+    remove(path)
+    elsewhere(path, "db.put(b'key', b'new')")
+    with pytest.raises(RemovedError, match="open it again"):
+        fill(db)
+    assert elsewhere(path, "print(db.verify().ok, *db.scan())") == "True (b'key', b'new')"
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda db: db.delete_prefix(b"k"),
+        lambda db: db.clear(),
+        lambda db: db.compact(),
+        lambda db: db.maintain(),
+    ],
+)
+def test_what_would_be_done_by_the_names_of_files_is_refused(
+    db: DB, path: Path, write: Callable[[DB], object]
+) -> None:
+    db.put(b"key", b"value")
+    remove_directory(path)
+    with pytest.raises(RemovedError):
+        write(db)
+    assert not path.exists()
+
+
+def test_a_child_that_is_forked_then_leaves_it_alone_too(db: DB, path: Path) -> None:
+    db.put(b"key", b"old")
+    remove_directory(path)
+    elsewhere(path, "db.put(b'key', b'new')")
+    if not (child := os.fork()):
+        try:
+            db.put(b"key", b"child")
+        except RemovedError:
+            os._exit(7)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert elsewhere(path, "print(db.verify().ok, *db.scan())") == "True (b'key', b'new')"
+
+
+def test_closed_and_opened_again_it_goes_on(db: DB, path: Path) -> None:
+    db.put(b"key", b"old")
+    remove_directory(path)
+    db.close()
+    assert not path.exists()
+    with stratakv.open(path, **OPTIONS) as anew:
+        assert anew.get(b"key") is None
+        anew.put_many({b"key": b"new"})
+        assert anew.in_place()
