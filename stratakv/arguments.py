@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
+from decimal import Decimal
+from numbers import Real
 
 from stratakv.errors import InvalidKeyError, InvalidTTLError
 from stratakv.files import now_ms
@@ -41,7 +44,16 @@ def expiry_of(ttl: float | None) -> int:
             return int((time.time() + ttl) * 1000)
         if ttl >= _LONGEST_TTL:
             raise InvalidTTLError(f"a ttl of {ttl!r} seconds is too long to be stored; use None for ever")
+    elif isinstance(ttl, Real | Decimal) and not isinstance(ttl, bool):  # of numpy, or of a database
+        return expiry_of(_as_float(ttl))
     raise InvalidTTLError(f"a ttl must be a number of seconds from 0 on, or None for ever, not {ttl!r}")
+
+
+def _as_float(number: Real | Decimal) -> float:
+    try:
+        return float(number)
+    except (ValueError, OverflowError):  # a signaling NaN, or what no float can hold
+        return math.nan
 
 
 def seconds_left(expiry: int) -> float | None:

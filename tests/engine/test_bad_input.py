@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import enum
 import gc
+import numbers
 import os
 import resource
 import subprocess
 from collections.abc import Callable, Iterator
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +151,28 @@ def test_a_ttl_of_a_class_of_its_own(db: DB) -> None:
     for ttl in (Ttl.HOUR, type("Seconds", (float,), {})(3600.0)):
         db.put(b"a", b"v", ttl=ttl)
         assert db.ttl(b"a") == pytest.approx(3600, abs=60)
+
+
+@numbers.Real.register
+class Scalar:
+    """A number that is neither an int nor a float, as numpy.int64 is."""
+
+    def __float__(self) -> float:
+        return 3600.0
+
+
+@pytest.mark.parametrize("ttl", [Scalar(), Fraction(3600), Decimal(3600)])
+def test_a_ttl_that_is_a_number_of_another_kind(db: DB, ttl: Any) -> None:
+    db.put(b"a", b"v", ttl=ttl)
+    assert db.ttl(b"a") == pytest.approx(3600, abs=60)
+
+
+@pytest.mark.parametrize(
+    "ttl", [Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity"), Decimal(-1), Fraction(10**400)]
+)
+def test_a_number_of_another_kind_that_is_no_ttl(untouched: DB, ttl: Any) -> None:
+    with pytest.raises(InvalidTTLError, match="a ttl"):
+        untouched.put(b"a", b"v", ttl=ttl)
 
 
 @pytest.mark.parametrize("delta", [1.5, "1", None])
