@@ -59,14 +59,19 @@ def test_the_checks_run_with_those_of_django(params: dict[str, Any], id: str) ->
         assert f"stratakv.{id}" in [message.id for message in checks.run_checks(tags=[checks.Tags.caches])]
 
 
-@pytest.mark.parametrize("location", ["cache", "redis://127.0.0.1:6379", Path("cache")], ids=str)
+@pytest.mark.parametrize("location", ["cache", "a:b//c", Path("cache")], ids=str)
 def test_w001_a_relative_location(location: object) -> None:
     (message,) = found(default={"LOCATION": location})
     assert message.id == "stratakv.W001"
     assert not message.is_serious()
 
 
-@pytest.mark.parametrize("params", [{}, {"LOCATION": ""}, {"LOCATION": ["a", "b"]}], ids=str)
+ADDRESSES = ["redis://127.0.0.1:6379/1", "unix:///run/redis.sock?db=1", ["redis://a", "redis://b"]]
+
+
+@pytest.mark.parametrize(
+    "params", [{}, {"LOCATION": ""}, *[{"LOCATION": each} for each in ADDRESSES]], ids=str
+)
 def test_e001_no_location(params: dict[str, Any]) -> None:
     assert ids(default=params) == ["stratakv.E001"]
     assert ids(default={"BACKEND": f"{__name__}.Subclass", **params}) == ["stratakv.E001"]
