@@ -1,8 +1,10 @@
 """Eviction: what of a retired segment moves on, and what is forgotten.
 
 A record moves when it was read and is still its key's current version. One that came into its young segment
-as a ghost counts as read. A young segment's reads are forgotten on the way into the main segments; a main
-segment's are counted down by one. Keys that go from a young segment become ghosts.
+as a ghost counts as read, and so does one that has replaced a version that was: what each request reads and
+then writes again, as a session, would never be read itself. A young segment's reads are forgotten on the way
+into the main segments; a main segment's are counted down by one. Keys that go from a young segment become
+ghosts.
 """
 
 from __future__ import annotations
@@ -11,18 +13,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 
 from stratakv import ghosts
+from stratakv.bloom import PATTERN_MASK, PATTERNS
 from stratakv.directory import GHOSTS_NAME, Directory
 from stratakv.errors import CorruptionError, storage_error
 from stratakv.ghosts import Ghosts
 from stratakv.index import HOTTEST, hash_key
-from stratakv.lookup import newest
-from stratakv.maintenance.blocks import Block, in_key_order, range_prefixes
+from stratakv.lookup import lookup, newest
+from stratakv.maintenance.blocks import Block, Item, in_key_order, range_prefixes
 from stratakv.maintenance.merge import Job, heat_of
 from stratakv.maintenance.plan import generations
 from stratakv.opening import map_ghosts
 from stratakv.record import TOMBSTONE_EXPIRY
 from stratakv.segment import Segment
-from stratakv.view import View
+from stratakv.view import Row, View
 
 
 def retire_main(view: View, inputs: Sequence[Segment]) -> Job:
@@ -58,14 +61,17 @@ class Eviction:
 
     def of_young(self, segment: Segment) -> Iterator[Block]:
         """Yield what moves, and as tombstones what may have to hide an older version."""
+        older = self._view.rows[1 + self._view.sealed.index(segment) + 1 :]
         for block in in_key_order(segment):
             moved = []
             for item in block:
-                if heat_of(segment, item) and self._is_wanted(segment, item[0], item[4]):
+                first, second = hash_key(item[0])
+                heat = heat_of(segment, item) or _taken_over(older, item[0], first, second)
+                if heat and self._moves(segment, item, heat):
                     moved.append((*item[:5], 0))
                 else:
                     self.keys += 1
-                    self._ghosts.add(hash_key(item[0])[0])
+                    self._ghosts.add(first)
                     moved.append((*item[:4], TOMBSTONE_EXPIRY, 0))
             yield moved
 
@@ -82,7 +88,7 @@ class Eviction:
             for item in block:
                 heat = heat_of(segment, item)
                 chosen = heat > least or (heat == least and left > 0)
-                if chosen and self._is_wanted(segment, item[0], item[4]):
+                if chosen and self._moves(segment, item, heat):
                     moved.append((*item[:5], heat - 1))
                     left -= heat == least
                 else:
@@ -90,11 +96,31 @@ class Eviction:
             if moved:
                 yield moved
 
-    def _is_wanted(self, segment: Segment, key: bytes, expiry: int) -> bool:
-        """Whether this is the live and current version of the key."""
+    def _moves(self, segment: Segment, item: Item, heat: int) -> bool:
+        """Whether this is the live and current version of the key; a newer one gets the heat."""
+        key, expiry = item[0], item[4]
         if (expiry and expiry <= self._now) or self._view.hides(segment, key):
             return False
-        return is_current(self._view.segments(), segment, key)
+        return is_current(self._view.segments(), segment, key, heat)
+
+
+def _taken_over(older: Iterable[Row], key: bytes, first: int, second: int) -> int:
+    """Return the heat of the version that was the key's before this one, and take it away from that.
+
+    first, second: the halves of the key's hash.
+    """
+    pattern = PATTERNS[second & PATTERN_MASK]
+    for words, count, segment in older:
+        if words[first % count] & pattern == pattern:
+            try:
+                found = lookup(segment, key, first)
+            except CorruptionError:
+                return 0
+            if found:
+                heat: int = segment.hot[found.place]
+                segment.hot[found.place] = 0
+                return heat
+    return 0
 
 
 def _least(segment: Segment) -> tuple[int, int]:
@@ -108,12 +134,18 @@ def _least(segment: Segment) -> tuple[int, int]:
     return 1, left
 
 
-def is_current(segments: Iterable[Segment], segment: Segment, key: bytes) -> bool:
-    """Whether none of `segments`, newest first, that is newer than `segment` has a record of `key`."""
+def is_current(segments: Iterable[Segment], segment: Segment, key: bytes, heat: int) -> bool:
+    """Whether none of `segments`, newest first, that is newer than `segment` has a record of `key`.
+
+    The record that has taken its place gets the heat of the one that was read.
+    """
     try:
-        return newest(takewhile(lambda newer: newer is not segment, segments), key) is None
+        newer = newest(takewhile(lambda each: each is not segment, segments), key)
     except CorruptionError:
         return False  # it may be this key's, and then hides what we have
+    if newer and heat:
+        newer.segment.hot[newer.place] = max(newer.segment.hot[newer.place], heat)
+    return newer is None
 
 
 def current(view: View, segment: Segment, blocks: Iterator[Block]) -> Iterator[Block]:
@@ -123,7 +155,7 @@ def current(view: View, segment: Segment, blocks: Iterator[Block]) -> Iterator[B
     is found, and must not be looked for below.
     """
     for block in blocks:
-        yield [item for item in block if is_current(view.sealed, segment, item[0])]
+        yield [item for item in block if is_current(view.sealed, segment, item[0], item[5])]
 
 
 def ghosts_for(view: View, directory: Directory) -> Ghosts:

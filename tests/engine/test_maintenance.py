@@ -359,6 +359,26 @@ class TestBudget:
                 db.maintain()
         assert db.stats().evicted_keys > 7000
 
+    @pytest.mark.parametrize(
+        "use",
+        [
+            lambda db: db.get(b"session") and db.put(b"session", bytes(300)) is None,
+            lambda db: db.touch(b"session", 1000),
+            lambda db: db.incr(b"visits") > 1,
+        ],
+        ids=["get and put", "touch", "incr"],
+    )
+    def test_what_is_read_and_written_again_stays(self, open_: Open, use: Callable[[DB], bool]) -> None:
+        """No version of it is read after it has left its young segment."""
+        db = open_(max_bytes=BUDGET, segment_bytes=2**26)
+        db.put_many({b"session": bytes(300), b"visits": b"1"})
+        for number in range(12_000):
+            if number % (BUDGET * 3 // 10 // 600) == 0:  # more than the share of the young, less than all
+                assert use(db), number
+            db.put(b"%d" % number, bytes(500))
+            if number % 20 == 0:
+                db.maintain()
+
     def test_what_goes_waits_for_what_is_not_on_disk(self, open_: Open, machine: Machine) -> None:
         """A power cut that took the newer version would find the older one evicted for it."""
         db = open_(max_bytes=BUDGET, segment_bytes=2**26)
