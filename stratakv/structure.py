@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from weakref import WeakMethod
 
@@ -143,18 +143,25 @@ class Structure(Views):
         old, sealed = held.view.active, self._seal(held)
         room = self._room(sealed, *wanted)
         doomed = self._over_budget(held, sealed, room)
-        keep &= sealed not in doomed
-        edit = Edit(
-            drop={entry.number for entry in doomed},
-            add=(sealed,) if keep else (),
-            floor=doomed[-1].newest + 1 if doomed else 0,
-        )
+        # First: what is made in their place would come on top of them.
+        self.drop_oldest(held, [entry for entry in doomed if entry is not sealed])
+        is_doomed = sealed in doomed
+        if is_doomed:
+            self.control.row[Counter.EVICTED] += sealed.keys
+        keep &= not is_doomed
+        edit = Edit(add=(sealed,) if keep else (), floor=sealed.newest + 1 if is_doomed else 0)
         self._start_segment(held, edit, room, prefixes)
+        self._put_away(held, old, kept=keep)
+
+    def drop_oldest(self, held: Held, doomed: Sequence[Entry]) -> None:
+        """Drop the oldest segments, oldest first, and take their files off the disk."""
+        if not doomed:
+            return
+        self.install(held, Edit(drop={entry.number for entry in doomed}, floor=doomed[-1].newest + 1))
         for entry in doomed:
             self.control.row[Counter.EVICTED] += entry.keys
             self.directory.remove(entry.number)
             log.info("segment %d dropped: the store is over its budget", entry.number)
-        self._put_away(held, old, kept=keep)
 
     def _put_away(self, held: Held, old: Segment, *, kept: bool) -> None:
         """End the log that was active until now, or remove it where nothing in it counts."""
@@ -210,8 +217,9 @@ class Structure(Views):
     def _room(self, sealed: Entry, size: int, keys: int, max_bytes: int | None = None) -> tuple[int, int]:
         """Return for how many bytes and keys the segment after `sealed` is made, with this budget."""
         budget = self.view.manifest.max_bytes if max_bytes is None else max_bytes
-        capacity = max(segment_capacity(self._segment_bytes, budget), HEADER_BYTES + size)
-        return capacity, max(keys, young_keys(capacity, sealed))
+        usual = segment_capacity(self._segment_bytes, budget)
+        # A log that is made longer for a commit has no room for another one, so it gets no more keys, either.
+        return max(usual, HEADER_BYTES + size), max(keys, young_keys(usual, sealed))
 
     def capacity(self) -> int:
         """Return the size at which a log is sealed."""

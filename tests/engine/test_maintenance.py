@@ -43,6 +43,23 @@ def entries(db: DB) -> tuple[Any, ...]:
     return db._store.structure.current().manifest.segments
 
 
+class Peak:
+    """The most that a store has taken of the disk, looked at before each step that changes the disk.
+
+    beside: what others do at that moment.
+    """
+
+    def __init__(self, machine: Machine, db: DB, beside: Callable[[str], None] = lambda step: None) -> None:
+        self._path = db.path
+        self._beside = beside
+        self.bytes = 0
+        machine.refuse = self._look
+
+    def _look(self, step: str, path: Path) -> None:
+        self.bytes = max(self.bytes, used(self._path))
+        self._beside(step)
+
+
 class TestAtRest:
     """Who lingers sees when a store is at rest, and then makes lookups cheaper."""
 
@@ -260,6 +277,17 @@ class TestBudget:
         db.put(b"large", bytes(BUDGET // 4 - 100))
         assert used(path) <= 1.1 * BUDGET
         assert len(db.get(b"large") or b"") == BUDGET // 4 - 100
+
+    def test_a_large_value_among_short_ones_never_passes_it(self, open_: Open, machine: Machine) -> None:
+        """Not even while its segment is made and the oldest ones go for it."""
+        db = open_(max_bytes=BUDGET, segment_bytes=2**26)
+        peak = Peak(machine, db)
+        for batch in range(200):
+            db.put_many({b"%d %d" % (batch, number): bytes(20) for number in range(100)})
+        db.put(b"large", bytes(BUDGET // 4 - 100))
+        assert peak.bytes <= 1.1 * BUDGET
+        assert len(db.get(b"large") or b"") == BUDGET // 4 - 100
+        assert db.verify().ok
 
     @pytest.mark.parametrize("how", ["put", "put_many", "add", "transaction"])
     def test_what_is_larger_than_a_quarter_is_refused(self, open_: Open, how: str) -> None:
