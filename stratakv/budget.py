@@ -11,6 +11,7 @@ BLOCK = 4096  # bytes: what a file takes of the disk is a multiple of it
 _LOST_FOUND_SHARE = 8  # one part in so many of a budget
 _LOST_FOUND_BYTES = 2**30  # where there is no budget
 _SLACK = 4 * BLOCK  # for the files that grow a little: manifest, ghosts
+_SMALL = 2**20  # bytes: of a smaller budget, a tenth is less than maintenance must write to keep what is read
 
 
 def hard_limit(max_bytes: int, segment_bytes: int) -> int:
@@ -20,6 +21,16 @@ def hard_limit(max_bytes: int, segment_bytes: int) -> int:
     begins the next one keeps this limit; from here to a tenth above is for what maintenance is writing.
     """
     return max_bytes + segment_bytes + _SLACK
+
+
+def ceiling(max_bytes: int, segment_bytes: int) -> int:
+    """Return how many bytes a store with this budget may take at any moment, maintenance at work included.
+
+    segment_bytes: the size at which a log is sealed.
+    """
+    if max_bytes < _SMALL:
+        return hard_limit(max_bytes, 4 * segment_bytes)
+    return max_bytes + max_bytes // 10 - _SLACK
 
 
 def lost_found_limit(max_bytes: int) -> int:

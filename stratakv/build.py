@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -14,12 +14,19 @@ from stratakv.segment import Segment
 
 
 def build_index(
-    directory: Directory, segment: Segment, *, ordered: bool, write: bool, elected: bool = False
+    directory: Directory,
+    segment: Segment,
+    *,
+    ordered: bool,
+    write: bool,
+    elected: bool = False,
+    take: Callable[[int, int], None] = lambda fd, end: None,
 ) -> None:
     """Build, seal and attach the index of a sealed log, its hot bytes all 0.
 
     ordered: with the offsets in key order. write: put it on disk, durably; otherwise it lives in this
-    process's memory. elected: this is the one process that does maintenance.
+    process's memory. elected: this is the one process that does maintenance. take: is told file and size
+    first, and raises what is wrong with that.
     """
     if segment.header.ordered:
         count, stride, keys = sum(1 for _ in entries(segment)), ORDER_STRIDE, None
@@ -37,6 +44,7 @@ def build_index(
         files.unlink(temporary)
         fd = directory.open(temporary, write=True, create=True)
         try:
+            take(fd, shape.size)
             files.allocate_large(fd, shape.size)
             _fill(segment, files.map(fd, shape.size, write=True), shape, keys, files.inode(fd))
             files.fdatasync(fd)

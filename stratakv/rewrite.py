@@ -23,7 +23,7 @@ class LogWriter:
     def __init__(self, directory: Directory, header: LogHeader) -> None:
         self._files = directory.files
         self._path = directory.log_path(header.number)
-        self._fd = create_log(directory, header)
+        self.fd = create_log(directory, header)
         self._buffer: list[bytes | memoryview] = []
         self._buffered = 0
         self._written = self._begun = log.HEADER_BYTES
@@ -65,7 +65,7 @@ class LogWriter:
 
     def _flush(self) -> None:
         try:
-            self._files.write_all(self._fd, b"".join(self._buffer), self._written)
+            self._files.write_all(self.fd, b"".join(self._buffer), self._written)
         except OSError as cause:
             raise storage_error(self._path, cause) from cause
         self._written += self._buffered
@@ -82,7 +82,7 @@ class LogWriter:
 
     def _sync(self) -> None:
         try:
-            self._files.fdatasync(self._fd)
+            self._files.fdatasync(self.fd)
         except BaseException as error:  # whatever it is, it is for the thread that writes
             self._error = error
 
@@ -105,4 +105,4 @@ class LogWriter:
     def close(self) -> None:
         if self._syncing:
             self._syncing.join()
-        self._files.close(self._fd)
+        self._files.close(self.fd)

@@ -28,7 +28,7 @@ FLOORS = [
     {"commit", "put_away", "reader", "renewal", "maintenance.blocks"},
     {"backup", "maintenance", "maintenance.output", "recovery", "scan", "soundness", "sync", "transaction"},
     {"attach", "group", "recover", "maintenance.merge", "verify", "writer"},
-    {"maintenance.evict", "maintenance.finish", "rescue"},
+    {"maintenance.evict", "maintenance.finish", "maintenance.room", "rescue"},
     {"maintenance.tasks", "repair"},
     {"maintenance.work"},
     {"maintenance.keeper"},

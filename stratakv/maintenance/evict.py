@@ -21,6 +21,7 @@ from stratakv.index import HOTTEST, hash_key
 from stratakv.lookup import lookup, newest
 from stratakv.maintenance.blocks import Block, Item, in_key_order, range_prefixes
 from stratakv.maintenance.merge import Job, heat_of
+from stratakv.maintenance.output import Take
 from stratakv.maintenance.plan import generations
 from stratakv.opening import map_ghosts
 from stratakv.record import TOMBSTONE_EXPIRY
@@ -158,18 +159,18 @@ def current(view: View, segment: Segment, blocks: Iterator[Block]) -> Iterator[B
         yield [item for item in block if is_current(view.sealed, segment, item[0], item[5])]
 
 
-def ghosts_for(view: View, directory: Directory) -> Ghosts:
+def ghosts_for(view: View, directory: Directory, take: Take) -> Ghosts:
     """Return the table of ghosts, made anew where there is none or the store has outgrown it."""
     keys = sum(segment.entry.keys for segment in view.sealed if segment.entry)
     entries = ghosts.entries_for(keys, view.manifest.max_bytes)
     table = view.ghosts
     if table is None or not entries <= table.count <= 4 * entries:
-        table = _make(directory, entries)
+        table = _make(directory, entries, take)
     table.set_memory(keys)
     return table
 
 
-def _make(directory: Directory, entries: int) -> Ghosts:
+def _make(directory: Directory, entries: int, take: Take) -> Ghosts:
     files, path = directory.files, directory.path / GHOSTS_NAME
     temporary = path.with_suffix(".tmp")
     try:
@@ -178,6 +179,7 @@ def _make(directory: Directory, entries: int) -> Ghosts:
         fd = directory.open(temporary, write=True, create=True)
         try:
             size = ghosts.size_of(entries)
+            take(fd, size)
             files.allocate(fd, size)
             Ghosts(files.map(fd, size, write=True)).start()
         finally:

@@ -18,6 +18,7 @@ from stratakv.errors import CorruptionError
 from stratakv.lookup import newest
 from stratakv.maintenance.blocks import in_key_order
 from stratakv.maintenance.merge import Pace, SupersededError
+from stratakv.maintenance.output import Take
 from stratakv.manifest import Edit, Entry
 from stratakv.record import PREFIX_BYTES, TOMBSTONE_EXPIRY
 from stratakv.segment import Segment, open_log
@@ -40,7 +41,9 @@ class _Counts:
     hides: Counter[int] = field(default_factory=Counter)
 
 
-def finish(structure: Structure, exclusive: Exclusive, view: View, segment: Segment, pace: Pace) -> None:
+def finish(
+    structure: Structure, exclusive: Exclusive, view: View, segment: Segment, pace: Pace, take: Take
+) -> None:
     """Finish the index of a sealed segment and tell the manifest; the caller holds maintenance.lock."""
     directory = structure.directory
     try:
@@ -56,7 +59,7 @@ def finish(structure: Structure, exclusive: Exclusive, view: View, segment: Segm
         except OSError:  # never to be tried again: the next one would succeed without the data
             log.exception("%s could not be synced; what is not on disk yet may be lost", fresh.path)
             poisoned = True
-    build_index(directory, fresh, ordered=True, write=True, elected=True)
+    build_index(directory, fresh, ordered=True, write=True, elected=True, take=take)
     if view.marks:
         index.copy_hot(segment.arrays, fresh.arrays, segment.latest(segment.end).items())
     older = view.sealed[view.sealed.index(segment) + 1 :]

@@ -18,7 +18,7 @@ from stratakv.files import now_ms
 from stratakv.log import LogHeader
 from stratakv.lookup import newest
 from stratakv.maintenance.blocks import Block, Item, in_key_order, merged, range_prefixes, without
-from stratakv.maintenance.output import Output
+from stratakv.maintenance.output import Output, Take
 from stratakv.manifest import Edit, Entry, Generation
 from stratakv.record import COMMIT, TOMBSTONE, TOMBSTONE_EXPIRY, checksum_of, encode
 from stratakv.segment import Segment
@@ -56,12 +56,22 @@ def job_of(view: View, inputs: Sequence[Segment], kind: Generation) -> Job:
 
 
 class Merger:
-    """Runs merges of one store; the caller holds maintenance.lock."""
+    """Runs merges of one store; the caller holds maintenance.lock.
 
-    def __init__(self, structure: Structure, exclusive: Exclusive, pace: Pace) -> None:
+    take: asked before a file of the output grows.
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        exclusive: Exclusive,
+        pace: Pace,
+        take: Take = lambda fd, end: None,
+    ) -> None:
         self._structure = structure
         self._exclusive = exclusive
         self.pace = pace
+        self.take = take
 
     def run(
         self,
@@ -123,7 +133,7 @@ class Merger:
             ranges=len(job.ranges),
         )
         most = sum(_entry(segment).keys for segment in inputs)
-        output = Output(directory, header, most, job.ranges)
+        output = Output(directory, header, most, job.ranges, self.take)
         try:
             for block in living(merged(blocks), now_ms(), _Older(view, job.older).has):
                 output.write(block)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -17,12 +17,16 @@ from stratakv.log import LogHeader
 from stratakv.lookup import lookup
 from stratakv.maintenance.blocks import Block
 from stratakv.manifest import Entry
-from stratakv.record import LINK_MASK, PREFIX_BYTES, TOMBSTONE_EXPIRY, pack_prefix
+from stratakv.record import HEADER_BYTES, LINK_MASK, PREFIX_BYTES, TOMBSTONE_EXPIRY, pack_prefix
 from stratakv.rewrite import LogWriter
 from stratakv.segment import map_index, open_log
 
 _CHECKED = 16  # one in so many of the keys in the order is looked up before the index is used
 _ROOMY = 5 / 4  # an index for so many times the keys that came is made again
+
+
+# Told which file will reach which offset before it does; raises what is wrong with that.
+Take = Callable[[int, int], None]
 
 
 class Output:
@@ -31,8 +35,11 @@ class Output:
     most: at least as many keys as will come; the index is made for so many.
     """
 
-    def __init__(self, directory: Directory, header: LogHeader, most: int, ranges: Iterable[bytes]) -> None:
+    def __init__(
+        self, directory: Directory, header: LogHeader, most: int, ranges: Iterable[bytes], take: Take
+    ) -> None:
         self._directory = directory
+        self._take = take
         self._header = header
         self._most = most
         self._shape = Shape.exact(most, ORDER_STRIDE)
@@ -54,6 +61,7 @@ class Output:
         try:
             files.unlink(path)
             self._index_fd = self._directory.open(path, write=True, create=True)
+            self._take(self._index_fd, self._shape.size)
             files.allocate_large(self._index_fd, self._shape.size)
             buffer = files.map(self._index_fd, self._shape.size, write=True)
         except OSError as cause:
@@ -100,6 +108,10 @@ class Output:
                 self._warm = True
             places.append(at)
             at += PREFIX_BYTES + len(body)
+        try:
+            self._take(self._log.fd, at + HEADER_BYTES)  # with the END record
+        except OSError as cause:
+            raise storage_error(self._directory.log_path(self._header.number), cause) from cause
         self._log.write(frames, at - begun, link)
         self._order.extend(places[-self.keys % ORDER_STRIDE :: ORDER_STRIDE])
         self.keys += len(places)
@@ -139,7 +151,7 @@ class Output:
     def _finish_index(self, entry: Entry) -> None:
         if self.keys * _ROOMY < self._most:
             segment = open_log(self._directory, entry.number, entry, write=True)
-            build_index(self._directory, segment, ordered=True, write=True, elected=True)
+            build_index(self._directory, segment, ordered=True, write=True, elected=True, take=self._take)
             if self._warm:
                 index.copy_hot(self._arrays, segment.arrays, entries(segment))
             return

@@ -43,9 +43,10 @@ class Limits:
     """What a choice depends on besides the segments.
 
     max_bytes: the budget, 0 for none. used_bytes: what all files will take once the active log is full.
-    free_bytes: what is left on the file system. active_bytes: the length that log will have. segment_bytes:
-    size at which a log is sealed. now: ms since the epoch. spare_bytes: how much may be written for the sake
-    of lookups alone; 0 where other work may come at any moment.
+    free_bytes: what is left on the file system, and up to what a store with this budget may ever take.
+    active_bytes: the length that log will have. segment_bytes: size at which a log is sealed. now: ms since
+    the epoch. spare_bytes: how much may be written for the sake of lookups alone; 0 where other work may
+    come at any moment.
     """
 
     max_bytes: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from stratakv import key_order
 from stratakv.commit import Exclusive
@@ -15,6 +16,7 @@ from stratakv.maintenance.evict import Eviction, current, ghosts_for, retire_mai
 from stratakv.maintenance.finish import finish
 from stratakv.maintenance.merge import Job, Merger, Pace, SupersededError, job_of
 from stratakv.maintenance.plan import Task
+from stratakv.maintenance.room import NoRoomError, Room
 from stratakv.manifest import Edit, Generation
 from stratakv.segment import Segment
 from stratakv.structure import Structure
@@ -37,17 +39,30 @@ class Tasks:
         self._structure = structure
         self._exclusive = exclusive
         self._sync = sync
-        self._merger = Merger(structure, exclusive, pace)
+        self._merger = Merger(structure, exclusive, pace, Room(structure, exclusive).take)
 
     def do(self, task: Task) -> None:
         """Do one task; raises SupersededError where its segments have gone meanwhile."""
+        with self.in_budget():
+            self._do(task)
+
+    @contextmanager
+    def in_budget(self) -> Iterator[None]:
+        """Drop the oldest segment where the budget has no room for what the block would write."""
+        try:
+            yield
+        except NoRoomError:
+            with self._exclusive.hold() as held:
+                self._structure.drop_oldest(held, held.view.manifest.segments[-1:])
+
+    def _do(self, task: Task) -> None:
         view = self._structure.current()
         by_number = {segment.number: segment for segment in view.sealed}
         if not by_number.keys() >= set(task.numbers):
             raise SupersededError
         inputs = [by_number[number] for number in task.numbers]
         if task.kind == "finish":
-            finish(self._structure, self._exclusive, view, inputs[0], self._merger.pace)
+            finish(self._structure, self._exclusive, view, inputs[0], self._merger.pace, self._merger.take)
         elif task.kind == "retire":
             self._retire(view, job_of(view, inputs, "main"), young=True)
         elif task.kind == "evict":
@@ -76,7 +91,8 @@ class Tasks:
         """
         inputs = what.inputs
         retired = inputs[0 if young else -1]
-        eviction = Eviction(view, ghosts_for(view, self._structure.directory), now_ms())
+        table = ghosts_for(view, self._structure.directory, self._merger.take)
+        eviction = Eviction(view, table, now_ms())
         chosen = eviction.of_young if young else eviction.of_main
         blocks = [chosen(each) if each is retired else self._merger.whole(view, each) for each in inputs]
         made = self._merger.run(view, what, blocks, before_install=self._sync)

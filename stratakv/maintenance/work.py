@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from stratakv.budget import SEGMENTS, blocks
+from stratakv.budget import SEGMENTS
 from stratakv.commit import Exclusive
 from stratakv.control import OFFSET_MASK, W_GENERATION, W_LOGGED, W_TIP
 from stratakv.control import Counter as Figure
@@ -24,6 +24,7 @@ from stratakv.locks import FileLock
 from stratakv.maintenance import plan
 from stratakv.maintenance.merge import Pace, SupersededError
 from stratakv.maintenance.plan import Limits, Task
+from stratakv.maintenance.room import Room
 from stratakv.maintenance.tasks import Tasks, is_hidden
 from stratakv.orphans import remove_orphans
 from stratakv.progress import Progress
@@ -74,6 +75,7 @@ class Maintenance:
         self._structure = structure
         self._exclusive = exclusive
         self._sync = sync
+        self._room = Room(structure, exclusive)
         self._lock: FileLock | None = None
         self._damaged: set[int] = set()  # segments that could not be read to their end
         self.forked()
@@ -125,14 +127,13 @@ class Maintenance:
         return None if due is None else (due - now) / 1000
 
     def _limits(self, view: View, *, at_rest: bool) -> Limits:
-        directory, active, max_bytes = self._structure.directory, view.active, view.manifest.max_bytes
-        used = 0
+        max_bytes, used = view.manifest.max_bytes, 0
+        free = self._structure.files.free(self._structure.directory.path)
         if max_bytes:
-            written = self._structure.files.allocated(active.path)
-            used = directory.used() + max(0, blocks(active.end) - written)
-        free = self._structure.files.free(directory.path)
+            used = self._room.used(view)
+            free = min(free, self._room.left(view, used))
         spare = self._spare() if at_rest else 0
-        return Limits(max_bytes, used, free, active.end, self._structure.capacity(), now_ms(), spare)
+        return Limits(max_bytes, used, free, view.active.end, self._structure.capacity(), now_ms(), spare)
 
     def _spare(self) -> int:
         """Return how many bytes may be rewritten before the amplification is as high as it may be."""
@@ -234,7 +235,8 @@ class Maintenance:
         if len(inputs) < len(numbers):
             raise SupersededError  # pragma: no cover: cleared between two groups
         if view.manifest.max_bytes:
-            tasks.sweep(view, inputs)
+            with tasks.in_budget():
+                tasks.sweep(view, inputs)
         elif inputs and not (len(inputs) == 1 and _is_clean(inputs[0])):
             tasks.merge(view, inputs)
 

@@ -7,6 +7,7 @@ import random
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +288,44 @@ class TestBudget:
         db.put(b"large", bytes(BUDGET // 4 - 100))
         assert peak.bytes <= 1.1 * BUDGET
         assert len(db.get(b"large") or b"") == BUDGET // 4 - 100
+        assert db.verify().ok
+
+    @pytest.mark.parametrize("beside", [0, 20])
+    def test_what_maintenance_writes_never_passes_it(
+        self, open_: Open, machine: Machine, beside: int
+    ) -> None:
+        """Short values have large indexes. Others write while it works, until they must begin a segment."""
+        db = open_(max_bytes=BUDGET, segment_bytes=2**26)
+        numbers = count()
+
+        def put(step: str = "pwrite") -> None:
+            if step == "pwrite" and not db._store.exclusive.owner:
+                for _ in range(beside):
+                    db.put(b"beside %d" % next(numbers), bytes(20))
+
+        peak = Peak(machine, db, put)
+        for batch in range(250):
+            db.put_many({b"%d %d" % (batch, number): bytes(20) for number in range(100)})
+            for number in range(0, 100, 3):
+                db.get(b"%d %d" % (max(0, batch - number), number))
+            if batch % 8 == 7:
+                db.maintain()
+        assert peak.bytes <= 1.1 * BUDGET
+        assert used(db.path) > 0.8 * BUDGET
+        assert db.verify().ok
+
+    def test_a_large_value_that_was_read_is_not_moved_beyond_it(self, open_: Open, machine: Machine) -> None:
+        db = open_(max_bytes=BUDGET, segment_bytes=2**26)
+        peak = Peak(machine, db)
+        chance = random.Random(1)
+        for number in range(700):
+            db.put(b"%d" % number, bytes(BUDGET // 8 if number % 25 == 0 else 1000))
+            for _ in range(3):
+                db.get(b"%d" % chance.randrange(number + 1))
+            if number % 20 == 0:
+                db.maintain()
+        assert peak.bytes <= 1.1 * BUDGET
+        assert used(db.path) > 0.8 * BUDGET
         assert db.verify().ok
 
     @pytest.mark.parametrize("how", ["put", "put_many", "add", "transaction"])
