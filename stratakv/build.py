@@ -24,9 +24,9 @@ def build_index(
 ) -> None:
     """Build, seal and attach the index of a sealed log, its hot bytes all 0.
 
-    ordered: with the offsets in key order. write: put it on disk, durably; otherwise it lives in this
-    process's memory. elected: this is the one process that does maintenance. take: is told file and size
-    first, and raises what is wrong with that.
+    ordered: in its final form, with the offsets in key order, and durable. write: put it on disk; otherwise
+    it lives in this process's memory. elected: this is the one process that does maintenance. take: is told
+    file and size first, and raises what is wrong with that.
     """
     if segment.header.ordered:
         count, stride, keys = sum(1 for _ in entries(segment)), ORDER_STRIDE, None
@@ -47,7 +47,8 @@ def build_index(
             take(fd, shape.size)
             files.allocate_large(fd, shape.size)
             _fill(segment, files.map(fd, shape.size, write=True), shape, keys, files.inode(fd))
-            files.fdatasync(fd)
+            if ordered:  # else it is made anew soon, and would be found out if a power cut took it
+                files.fdatasync(fd)
         finally:
             files.close(fd)
         files.rename(temporary, path)

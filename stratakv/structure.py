@@ -10,11 +10,12 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from weakref import WeakMethod
 
 from stratakv import index, manifest, record
-from stratakv.budget import LARGEST_SHARE, blocks, hard_limit, segment_capacity
+from stratakv.budget import BLOCK, LARGEST_SHARE, blocks, hard_limit, segment_capacity
 from stratakv.build import build_index
 from stratakv.control import (
     OFFSET_MASK,
@@ -45,6 +46,7 @@ from stratakv.views import Views
 
 log = logging.getLogger("stratakv")
 
+_SMALL_INDEX = 4 * BLOCK  # bytes: one that takes no more is not worth making anew
 _MOST_RANGES = 64  # range tombstones that a segment takes over from the one before
 
 
@@ -167,9 +169,22 @@ class Structure(Views):
         """End the log that was active until now, or remove it where nothing in it counts."""
         if kept:
             self._end_log(held.view.sealed[0])
+            self._trim_index(held.view.sealed[0])
         else:
             self.directory.remove(old.number)
         self.rotated()
+
+    def _trim_index(self, segment: Segment) -> None:
+        """Make the index of a segment that ended early anew, in its own size; it was made for a full log.
+
+        Else each `delete_prefix` would leave so much less of a budget to the other segments.
+        """
+        if segment.arrays.shape.size <= max(_SMALL_INDEX, segment.end):
+            return
+        with suppress(StorageError, CorruptionError):  # maintenance will try again, and tell
+            fresh = open_log(self.directory, segment.number, segment.entry, write=True)
+            build_index(self.directory, fresh, ordered=False, write=True)
+            index.copy_hot(segment.arrays, fresh.arrays, fresh.latest(fresh.end).items())
 
     def check_fits(self, held: Held, size: int) -> None:
         """Raise InvalidValueError for more bytes in one commit than a quarter of the budget."""
@@ -190,11 +205,6 @@ class Structure(Views):
         edit = Edit(add=(sealed,) if kept else (), max_bytes=max_bytes)
         self._start_segment(held, edit, self._room(sealed, 0, 0, max_bytes))
         self._put_away(held, old, kept=kept)
-        if kept:
-            # Its index was made for many more keys than it has, and would cost the budget other segments.
-            last = held.view.sealed[0]
-            fresh = open_log(self.directory, last.number, last.entry, write=True)
-            build_index(self.directory, fresh, ordered=False, write=True)
 
     def _seal(self, held: Held) -> Entry:
         """Return the entry of the active segment as it is now, its index made checkable."""

@@ -69,6 +69,8 @@ def finish(
         if segment.number not in now:
             directory.discard(directory.index_path(segment.number))  # made after it was removed
             raise SupersededError
+        if directory.files.stat(directory.index_path(segment.number)).st_ino != fresh.index_inode:
+            raise SupersededError  # who sealed it has trimmed its index meanwhile, and it has no order now
         changed = [_finished(now[segment.number], counts, segment.start, poisoned=poisoned)]
         for number, hidden in counts.hides.items():
             if number in now:

@@ -391,6 +391,25 @@ class TestBudget:
             db.delete_prefix(b"none-%d" % number)
             assert used(path) <= 1.1 * BUDGET
 
+    def test_deleting_prefixes_costs_the_other_keys_no_room(self, open_: Open, path: Path) -> None:
+        """Each begins a segment, whose index is made for as many keys as come in others."""
+        db = open_(max_bytes=2**23, segment_bytes=2**26)
+        model = fill(db, keys=3000, size=1000)
+        db.get(b"0007")
+        for number in range(60):
+            db.put(b"x%d" % number, b"v")
+            db.delete_prefix(b"x")
+        assert {key: db.get(key) for key in model} == model
+        assert db.stats().evicted_keys == 0
+        assert db.verify().ok
+
+    def test_what_was_read_is_known_of_a_segment_that_ends_early(self, open_: Open) -> None:
+        db = open_(max_bytes=2**23, segment_bytes=2**26)
+        db.put(b"k", b"v")
+        db.get(b"k")
+        db.delete_prefix(b"x")
+        assert sum(db._store.structure.current().sealed[0].hot) == 1
+
     def test_ghosts_are_a_small_part_of_it(self, open_: Open, path: Path) -> None:
         db = open_(max_bytes=2**23, segment_bytes=2**26)
         for number in range(60_000):
@@ -777,6 +796,29 @@ def test_a_clear_meanwhile_wins(db: DB, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(Output, "finish", slow)
     db.maintain()
     assert dict(db.scan()) == {b"after": b"v"}
+
+
+def test_an_index_that_is_replaced_meanwhile_is_finished_again(
+    db: DB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stratakv.build import build_index
+    from stratakv.maintenance import finish
+    from stratakv.segment import open_log
+
+    fill(db, keys=20)
+    seal(db)
+    real = finish._count
+
+    def slow(segment: Any, *arguments: Any) -> Any:
+        monkeypatch.setattr(finish, "_count", real)
+        fresh = open_log(db._store.directory, segment.number, segment.entry, write=True)
+        build_index(db._store.directory, fresh, ordered=False, write=True)
+        return real(segment, *arguments)
+
+    monkeypatch.setattr(finish, "_count", slow)
+    db.maintain()
+    (segment,) = db._store.structure.current().sealed
+    assert len(segment.arrays.order) == 20
 
 
 @pytest.mark.parametrize("kind", ["young", "finished", "main"])
