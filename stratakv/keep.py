@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sys
 
@@ -22,6 +23,9 @@ def main() -> None:
     path, options = sys.argv[1], json.loads(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(_LOWEST_PRIORITY)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Three for each segment. Who has left the others none is who must make fewer of them.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with stratakv.open(path, **options) as db:
         db.maintain(linger=LINGER)
 

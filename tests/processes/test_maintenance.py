@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -127,6 +128,24 @@ def test_a_killed_one_is_started_again(db: DB) -> None:
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
     eventually(lambda: finished(db))
+
+
+def test_it_may_open_more_files_than_the_process_that_starts_it(path: Path) -> None:
+    """Else a store with too many segments for its writers would have too many for ever."""
+    with stratakv.open(path, **OPTIONS, maintenance="manual") as db:
+        for number in range(30):
+            db.put(b"%d" % number, b"v")
+            db.delete_prefix(b"none")
+
+    def start() -> None:
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, most))
+        assert Files().start_python("stratakv.keep", str(path), '{"durability": "os"}').wait() == 0
+
+    assert run(start) == [0]
+    with stratakv.open(path, **OPTIONS, maintenance="manual") as db:
+        assert finished(db)
+        assert segments(db) < 12
 
 
 def test_where_no_child_can_be_started_a_thread_does_it(
