@@ -88,12 +88,14 @@ class Maintenance:
         self._turn = threading.Lock()
 
     @contextmanager
-    def _elected(self) -> Iterator[None]:
-        """Be the only one at work, whoever else wants to be."""
+    def _elected(self, pace: Pace = lambda read: None) -> Iterator[None]:
+        """Be the only one at work, whoever else wants to be. pace: what it raises ends the waiting."""
         with self._turn:
             self._lock = lock = FileLock(self._structure.directory, "maintenance.lock", write=True)
             try:
-                lock.exclusive()
+                while not lock.try_exclusive():
+                    pace(0)
+                    time.sleep(_LOOK)
                 self._structure.check_in_place()
                 yield
             finally:
@@ -154,7 +156,7 @@ class Maintenance:
     def _run(self, linger: float, pace: Pace) -> MaintenanceReport:
         done: Counter[str] = Counter()
         damage: list[CorruptionError] = []
-        self._tidy()
+        self._tidy(pace)
         idle_since = time.monotonic()
         while True:
             self._structure.check_in_place()
@@ -178,7 +180,7 @@ class Maintenance:
         """Do one task, if there is one; return whether there was."""
         if self.next_task(at_rest=at_rest) is None:
             return False
-        with self._elected():
+        with self._elected(pace):
             task = self.next_task(at_rest=at_rest)  # another process may have been faster
             if task is None:
                 return False
@@ -195,9 +197,9 @@ class Maintenance:
                 damage.append(error)
         return True
 
-    def _tidy(self) -> None:
+    def _tidy(self, pace: Pace) -> None:
         """Remove what one who was elected before has left unfinished."""
-        with self._elected(), self._exclusive.hold() as held:
+        with self._elected(pace), self._exclusive.hold() as held:
             remove_orphans(self._structure.directory, held.view.manifest)
 
     # -- all at once -------------------------------------------------------------------------------------

@@ -15,7 +15,10 @@ import pytest
 import stratakv
 from stratakv import DB
 from stratakv.files import Files
+from stratakv.locks import FileLock
 from stratakv.maintenance import keeper
+from stratakv.maintenance.work import Maintenance
+from tests.engine.machine import in_time
 from tests.support.children import run
 
 OPTIONS = {"durability": "os", "segment_bytes": 64 * 1024}
@@ -169,6 +172,25 @@ def test_closing_does_not_wait_for_the_thread(db: DB, monkeypatch: pytest.Monkey
     fill(db)
     eventually(lambda: not db._store.maintenance.is_free())
     db.close()
+
+
+def test_closing_does_not_wait_for_whoever_else_is_at_work(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may be at one large merge, or stopped; here it began when our thread had just looked."""
+
+    def refuse(*arguments: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Files, "start_python", refuse)
+    monkeypatch.setattr(Maintenance, "is_free", lambda self: True)
+    fill(db, rounds=1)
+    eventually(lambda: finished(db))
+    other = FileLock(db._store.directory, "maintenance.lock", write=True)
+    other.exclusive()
+    fill(db)
+    eventually(lambda: db._store.maintenance._lock is not None)
+    with in_time():
+        db.close()
+    other.free()
 
 
 def test_a_child_that_fails_is_no_reason_to_stop(
