@@ -181,6 +181,7 @@ class Maintenance:
         if self.next_task(at_rest=at_rest) is None:
             return False
         with self._elected(pace):
+            self._remove_left()
             task = self.next_task(at_rest=at_rest)  # another process may have been faster
             if task is None:
                 return False
@@ -201,6 +202,14 @@ class Maintenance:
         """Remove what one who was elected before has left unfinished."""
         with self._elected(pace), self._exclusive.hold() as held:
             remove_orphans(self._structure.directory, held.view.manifest)
+
+    def _remove_left(self) -> None:
+        """Remove the segments of one who was killed since this one began, if there are any."""
+        directory = self._structure.directory
+        found = {*directory.numbers("log"), *directory.numbers("idx")}
+        if found - self._structure.current().manifest.numbers():  # one may just be made
+            with self._exclusive.hold() as held:
+                remove_orphans(directory, held.view.manifest)
 
     # -- all at once -------------------------------------------------------------------------------------
 

@@ -798,6 +798,23 @@ def test_a_clear_meanwhile_wins(db: DB, monkeypatch: pytest.MonkeyPatch) -> None
     assert dict(db.scan()) == {b"after": b"v"}
 
 
+def test_what_another_one_leaves_meanwhile_is_removed(
+    db: DB, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who watches for weeks must not wait for the next one to start."""
+    fill(db, keys=300)
+    real, left = Tasks.do, path / "900000.log"
+
+    def killed(tasks: Tasks, task: Any) -> None:
+        monkeypatch.setattr(Tasks, "do", real)
+        left.write_bytes(bytes(1000))
+        real(tasks, task)
+
+    monkeypatch.setattr(Tasks, "do", killed)
+    db.maintain()
+    assert not left.exists()
+
+
 def test_an_index_that_is_replaced_meanwhile_is_finished_again(
     db: DB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
