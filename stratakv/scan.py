@@ -8,19 +8,23 @@ ends at the damaged record, so does the scan.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import heapq
+from collections.abc import Callable, Iterable, Iterator
 
-from stratakv import key_order, past_damage, versions
+from stratakv import key_order, past_damage
 from stratakv.arguments import check_bounds
 from stratakv.errors import CorruptionError
 from stratakv.files import now_ms
 from stratakv.index import hash_key
 from stratakv.lookup import lookup
 from stratakv.past_damage import Damaged
-from stratakv.record import Record
+from stratakv.record import PUT, Record
 from stratakv.segment import Segment
 from stratakv.view import View
 from stratakv.views import Views
+
+# A segment, and the last record of each of its keys in key order.
+Source = tuple[Segment, Iterable[Record]]
 
 
 def scan(
@@ -47,7 +51,7 @@ def scan(
 
     sources = [(view.active, _young(view.active, end, first, damaged))]
     sources += [(segment, key_order.in_order(segment, first, damaged)) for segment in view.sealed]
-    found = versions.live(sources, view.hides, now_ms())
+    found = _live(sources, view.hides, now_ms())
     return _within(_certain(found, view, broken), prefix, stop)
 
 
@@ -57,6 +61,29 @@ def _young(active: Segment, end: int, first: bytes, damaged: Damaged) -> Iterato
     except CorruptionError:
         latest = past_damage.latest(active, end, damaged)
     return (active.sound(latest[key]) for key in sorted(latest) if key >= first)
+
+
+def _live(
+    sources: Iterable[Source], hides: Callable[[Segment, bytes], bool], now: int
+) -> Iterator[tuple[Segment, Record]]:
+    """Merge `sources`, newest first, and yield the newest version of each key, where it is live.
+
+    hides: whether a range tombstone has deleted a key in a segment. now: milliseconds since the epoch. What
+    is deleted or has expired hides older versions and is not yielded itself.
+    """
+    last = b""
+    for key, _, segment, found in heapq.merge(*(_ranked(age, *each) for age, each in enumerate(sources))):
+        if key != last:
+            last = key
+            if found.kind == PUT and (not found.expiry or found.expiry > now) and not hides(segment, key):
+                yield segment, found
+
+
+def _ranked(
+    age: int, segment: Segment, records: Iterable[Record]
+) -> Iterator[tuple[bytes, int, Segment, Record]]:
+    """Yield the records so that they sort by key, and of equal keys the newest segment's first."""
+    return ((found.key, age, segment, found) for found in records)
 
 
 def _certain(

@@ -21,7 +21,7 @@ FLOORS = [
     {"arguments", "control", "key_lock", "locks", "lost_found", "manifest"},
     {"segment"},
     {"indexing", "lookup", "past_damage"},
-    {"build", "examine", "key_order", "orphans", "resume", "rewrite", "versions", "view", "maintenance.plan"},
+    {"build", "examine", "key_order", "orphans", "resume", "rewrite", "view", "maintenance.plan"},
     {"opening", "prefetch", "salvage", "survey"},
     {"views", "verdict"},
     {"structure"},
