@@ -61,10 +61,10 @@ def recover_alone(directory: Directory, mode: Mode, progress: Progress | None = 
     recovery = Recovery(directory, Options().segment_bytes, mode, progress)
     sound = _format_is_sound(directory)
     report = recovery.run(_manifest(directory))
-    for number in directory.numbers("idx"):
-        if number in (entry.number for entry in manifest.load(directory).segments):
-            directory.discard(directory.index_path(number))
-    check_indexes(directory, manifest.load(directory), write=True)
+    recovered = manifest.load(directory)
+    for entry in recovered.segments:  # all are made anew, whatever they look like
+        directory.discard(directory.index_path(entry.number))
+    check_indexes(directory, recovered, write=True)
     return report if sound else _with_format(directory, recovery, report)
 
 
