@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from stratakv.budget import SEGMENTS
 from stratakv.commit import Exclusive
@@ -193,7 +194,7 @@ class Maintenance:
                 log.info("%s: segments %s have gone meanwhile", task.kind, ", ".join(map(str, task.numbers)))
             except CorruptionError as error:
                 log.error("%s; its segment is left as it is", error)
-                broken = {number for number in task.numbers if f"{number:06d}." in error.path}
+                broken = {number for number in task.numbers if Path(error.path).stem == f"{number:06d}"}
                 self._damaged.update(broken or task.numbers)
                 damage.append(error)
         return True

@@ -866,6 +866,20 @@ def test_damage_holds_up_nothing_else(db: DB, path: Path, caplog: pytest.LogCapt
     db.maintain()  # it is not tried again
 
 
+def test_a_merge_goes_on_without_the_damaged_log_alone(machine: Machine, tmp_path: Path) -> None:
+    path = tmp_path / "000011.store"  # as the log of a sound segment is named
+    with stratakv.open(path, maintenance="manual") as db:
+        for number in range(11):
+            db.put(b"%d" % number, b"value")
+            seal(db)
+            if number == 6:
+                db.maintain()  # so that the damage comes after each log was read for its index
+        flip(path / "000002.log", 72 + 30)
+        with pytest.raises(stratakv.CorruptionError, match=r"000002\.log"):
+            db.maintain()
+        assert [entry.number for entry in entries(db)[1:]] == [2, 1]
+
+
 def test_a_damaged_range_tombstone_is_not_overlooked(db: DB, open_: Open, path: Path) -> None:
     db.put(b"a", b"v")
     db.delete_prefix(b"a")
