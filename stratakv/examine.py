@@ -18,16 +18,16 @@ _STEP_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
+class Examined:
     """What one log was found to hold.
 
-    headless: its own header is damaged, and `segment` has one made from what else is known.
+    header_damaged: its own header is not sound, and `segment` has one made from what else is known.
     limit: where the log should end. whole: where its last whole commit ends, as far as the chain is sound.
     last: where its last byte ends that is not 0. records, keys, ranges: counts of what is whole.
     """
 
     segment: Segment
-    headless: bool
+    header_damaged: bool
     limit: int
     whole: int
     last: int
@@ -36,9 +36,9 @@ class Scan:
     ranges: int
 
 
-def scan(directory: Directory, entry: Entry, floor: int) -> Scan:
+def examine(directory: Directory, entry: Entry, floor: int) -> Examined:
     """Walk a log as far as its chain is sound; CorruptionError where it is shorter than a header."""
-    segment, headless = open_anyhow(directory, entry, floor)
+    segment, header_damaged = open_anyhow(directory, entry, floor)
     limit = min(segment.end, entry.size or segment.files.written(segment.fd))
     whole, records, ranges = HEADER_BYTES, 0, 0
     keys: set[bytes] = set()
@@ -53,7 +53,7 @@ def scan(directory: Directory, entry: Entry, floor: int) -> Scan:
             keys.update(pending)
             pending.clear()
     last = last_byte(segment.log, whole, segment.files.written(segment.fd))
-    return Scan(segment, headless, limit, whole, last, records, len(keys), ranges)
+    return Examined(segment, header_damaged, limit, whole, last, records, len(keys), ranges)
 
 
 def open_anyhow(directory: Directory, entry: Entry, floor: int) -> tuple[Segment, bool]:

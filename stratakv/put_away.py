@@ -50,17 +50,17 @@ class PutAway:
 
     def _log(self, verdict: Verdict) -> None:
         """Keep what the store is to lose of one log: all of it, or what stands behind the cut."""
-        number, scan = verdict.entry.number, verdict.scan
+        number, examined = verdict.entry.number, verdict.examined
         name = self._directory.log_path(number).name
-        if scan is None or scan.whole == HEADER_BYTES or verdict.fate is Fate.SALVAGED:
+        if examined is None or examined.whole == HEADER_BYTES or verdict.fate is Fate.SALVAGED:
             if not is_empty(self._directory, number):
                 verdict.saved_as = self._lost_found.link(name)
                 verdict.findings = [replace(each, saved_as=verdict.saved_as) for each in verdict.findings]
             return
         for place, finding in enumerate(verdict.findings):
-            end = scan.last if finding.action == "cut" else HEADER_BYTES
+            end = examined.last if finding.action == "cut" else HEADER_BYTES
             if finding.offset < end:
-                saved = self._lost_found.copy(name, scan.segment.log, finding.offset, end)
+                saved = self._lost_found.copy(name, examined.segment.log, finding.offset, end)
                 verdict.findings[place] = replace(finding, saved_as=saved)
 
 

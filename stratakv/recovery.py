@@ -112,7 +112,7 @@ class Recovery:
                 verdict = Verdict(entry, Fate.TRUSTED)
             else:
                 verdict = judge.judge(entry, newest=entry is survey.entries[-1])
-                broken = verdict if verdict.ends_time else None
+                broken = verdict if verdict.ends_history else None
             verdicts.append(verdict)
             done += entry.size
             if self._progress:

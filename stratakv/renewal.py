@@ -8,7 +8,7 @@ from stratakv import manifest
 from stratakv.control import W_STATE, State, open_control, start_control
 from stratakv.directory import MANIFEST_NAME, Directory
 from stratakv.errors import StrataKVError, storage_error
-from stratakv.examine import Scan
+from stratakv.examine import Examined
 from stratakv.log import HEADER_BYTES, rank_of
 from stratakv.manifest import Entry, Manifest
 from stratakv.opening import begin_empty
@@ -60,7 +60,7 @@ class Renewal:
         if verdict.fate is Fate.TRUSTED:
             entry = verdict.entry
         elif verdict.fate is Fate.KEPT:
-            entry, records = self._settle(verdict), _scan_of(verdict).records
+            entry, records = self._settle(verdict), _examined(verdict).records
         elif verdict.fate is Fate.SALVAGED:
             entry, records = self._salvage(verdict)
         if entry:
@@ -71,35 +71,35 @@ class Renewal:
 
     def _settle(self, verdict: Verdict) -> Entry | None:
         """Make what is whole of a log durable, its header fitting; None where nothing is."""
-        scan = _scan_of(verdict)
-        if scan.whole == HEADER_BYTES:
+        examined = _examined(verdict)
+        if examined.whole == HEADER_BYTES:
             return None
-        segment = scan.segment
-        header = replace(segment.header, ranges=scan.ranges)
+        segment = examined.segment
+        header = replace(segment.header, ranges=examined.ranges)
         try:
-            if scan.headless or header != segment.header:
+            if examined.header_damaged or header != segment.header:
                 self.begun = True
                 self._files.write_all(segment.fd, header.pack(), 0)
             self._files.fdatasync(segment.fd)
         except OSError as cause:
             raise storage_error(segment.path, cause) from cause
-        return _stays(verdict.entry, segment.number, scan.whole, scan.keys, segment.header.began)
+        return _stays(verdict.entry, segment.number, examined.whole, examined.keys, segment.header.began)
 
     def _salvage(self, verdict: Verdict) -> tuple[Entry | None, int]:
         """Write every sound record of a broken log to a new one that takes its place."""
-        entry, scan = verdict.entry, _scan_of(verdict)
+        entry, examined = verdict.entry, _examined(verdict)
         number, self._next = self._next, self._next + 1
-        output = salvage(self._directory, entry, scan, number)
-        lost = max(0, max(entry.size, scan.last) - output.size)
+        output = salvage(self._directory, entry, examined, number)
+        lost = max(0, max(entry.size, examined.last) - output.size)
         what = f"the chain of sound records breaks; salvaged into {number:06d}.log"
         name = self._directory.log_path(entry.number).name
         self.findings.append(
-            Finding(name, scan.whole, "salvaged", what, lost, verdict.damage, verdict.saved_as)
+            Finding(name, examined.whole, "salvaged", what, lost, verdict.damage, verdict.saved_as)
         )
         if not output.records and not output.ranges:
             self._doomed.add(number)
             return None, 0
-        began = scan.segment.header.began
+        began = examined.segment.header.began
         return _stays(entry, number, output.size, output.keys, began), output.records
 
     # -- the new beginning -------------------------------------------------------------------------------
@@ -135,25 +135,25 @@ class Renewal:
     def _tidy(self, following: Manifest) -> None:
         for verdict in self._verdicts:
             if verdict.fate is Fate.KEPT and verdict.entry.number not in self._doomed:
-                self._cut(_scan_of(verdict))
+                self._cut(_examined(verdict))
         for number in self._doomed:
             self._directory.remove(number)
         remove_orphans(self._directory, following)
         remove_temporary(self._directory)
 
-    def _cut(self, scan: Scan) -> None:
+    def _cut(self, examined: Examined) -> None:
         """End a log behind its last whole commit, durably."""
-        segment = scan.segment
+        segment = examined.segment
         try:
-            self._files.truncate(segment.fd, scan.whole)
+            self._files.truncate(segment.fd, examined.whole)
             self._files.fdatasync(segment.fd)
         except OSError as cause:
             raise storage_error(segment.path, cause) from cause
 
 
-def _scan_of(verdict: Verdict) -> Scan:
-    assert verdict.scan
-    return verdict.scan
+def _examined(verdict: Verdict) -> Examined:
+    assert verdict.examined
+    return verdict.examined
 
 
 def _stays(entry: Entry, number: int, size: int, keys: int, began: int) -> Entry:

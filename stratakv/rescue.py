@@ -35,7 +35,7 @@ from stratakv.recover import directory_of, recover_alone
 from stratakv.recovery_report import Mode, RecoveryReport
 from stratakv.renewal import Renewal
 from stratakv.segment import map_index, open_log
-from stratakv.survey import nothing
+from stratakv.survey import empty
 
 _TRIES = 50
 _PAUSE = 0.1  # seconds, at most, between two tries
@@ -167,7 +167,7 @@ def _rescue(directory: Directory) -> RescueReport:
 def _set_aside(directory: Directory) -> str:
     """Link the store's files into lost+found, then begin an empty one in their place."""
     lost_found = LostFound(directory)
-    renewal = Renewal(directory, Options().segment_bytes, nothing(directory), [])
+    renewal = Renewal(directory, Options().segment_bytes, empty(directory), [])
     logs = [directory.log_path(number).name for number in directory.numbers("log")]
     try:
         for name in (*logs, OLD_MANIFEST_NAME, MANIFEST_NAME, FORMAT_NAME):

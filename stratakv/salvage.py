@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from stratakv import record
 from stratakv.directory import Directory
 from stratakv.errors import StorageError
-from stratakv.examine import Scan, header_of
+from stratakv.examine import Examined, header_of
 from stratakv.log import HEADER_BYTES
 from stratakv.manifest import Entry
 from stratakv.record import END, RANGE
@@ -27,12 +27,12 @@ class Salvaged:
     ranges: int
 
 
-def salvage(directory: Directory, entry: Entry, scan: Scan, number: int) -> Salvaged:
+def salvage(directory: Directory, entry: Entry, examined: Examined, number: int) -> Salvaged:
     """Write every sound record of the log to a new one, `number`, which stands for the same; durable."""
-    segment = scan.segment
+    segment = examined.segment
     sound = [
         found
-        for found in record.search(segment.log, segment.view, HEADER_BYTES, scan.limit)
+        for found in record.search(segment.log, segment.view, HEADER_BYTES, examined.limit)
         if found.kind != END
     ]
     ranges = [found.key for found in sound if found.kind == RANGE]
@@ -55,7 +55,7 @@ def salvage(directory: Directory, entry: Entry, scan: Scan, number: int) -> Salv
     return Salvaged(output.size, output.keys, keys, len(ranges))
 
 
-def finds_more(scan: Scan) -> bool:
+def finds_more(examined: Examined) -> bool:
     """Whether salvage would find more than the walk did."""
-    segment = scan.segment
-    return next(record.search(segment.log, segment.view, scan.whole, scan.limit), None) is not None
+    segment = examined.segment
+    return next(record.search(segment.log, segment.view, examined.whole, examined.limit), None) is not None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from stratakv import record
 from stratakv.directory import OLD_MANIFEST_NAME, Directory
 from stratakv.errors import CorruptionError
-from stratakv.examine import open_anyhow, scan
+from stratakv.examine import examine, open_anyhow
 from stratakv.log import HEADER_BYTES, LogHeader, rank_of
 from stratakv.manifest import Entry, Manifest, decode
 from stratakv.record import END
@@ -82,8 +82,8 @@ def from_logs(directory: Directory, *, salvage: bool) -> Survey:
     )
 
 
-def nothing(directory: Directory) -> Survey:
-    """Count nothing that is there as part of the store."""
+def empty(directory: Directory) -> Survey:
+    """Return the survey of a store that begins anew: none of the logs that are there belongs to it."""
     before, numbers = _manifest_before(directory), directory.numbers("log")
     return Survey(
         entries=(),
@@ -144,7 +144,7 @@ def _by_its_records(directory: Directory, number: int) -> Entry | None:
     finally:
         directory.files.close(fd)
     try:
-        found = scan(directory, entry, 0)
+        found = examine(directory, entry, 0)
     except CorruptionError:
         return None
     if not found.records or _ends(found.segment):

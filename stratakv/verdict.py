@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from stratakv.control import bytes_below
 from stratakv.directory import Directory
 from stratakv.errors import CorruptionError
-from stratakv.examine import Scan, is_empty, scan, written
+from stratakv.examine import Examined, examine, is_empty, written
 from stratakv.log import HEADER_BYTES
 from stratakv.manifest import Entry
 from stratakv.recovery_report import Finding, Mode
@@ -27,12 +27,16 @@ class Fate(enum.Enum):
 
 @dataclass(slots=True)
 class Verdict:
-    """What becomes of one log, and why. `ends_time`: every younger log must go."""
+    """What becomes of one log, and why.
+
+    examined: what is in it, where it was looked at. ends_history: it breaks off, so all younger logs must go.
+    damage: more than a torn tail. saved_as: where in lost+found all of it is, once `put_away` has run.
+    """
 
     entry: Entry
     fate: Fate
-    scan: Scan | None = None
-    ends_time: bool = False
+    examined: Examined | None = None
+    ends_history: bool = False
     damage: bool = False
     findings: list[Finding] = field(default_factory=list)
     saved_as: str | None = None
@@ -50,14 +54,14 @@ class Judge:
     def judge(self, entry: Entry, *, newest: bool) -> Verdict:
         """Judge one log. Where it is not the newest, nothing may stand behind its last commit."""
         entry = _known(entry, self._synced)
-        in_time = not entry.ordered and not entry.poisoned  # its break is one in the order of time
-        cuts = in_time and self._mode is not Mode.SALVAGE
+        # A break in a log that is in key order, or whose sync failed, says nothing about younger logs.
+        ends_history = not entry.ordered and not entry.poisoned and self._mode is not Mode.SALVAGE
         try:
-            found = scan(self._directory, entry, self._floor)
+            found = examine(self._directory, entry, self._floor)
         except (FileNotFoundError, CorruptionError) as problem:
-            return self._unreadable(entry, problem, ends_time=cuts)
+            return self._unreadable(entry, problem, ends_history=ends_history)
         verdict = Verdict(entry, Fate.KEPT, found)
-        if found.headless and (found.last > HEADER_BYTES or entry.synced):
+        if found.header_damaged and (found.last > HEADER_BYTES or entry.synced):
             what = "the header of the log is not sound"
             self._note(verdict, 0, "rebuilt", what, 0, damage=entry.synced > 0)
         expected = max(entry.synced, entry.size)
@@ -70,8 +74,8 @@ class Judge:
                 self._note(verdict, found.whole, "cut", _TORN, torn, damage=False)
             return verdict
         damage = found.whole < entry.synced or entry.ordered or unknown
-        if entry.poisoned or cuts:
-            verdict.ends_time = cuts
+        if entry.poisoned or ends_history:
+            verdict.ends_history = ends_history
             self._note(verdict, found.whole, "cut", _BREAK, torn, damage=damage)
         else:
             verdict.fate = Fate.SALVAGED
@@ -88,10 +92,10 @@ class Judge:
             verdict.findings.append(Finding(self._name(entry), 0, "dropped", what, size, damage))
         return verdict
 
-    def _unreadable(self, entry: Entry, problem: Exception, *, ends_time: bool) -> Verdict:
+    def _unreadable(self, entry: Entry, problem: Exception, *, ends_history: bool) -> Verdict:
         """Give up a log that is missing, or shorter than its header, as a power cut may leave the newest."""
         missing = isinstance(problem, FileNotFoundError)
-        verdict = Verdict(entry, Fate.GONE, ends_time=ends_time)
+        verdict = Verdict(entry, Fate.GONE, ends_history=ends_history)
         if missing or entry.synced or entry.size:
             reason = problem.reason if isinstance(problem, CorruptionError) else "the file is missing"
             lost = max(entry.size, entry.synced)

@@ -767,7 +767,7 @@ _RECOVERY = (
         "younger-segments-kept",
         "what survives is a prefix",
         "stratakv/recovery.py",
-        "                broken = verdict if verdict.ends_time else None\n",
+        "                broken = verdict if verdict.ends_history else None\n",
         "",
         (f"{_REBOOT}::test_sealed_segments_that_were_not_synced",),
     ),
@@ -776,7 +776,7 @@ _RECOVERY = (
         "salvage keeps every sound record",
         "stratakv/salvage.py",
         "        if found.kind != END\n    ]\n",
-        "        if found.kind != END and found.end <= scan.whole\n    ]\n",
+        "        if found.kind != END and found.end <= examined.whole\n    ]\n",
         (f"{_RECOVER}::TestDamage::test_salvage",),
     ),
     Breakage(
@@ -823,8 +823,8 @@ _RECOVERY = (
         "cut-before-the-manifest",
         "a recovery that dies can be done again",
         "stratakv/renewal.py",
-        "        try:\n            if scan.headless or",
-        "        self._cut(scan)\n        try:\n            if scan.headless or",
+        "        try:\n            if examined.header_damaged or",
+        "        self._cut(examined)\n        try:\n            if examined.header_damaged or",
         (f"{_LOST_FOUND}::TestOrder::test_the_steps",),
     ),
     Breakage(
