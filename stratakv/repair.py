@@ -33,7 +33,7 @@ from stratakv.manifest import Edit
 from stratakv.progress import Progress
 from stratakv.record import PREFIX_BYTES, TOMBSTONE, TOMBSTONE_EXPIRY, checksum_of
 from stratakv.segment import Segment, open_log
-from stratakv.soundness import Findings
+from stratakv.soundness import Condition
 from stratakv.structure import Structure
 from stratakv.verify import Inspection, VerifyReport, inspect
 from stratakv.view import View
@@ -75,7 +75,7 @@ class Repair:
             with self.exclusive.hold() as held:
                 self.structure.restore(held)
 
-    def _try(self, found: Findings) -> int:
+    def _try(self, found: Condition) -> int:
         """Mend one segment, return how many records are lost; what cannot be mended stays as it is."""
         try:
             return self._mend(found)
@@ -85,7 +85,7 @@ class Repair:
             log.error("%s; the segment is left as it is", str(problem))
         return 0
 
-    def _mend(self, found: Findings) -> int:
+    def _mend(self, found: Condition) -> int:
         segment = found.segment
         self._mend_in_place(found)
         if not found.there:
@@ -137,7 +137,7 @@ class Repair:
 
     # -- in place ----------------------------------------------------------------------------------------
 
-    def _mend_in_place(self, found: Findings) -> None:
+    def _mend_in_place(self, found: Condition) -> None:
         segment = found.segment
         if not found.header:
             self._write(segment, segment.header.pack(), 0)

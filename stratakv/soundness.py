@@ -7,7 +7,7 @@ its link confirms them, or else by the slots.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from stratakv.record import END, LINK_MASK, TOMBSTONE
 from stratakv.segment import Segment, map_index, open_log
 
 _STEP_BYTES = 2**20
+_STEP_RECORDS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +34,22 @@ class Damage:
 
 
 @dataclass(slots=True)
-class Findings:
-    """What was found in one segment.
+class Condition:
+    """What one segment was found to be like.
 
-    unsound: offsets of records whose checksum does not hold. unlinked: offset of each record whose link is
-    not that of the one before it, with the link it should have. newest: the last record of each key up to
-    `end`. chain: the link of the record that comes next. header, index, there: whether the header of the
-    log, the index, and the log file as such are as they should be. places: where the slots lead, once that
-    was needed. furthest: to where one of them leads.
+    records: how many puts and deletes in it are sound.
+    unsound: offsets of the records whose checksum does not hold.
+    unlinked: offset of each record whose link is not that of the record before, with the link it should have.
+    newest: offset of the last record of each key up to `end`.
+    chain: the link of the record that comes next.
+    header, index, there: whether the log's header, the index, and the log's file are as they should be.
+    places: where the slots lead, ascending, once that was needed. furthest: the largest of all of these.
     """
 
     segment: Segment
     end: int
     damage: list[Damage]
+    records: int
     unsound: list[int]
     unlinked: dict[int, int]
     newest: dict[bytes, int]
@@ -57,28 +61,28 @@ class Findings:
     furthest: int = 0
 
 
-def examine(directory: Directory, segment: Segment, end: int) -> Iterator[int | Findings]:
-    """Read a segment up to the offset `end`: yield each record's offset, and what was found as the last."""
-    found = Findings(segment, end, [], [], {}, {}, segment.header.first_link)
+def check(directory: Directory, segment: Segment, end: int, reached: Callable[[int], None]) -> Condition:
+    """Read a segment up to the offset `end`. reached: is told now and then how far that is, as an offset."""
+    found = Condition(segment, end, [], 0, [], {}, {}, segment.header.first_link)
     if _is_there(directory, found):
         _check_header(found)
         with segment.walked():
-            yield from _check_log(found)
+            _check_log(found, reached)
         _check_index(found)
-    yield found
+    return found
 
 
-def _note(found: Findings, offset: int, reason: str) -> None:
+def _note(found: Condition, offset: int, reason: str) -> None:
     found.damage.append(Damage(str(found.segment.path), offset, reason))
 
 
-def note_index(found: Findings, reason: str) -> None:
+def note_index(found: Condition, reason: str) -> None:
     found.index = False
     path = found.segment.path.with_suffix(".idx")
     found.damage.append(Damage(str(path), 0, reason))
 
 
-def _is_there(directory: Directory, found: Findings) -> bool:
+def _is_there(directory: Directory, found: Condition) -> bool:
     """Whether the log can be read: a mapped page that was cut off would end the process."""
     segment, files = found.segment, directory.files
     size = files.size(segment.fd)
@@ -134,14 +138,14 @@ def _is_same(directory: Directory, path: Path, fd: int, inode: int, end: int) ->
         files.close(other)
 
 
-def _check_header(found: Findings) -> None:
+def _check_header(found: Condition) -> None:
     segment = found.segment
     if LogHeader.unpack(segment.log[:HEADER_BYTES]) != segment.header:
         found.header = False
         _note(found, 0, "the header of the log is not sound")
 
 
-def _check_log(found: Findings) -> Iterator[int]:
+def _check_log(found: Condition, reached: Callable[[int], None]) -> None:
     segment, end = found.segment, found.end
     offset, link = HEADER_BYTES, segment.header.first_link
     last = b""
@@ -158,7 +162,9 @@ def _check_log(found: Findings) -> Iterator[int]:
             found.unlinked[offset] = link
         kind = record.kind
         if kind <= TOMBSTONE:
-            yield offset
+            found.records += 1
+            if found.records % _STEP_RECORDS == 0:
+                reached(offset)
             if segment.header.ordered and record.key <= last:
                 _note(found, offset, "the keys are not in order")
             last = record.key
@@ -171,7 +177,7 @@ def _check_log(found: Findings) -> Iterator[int]:
         _note(found, HEADER_BYTES, "a range tombstone is missing")
 
 
-def _behind(found: Findings, offset: int) -> tuple[int, int]:
+def _behind(found: Condition, offset: int) -> tuple[int, int]:
     """Return where the record behind a damaged one begins, and what its link must be; -1 where unknown."""
     segment = found.segment
     follower = past_damage.follower(segment, offset, found.end)
@@ -186,7 +192,7 @@ def _behind(found: Findings, offset: int) -> tuple[int, int]:
     return (found.places[place] if place < len(found.places) else found.end), -1
 
 
-def _check_index(found: Findings) -> None:
+def _check_index(found: Condition) -> None:
     """Compare the index with the last record of each key.
 
     A key of a log that is still being written may have a later record than we have seen.
@@ -210,7 +216,7 @@ def _check_index(found: Findings) -> None:
         note_index(found, "its key order is not that of the log")
 
 
-def _misleading(found: Findings) -> list[int]:
+def _misleading(found: Condition) -> list[int]:
     """Return where slots lead that lead to no key's last record, and note the one that leads furthest."""
     right = {*found.newest.values(), *found.unsound}
     offsets = [slot & index.OFFSET_MASK for slot in found.segment.slots if slot]
@@ -219,7 +225,7 @@ def _misleading(found: Findings) -> list[int]:
     return [offset for offset in offsets if offset not in right and (offset < end or sealed)]
 
 
-def _leads_to(found: Findings, key: bytes, offset: int) -> bool:
+def _leads_to(found: Condition, key: bytes, offset: int) -> bool:
     segment = found.segment
     first, second = hash_key(key)
     if not segment.may_have(first, second):

@@ -33,11 +33,10 @@ from stratakv.directory import (
 from stratakv.errors import CorruptionError, StrataKVError
 from stratakv.progress import Progress
 from stratakv.resume import MOST_AHEAD
-from stratakv.soundness import Damage, Findings, examine, note_index
+from stratakv.soundness import Condition, Damage, check, note_index
 from stratakv.view import View
 from stratakv.views import Views
 
-_STEP_RECORDS = 4096
 _LOOKS = 10  # at words that writers may be about to change
 
 
@@ -67,15 +66,15 @@ class Inspection:
 
     view: View
     files: list[Damage]
-    segments: list[Findings]
-    records: int
+    segments: list[Condition]
 
     def damage(self) -> tuple[Damage, ...]:
         return (*self.files, *(one for found in self.segments for one in found.damage))
 
     def report(self, repaired: tuple[Damage, ...] = (), lost_records: int = 0) -> VerifyReport:
         size = sum(found.end for found in self.segments)
-        return VerifyReport(len(self.segments), self.records, size, self.damage(), repaired, lost_records)
+        records = sum(found.records for found in self.segments)
+        return VerifyReport(len(self.segments), records, size, self.damage(), repaired, lost_records)
 
 
 def verify(views: Views, progress: Progress | None) -> VerifyReport:
@@ -92,20 +91,18 @@ def inspect(views: Views, progress: Progress | None) -> Inspection:
         view = views.current()
         tip = view.active.end_of_chain()
     ends = {segment: segment.end for segment in view.sealed} | {view.active: tip}
-    total, done, records = sum(ends.values()), 0, 0
+    total, done = sum(ends.values()), 0
+
+    def reached(offset: int) -> None:
+        if progress:
+            progress(done + offset, total)
+
     segments = []
     for segment, end in ends.items():
-        for found in examine(views.directory, segment, end):
-            if isinstance(found, Findings):
-                segments.append(found)
-                continue
-            records += 1
-            if progress and records % _STEP_RECORDS == 0:
-                progress(done + found, total)
+        segments.append(check(views.directory, segment, end, reached))
+        reached(end)
         done += end
-        if progress:
-            progress(done, total)
-    inspection = Inspection(view, files, segments, records)
+    inspection = Inspection(view, files, segments)
     _leave_out_gone(views, inspection)
     active = next(found for found in segments if found.segment is view.active)
     _check_reach(views, active)
@@ -113,7 +110,7 @@ def inspect(views: Views, progress: Progress | None) -> Inspection:
     return inspection
 
 
-def _check_reach(views: Views, active: Findings) -> None:
+def _check_reach(views: Views, active: Condition) -> None:
     """Check where the slots lead in what has been written since we began; a slot is set after the tip."""
     tip = views.control.words[W_TIP]  # once: it may be in another segment the next moment
     same = tip >> POSITION_BITS == active.segment.number
@@ -148,7 +145,7 @@ def _check_files(directory: Directory) -> Iterator[Damage]:
         yield Damage(str(path / MANIFEST_NAME), 0, str(problem))
 
 
-def _check_control(views: Views, active: Findings) -> Iterator[Damage]:
+def _check_control(views: Views, active: Condition) -> Iterator[Damage]:
     """Compare the words that follow from something else with that.
 
     Writers change some of them while we look: what is wrong stays so.
@@ -173,7 +170,7 @@ def _check_control(views: Views, active: Findings) -> Iterator[Damage]:
         yield Damage(str(path), 8 * word, reason)
 
 
-def _wrong_words(views: Views, active: Findings) -> Iterator[tuple[int, str]]:
+def _wrong_words(views: Views, active: Condition) -> Iterator[tuple[int, str]]:
     words = views.control.words
     if words[W_MAGIC] != MAGIC or words[W_FORMAT] != FORMAT:
         yield W_MAGIC, "this is not the header of CONTROL"

@@ -190,19 +190,19 @@ class TestVerify:
         for number in range(20):
             db.put(b"%d" % number, b"x" * 100)
         real, view = verify._leave_out_gone, db._store.structure.current()
-        examine = verify.examine
+        check = verify.check
 
-        def longer(directory: Any, segment: Segment, end: int) -> Any:
+        def longer(directory: Any, segment: Segment, end: int, reached: Any) -> Any:
             for number in range(5):
                 db.put(b"%d" % number, b"x" * 100)  # beyond where it is read
-            return examine(directory, segment, end)
+            return check(directory, segment, end, reached)
 
         def leave_out_gone(*arguments: Any) -> None:
             real(*arguments)
             rotate(db)
             monkeypatch.setattr(Views, "current", lambda self: view)  # taken a moment before
 
-        monkeypatch.setattr(verify, "examine", longer)
+        monkeypatch.setattr(verify, "check", longer)
         monkeypatch.setattr(verify, "_leave_out_gone", leave_out_gone)
         inspection = verify.inspect(db._store.structure, None)
         assert [each.reason for each in inspection.segments[0].damage] == []

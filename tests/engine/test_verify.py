@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stratakv import DB, CorruptionError, StorageError, past_damage, record, verify
+from stratakv import DB, CorruptionError, StorageError, past_damage, record, soundness
 from stratakv.control import W_BUSY, W_GENERATION, W_NEXT, W_SYNCED, W_TIP
 from stratakv.index import OFFSET_MASK
 from stratakv.log import HEADER_BYTES, LogHeader
@@ -116,7 +116,7 @@ def test_segments_that_leave_the_store_meanwhile(db: DB, filled: dict[bytes, byt
 def test_progress_is_told_within_a_segment(
     db: DB, filled: dict[bytes, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify, "_STEP_RECORDS", 7)
+    monkeypatch.setattr(soundness, "_STEP_RECORDS", 7)
     told: list[tuple[int, int]] = []
     db.verify(progress=lambda read, total: told.append((read, total)))
     reads = [read for read, _ in told]
