@@ -154,26 +154,30 @@ class Control:
         rows = [self._row(number) for number in range(1, ROWS + 1)]
         free = next((row for row in rows if not row[0]), None)
         gone = None if free else next((row for row in rows if not self._files.is_running(row[0])), None)
-        self.row = free or gone or rows[-1]
         if gone:
-            self.leave_row()  # its counts stay
+            self._free(gone)
+        self.row = free or gone or rows[-1]
         self.row[0] = self._files.process()
 
     def leave_row(self) -> None:
-        """Add this process's counts to those of the departed, and free the row."""
-        departed = self._row(0)
-        for counter in Counter:
-            # Bounded, as nothing checks a row: a count that no longer fits would be an error in every `get`.
-            departed[counter] = (departed[counter] + self.row[counter]) & _U63
-            self.row[counter] = 0
-        self.row[0] = 0
+        """Free the row of this process."""
+        self._free(self.row)
 
     def collect_rows(self) -> None:
         """Free the rows of processes that were killed; only while nobody else is attached."""
         for number in range(1, ROWS + 1):
-            self.row = self._row(number)
-            if any(self.row):
-                self.leave_row()
+            row = self._row(number)
+            if any(row):
+                self._free(row)
+
+    def _free(self, row: memoryview) -> None:
+        """Add the counts of a row to those of the departed, and make it nobody's."""
+        departed = self._row(0)
+        for counter in Counter:
+            # Bounded, as nothing checks a row: a count that no longer fits would be an error in every `get`.
+            departed[counter] = (departed[counter] + row[counter]) & _U63
+            row[counter] = 0
+        row[0] = 0
 
     def total(self, counter: Counter) -> int:
         """Sum of one counter over all processes since the machine started."""
