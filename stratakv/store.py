@@ -55,8 +55,7 @@ class Store:
 
     def _wire(self) -> None:
         directory, options = self.directory, self.options
-        self._writer_lock = FileLock(directory, "writer.lock", write=self.write)
-        self._sync_lock = FileLock(directory, "sync.lock", write=self.write)
+        writer_lock, sync_lock = self._open_locks()
         self.control = open_control(directory, write=self.write)
         self.structure = Structure(
             directory,
@@ -68,16 +67,15 @@ class Store:
         if self.write:
             self.control.claim_row()
             self.control.forget_ahead()
-        self.exclusive = Exclusive(directory.files, self._writer_lock, self.control, self.structure)
+        self.exclusive = Exclusive(directory.files, writer_lock, self.control, self.structure)
         if self.write:
             self.structure.hold = WeakMethod(self.exclusive.hold)
         self.reader = Reader(self.structure)
-        self.syncer = Syncer(self.structure, self.exclusive, self._sync_lock, options.sync_interval)
+        self.syncer = Syncer(self.structure, self.exclusive, sync_lock, options.sync_interval)
         self.group = GroupCommit(self.exclusive, self.syncer.reach)
         self.writer = Writer(
             self.structure, self.reader, self.exclusive, options.max_value_bytes, *self._durability()
         )
-
         self.maintenance = Maintenance(self.structure, self.exclusive, self.syncer.reach_tip)
         self.keeper: Keeper | None = None
         if not self.write or options.read_only:
@@ -90,6 +88,13 @@ class Store:
             self.structure.rotated = self.keeper.wake
             if self.maintenance.is_due():
                 self.keeper.wake()
+
+    def _open_locks(self) -> tuple[FileLock, FileLock]:
+        """Open writer.lock and sync.lock for this process."""
+        return (
+            FileLock(self.directory, "writer.lock", write=self.write),
+            FileLock(self.directory, "sync.lock", write=self.write),
+        )
 
     def _set_budget(self) -> None:
         """Make the budget that was asked for that of the store."""
@@ -117,8 +122,8 @@ class Store:
         The descriptors must go now: an inherited one would keep a lock that its owner thinks is free.
         """
         self._attach_lock.close()
-        self._writer_lock.close()
-        self._sync_lock.close()
+        self.exclusive.lock.close()
+        self.syncer.lock.close()
         self.maintenance.forked()
         if self.keeper:
             self.keeper.forked()
@@ -129,9 +134,7 @@ class Store:
 
     def _reattach(self) -> None:
         self._attach_lock = attach(self.directory, self.options)
-        self._writer_lock = FileLock(self.directory, "writer.lock", write=self.write)
-        self._sync_lock = FileLock(self.directory, "sync.lock", write=self.write)
-        self.exclusive.lock, self.syncer.lock = self._writer_lock, self._sync_lock
+        self.exclusive.lock, self.syncer.lock = self._open_locks()
         self.reader.hits = 0
         if self.write:
             self.control.claim_row()
@@ -154,12 +157,12 @@ class Store:
                         if self.write:
                             self._leave()
                     finally:
-                        self._writer_lock.close()
+                        self.exclusive.lock.close()
                 self._sync()  # what other threads have committed meanwhile; none does from here on
             finally:
-                self._writer_lock.close()  # also where Ctrl-C ended the waiting
+                self.exclusive.lock.close()  # also where Ctrl-C ended the waiting
                 self.syncer.stop()  # a commit of another thread may have started it again
-                self._sync_lock.close()
+                self.syncer.lock.close()
                 self._attach_lock.free()
 
     def _sync(self) -> None:

@@ -454,8 +454,8 @@ _COMMITS = (
         "locks-kept-by-a-child",
         "a forked child holds none of its parent's locks",
         "stratakv/store.py",
-        "        self._attach_lock.close()\n        self._writer_lock.close()\n"
-        "        self._sync_lock.close()\n        self.maintenance.forked()\n",
+        "        self._attach_lock.close()\n        self.exclusive.lock.close()\n"
+        "        self.syncer.lock.close()\n        self.maintenance.forked()\n",
         "        self.maintenance.forked()\n",
         ("tests/processes/test_together.py::test_a_forked_child_keeps_no_lock_of_a_parent_that_was_killed",),
     ),
@@ -667,7 +667,7 @@ _READING = (
         "a scan shows the moment it began",
         "stratakv/scan.py",
         "    sources = [(view.active, _young(view.active, end, first, damaged))]\n",
-        "    late = (r for _ in (0,) for r in _young(view.active, views.now()[1], first, damaged))\n"
+        "    late = (r for _ in (0,) for r in _young(view.active, views.snapshot()[1], first, damaged))\n"
         "    sources = [(view.active, late)]\n",
         ("tests/engine/test_scan.py",),
     ),

@@ -85,8 +85,8 @@ def abandon(store: stores.Store) -> None:
     stores._stores.pop(store.identity, None)
     store.syncer._ending.set()
     store._attach_lock.close()
-    store._writer_lock.close()
-    store._sync_lock.close()
+    store.exclusive.lock.close()
+    store.syncer.lock.close()
 
 
 class MachineFiles(Files):
