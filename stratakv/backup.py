@@ -56,7 +56,7 @@ def backup(
 
 
 def _copy(views: Views, copy: Directory, segment_bytes: int, progress: Progress | None) -> BackupReport:
-    view, tip = views.now()
+    view, tip = views.snapshot()
     last, number = view.active.header, view.manifest.next_number
     # Others put on meanwhile, so there may be more slots by now than records below the tip.
     most = (tip - view.active.start) // RECORD_HEADER_BYTES

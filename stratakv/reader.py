@@ -204,7 +204,7 @@ class Reader:
         """A record counts where it is its key's newest. A key written again while we walk has its newest
         record beyond where the walk will end, so it is yielded at the first of its records.
         """
-        view, end = self._views.now()
+        view, end = self._views.snapshot()
         now = now_ms()
         rewritten: set[bytes] = set()
         for segment in reversed(tuple(view.segments())):

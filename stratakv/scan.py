@@ -41,7 +41,7 @@ def scan(
     leave_out: told each damaged record.
     """
     check_bounds(prefix=prefix, start=start, stop=stop)
-    view, end = views.now()
+    view, end = views.snapshot()
     first = max(prefix, start or b"")
     broken: set[Segment] = set()
 

@@ -85,7 +85,7 @@ def verify(views: Views, progress: Progress | None) -> VerifyReport:
 def inspect(views: Views, progress: Progress | None) -> Inspection:
     files = list(_check_files(views.directory))
     try:
-        view, tip = views.now()
+        view, tip = views.snapshot()
     except CorruptionError as problem:
         files.append(Damage(problem.path, problem.offset, problem.reason))
         view = views.current()

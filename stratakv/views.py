@@ -96,15 +96,15 @@ class Views:
                 f"{self.directory.path} was removed or replaced while it was open; open it again"
             )
 
-    def now(self) -> tuple[View, int]:
-        """Return the view of now, and the offset at which its active log ends for all that look keys up."""
+    def snapshot(self) -> tuple[View, int]:
+        """Return the view of now, and up to which offset lookups find what is in its active log."""
         for _ in range(_LOOKS):
-            if found := self._now():
+            if found := self._snapshot():
                 return found
             time.sleep(_PAUSE)
         # A long batch, which its writer is about to enter into the index; or the writer died, and this heals.
         with suppress(StrataKVError), self.held_off():
-            if found := self._now():
+            if found := self._snapshot():
                 return found
         # Nobody here may write. Lookups see no more until somebody heals, either.
         view, words = self.current(), self.control.words
@@ -119,7 +119,7 @@ class Views:
         hold = self.hold() if self.hold else None
         return hold() if hold else nullcontext()
 
-    def _now(self) -> tuple[View, int] | None:
+    def _snapshot(self) -> tuple[View, int] | None:
         """Return the same, or None where that cannot be told: in the middle of a commit, or of a rotation."""
         view, words = self.current(), self.control.words
         indexed = words[W_INDEXED]

@@ -68,15 +68,15 @@ class TestBackup:
     def test_others_put_meanwhile(self, db: DB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """They are not in the copy, and not counted there: it has no room for so many."""
         db.put(b"k", b"v")
-        now = Views.now
+        snapshot = Views.snapshot
 
         def late(self: Views) -> Any:
-            found = now(self)
+            found = snapshot(self)
             db.put_many({b"%d" % number: b"" for number in range(20)})
             return found
 
         with monkeypatch.context() as here:
-            here.setattr(Views, "now", late)
+            here.setattr(Views, "snapshot", late)
             db.backup(tmp_path / "copy")
         with stratakv.open(tmp_path / "copy") as copy:
             assert dict(copy.scan()) == {b"k": b"v"}
