@@ -85,5 +85,5 @@ class Gathering(Generic[W]):
                 self._leader = None  # last: who is interrupted before that does it all again
             elif wish in self._waiting:
                 self._waiting.remove(wish)
-            for next_ in self._waiting[:1]:
-                next_.wake()
+            if self._waiting:
+                self._waiting[0].wake()

@@ -207,9 +207,9 @@ def _check_index(found: Condition) -> None:
     for key, offset in found.newest.items():
         if not _leads_to(found, key, offset):
             wrong.append(offset)
-    for offset in wrong[:1]:
+    if wrong:
         note_index(
-            found, f"{len(wrong)} of its slots are wrong; the first concerns the record at byte {offset}"
+            found, f"{len(wrong)} of its slots are wrong; the first concerns the record at byte {wrong[0]}"
         )
     order = () if segment.header.ordered or found.unsound else arrays.order
     if len(order) and [found.newest[key] for key in sorted(found.newest)] != list(order):

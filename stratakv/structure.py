@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 from weakref import WeakMethod
 
 from stratakv import index, manifest, record
@@ -55,6 +56,17 @@ class Held:
     """Proof that the writer lock is held, with the view of now."""
 
     view: View
+
+
+class Room(NamedTuple):
+    """What an active segment is made for: the length of its log in bytes, and the keys in its index."""
+
+    capacity: int
+    keys: int
+
+    def disk_bytes(self) -> int:
+        """Return the bytes of disk that such a segment may take."""
+        return blocks(self.capacity) + blocks(index.Shape.young(self.keys).size)
 
 
 class Structure(Views):
@@ -131,19 +143,20 @@ class Structure(Views):
 
     def rotate(self, held: Held, size: int = 0, keys: int = 0) -> None:
         """Seal the active segment and start one with room for `size` bytes and `keys` keys."""
-        self._begin(held, (size, keys), (), keep=self._counts(held))
+        self._rotate(held, size, keys, (), keep=self._holds_anything(held))
 
-    def _counts(self, held: Held) -> bool:
+    def _holds_anything(self, held: Held) -> bool:
         """Whether the active segment holds anything."""
         return bool(self.control.words[W_USED] or held.view.active.ranges)
 
-    def _begin(self, held: Held, wanted: tuple[int, int], prefixes: tuple[bytes, ...], *, keep: bool) -> None:
-        """Begin a segment for so many bytes and keys, and drop the oldest ones for which there is no room.
+    def _rotate(self, held: Held, size: int, keys: int, prefixes: tuple[bytes, ...], *, keep: bool) -> None:
+        """Seal the active segment and start one; drop the oldest ones where the budget has no room for it.
 
-        keep: whether the segment that was active until now counts for anything.
+        prefixes: of the range tombstones that the new one begins with. keep: whether the one that was active
+        until now stays in the store.
         """
         old, sealed = held.view.active, self._seal(held)
-        room = self._room(sealed, *wanted)
+        room = self._room(sealed, size, keys)
         doomed = self._over_budget(held, sealed, room)
         # First: what is made in their place would come on top of them.
         self.drop_oldest(held, [entry for entry in doomed if entry is not sealed])
@@ -153,7 +166,7 @@ class Structure(Views):
         keep &= not is_doomed
         edit = Edit(add=(sealed,) if keep else (), floor=sealed.newest + 1 if is_doomed else 0)
         self._start_segment(held, edit, room, prefixes)
-        self._put_away(held, old, kept=keep)
+        self._end_active(held, old, kept=keep)
 
     def drop_oldest(self, held: Held, doomed: Sequence[Entry]) -> None:
         """Drop the oldest segments, oldest first, and take their files off the disk."""
@@ -165,8 +178,8 @@ class Structure(Views):
             self.directory.remove(entry.number)
             log.info("segment %d dropped: the store is over its budget", entry.number)
 
-    def _put_away(self, held: Held, old: Segment, *, kept: bool) -> None:
-        """End the log that was active until now, or remove it where nothing in it counts."""
+    def _end_active(self, held: Held, old: Segment, *, kept: bool) -> None:
+        """Cut the log that was active until now to its end, or remove it where it has left the store."""
         if kept:
             self._end_log(held.view.sealed[0])
             self._trim_index(held.view.sealed[0])
@@ -201,10 +214,10 @@ class Structure(Views):
         if not max_bytes or old.end <= segment_capacity(self._segment_bytes, max_bytes):
             self.install(held, Edit(max_bytes=max_bytes))
             return
-        sealed, kept = self._seal(held), self._counts(held)
+        sealed, kept = self._seal(held), self._holds_anything(held)
         edit = Edit(add=(sealed,) if kept else (), max_bytes=max_bytes)
         self._start_segment(held, edit, self._room(sealed, 0, 0, max_bytes))
-        self._put_away(held, old, kept=kept)
+        self._end_active(held, old, kept=kept)
 
     def _seal(self, held: Held) -> Entry:
         """Return the entry of the active segment as it is now, its index made checkable."""
@@ -224,26 +237,29 @@ class Structure(Views):
         index.seal(old.arrays, entry.keys, tip)
         return entry
 
-    def _room(self, sealed: Entry, size: int, keys: int, max_bytes: int | None = None) -> tuple[int, int]:
-        """Return for how many bytes and keys the segment after `sealed` is made, with this budget."""
+    def _room(self, sealed: Entry, size: int, keys: int, max_bytes: int | None = None) -> Room:
+        """Return what the segment after `sealed` is made for: at least for so many bytes and keys.
+
+        max_bytes: the budget from now on; None for the one of the store.
+        """
         budget = self.view.manifest.max_bytes if max_bytes is None else max_bytes
         usual = segment_capacity(self._segment_bytes, budget)
         # A log that is made longer for a commit has no room for another one, so it gets no more keys, either.
-        return max(usual, HEADER_BYTES + size), max(keys, young_keys(usual, sealed))
+        return Room(max(usual, HEADER_BYTES + size), max(keys, young_keys(usual, sealed)))
 
     def capacity(self) -> int:
         """Return the size at which a log is sealed."""
         return segment_capacity(self._segment_bytes, self.view.manifest.max_bytes)
 
-    def _over_budget(self, held: Held, sealed: Entry, room: tuple[int, int]) -> list[Entry]:
+    def _over_budget(self, held: Held, sealed: Entry, room: Room) -> list[Entry]:
         """Return the segments that must go to make `room`, oldest first."""
         found = held.view.manifest
         if not found.max_bytes:
             return []
         usual = self._room(sealed, 0, 0)
-        limit = hard_limit(found.max_bytes, _bytes_for(usual))
+        limit = hard_limit(found.max_bytes, usual.disk_bytes())
         with reported(self.directory.path):
-            excess = self.directory.used() + _bytes_for(room) - limit
+            excess = self.directory.used() + room.disk_bytes() - limit
         doomed = []
         for entry in (*reversed(found.segments), sealed):
             if excess <= 0:
@@ -275,11 +291,9 @@ class Structure(Views):
         # A segment of nothing but range tombstones leaves them to the next one, else such would pile up.
         stays = bool(self.control.words[W_USED]) or len(old.ranges) >= _MOST_RANGES
         kept = () if stays else tuple(each for each in old.ranges if not each.startswith(prefix))
-        self._begin(held, (0, 0), (*kept, prefix), keep=stays)
+        self._rotate(held, 0, 0, (*kept, prefix), keep=stays)
 
-    def _start_segment(
-        self, held: Held, edit: Edit, room: tuple[int, int], prefixes: tuple[bytes, ...] = ()
-    ) -> None:
+    def _start_segment(self, held: Held, edit: Edit, room: Room, prefixes: tuple[bytes, ...] = ()) -> None:
         """Create the next active segment and install the edited manifest in which it is the active one."""
         number = self.take_number()
         rank = rank_of(number)
@@ -287,11 +301,10 @@ class Structure(Views):
         first_link = self.files.random_u32()
         header = LogHeader(number, rank, rank, floor, first_link, now_ms(), ranges=len(prefixes))
         ranges, _ = record.range_tombstones(prefixes, first_link)
-        capacity, keys = room
         reached = self.control.words[W_SYNCED]
         synced = {e.number: bytes_below(reached, e.number, e.size) for e in held.view.manifest.segments}
         try:
-            begun = create_active(self.directory, header, capacity + len(ranges), keys, ranges)
+            begun = create_active(self.directory, header, room.capacity + len(ranges), room.keys, ranges)
             # IMPORTANT: before the manifest, else a power cut leaves a name without a file
             self.directory.sync()
             written = self.control.words[W_TIP] & OFFSET_MASK
@@ -316,8 +329,9 @@ class Structure(Views):
             with reported(self.directory.path):
                 begun = self.open_active(found.active)
         self._publish(found, begun)
-        for newest in self.current().sealed[:1]:
-            self._end_log(newest)
+        sealed = self.current().sealed
+        if sealed:
+            self._end_log(sealed[0])
 
     def _publish(self, found: Manifest, begun: Segment | None) -> None:
         words = self.control.words
@@ -325,9 +339,3 @@ class Structure(Views):
         words[W_GENERATION] = found.generation
         if begun is not None and words[W_TIP] >> POSITION_BITS != found.active:
             self.control.set_active(found.active, begun.start, begun.chain, 0)
-
-
-def _bytes_for(room: tuple[int, int]) -> int:
-    """Return the bytes of disk that a segment for so many bytes and keys may take."""
-    capacity, keys = room
-    return blocks(capacity) + blocks(index.Shape.young(keys).size)
