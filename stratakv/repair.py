@@ -166,8 +166,7 @@ class Repair:
 
     def _reindex(self, segment: Segment) -> None:
         """Make the index of a sealed segment anew, and have all processes map it."""
-        entry = segment.entry
-        assert entry is not None
+        entry = segment.sealed_entry
         fresh = open_log(self.structure.directory, segment.number, entry, write=True)
         build_index(self.structure.directory, fresh, ordered=entry.finished, write=True, elected=True)
         with self.exclusive.hold() as held:
@@ -177,9 +176,7 @@ class Repair:
         """Write a segment anew without its unsound records, and return how many keys that concerns."""
         view = self.structure.current()
         segment = _segment(view, segment.number)
-        entry = segment.entry
-        assert entry is not None
-        what = job_of(view, [segment], entry.kind)
+        job = job_of(view, [segment], segment.sealed_entry.kind)
         lost = [place for place, slot in enumerate(segment.slots) if slot & OFFSET_MASK in unsound]
         blocks = _sound(segment, unsound)
         if view.marks:
@@ -192,7 +189,7 @@ class Repair:
         kept = lost_found.link(segment.path.name)
         lost_found.sync()
         merger = Merger(self.structure, self.exclusive, lambda read: None)
-        merger.run(view, what, [without(blocks, prefixes) if prefixes else blocks], before_install=self.sync)
+        merger.run(view, job, [without(blocks, prefixes) if prefixes else blocks], before_install=self.sync)
         log.error(
             "%s: %d records were lost; %d older versions stay hidden; the log is in %s",
             segment.path,

@@ -96,6 +96,12 @@ class Segment:
         self.ranges: tuple[bytes, ...] = ()
         self.start, self.chain = HEADER_BYTES, header.first_link
 
+    @property
+    def sealed_entry(self) -> Entry:
+        """What the manifest says of this segment, which must be a sealed one."""
+        assert self.entry is not None
+        return self.entry
+
     def __del__(self) -> None:
         # The maps go when the last view of them does; a reader may hold one longer than the segment.
         with suppress(AttributeError):  # of one that a signal ended as it was being made

@@ -116,8 +116,16 @@ def collect(store: Store) -> Stats:
 
 
 def _active(segment: Segment, keys: int, tip: int, now: int) -> SegmentStats:
-    age = _age(segment.header.began, now)
-    return SegmentStats(segment.number, "active", keys, tip, segment.arrays.shape.size, tip, 0, age)
+    return SegmentStats(
+        number=segment.number,
+        kind="active",
+        keys=keys,
+        log_bytes=tip,
+        index_bytes=segment.arrays.shape.size,
+        live_bytes=tip,
+        dead_bytes=0,
+        age=_age(segment.header.began, now),
+    )
 
 
 def _age(began: int, now: int) -> float:
@@ -126,8 +134,7 @@ def _age(began: int, now: int) -> float:
 
 
 def _sealed(segment: Segment, now: int) -> SegmentStats:
-    entry = segment.entry
-    assert entry is not None
+    entry = segment.sealed_entry
     dead = min(entry.size, entry.dead + entry.tombstones)
     return SegmentStats(
         number=segment.number,

@@ -96,7 +96,12 @@ class Writer:
 
     def put_many(self, mapping: Mapping[bytes, Value], ttl: float | None = None) -> None:
         expiry = expiry_of(ttl)
-        self._commit_all({key: (self.check_value(value), expiry) for key, value in mapping.items()})
+        writes = self._writes({key: (value, expiry) for key, value in mapping.items()})
+        if not writes:
+            return
+        with self._exclusive.hold() as held:
+            end = self._exclusive.commit(held, writes)
+        self._committed(end)
 
     def add(self, key: bytes, value: Value, ttl: float | None = None) -> bool:
         check_key(key)
@@ -203,14 +208,6 @@ class Writer:
                 end = self._exclusive.commit(held, self._writes(tx.pending))
         if end is not None:
             self._committed(end)
-
-    def _commit_all(self, pending: Mapping[bytes, Pending]) -> None:
-        if not pending:
-            return
-        writes = self._writes(pending)
-        with self._exclusive.hold() as held:
-            end = self._exclusive.commit(held, writes)
-        self._committed(end)
 
     def _writes(self, pending: Mapping[bytes, Pending]) -> list[Write]:
         """Encode a batch; only its last record bears the commit bit."""

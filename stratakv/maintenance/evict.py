@@ -127,7 +127,7 @@ def _taken_over(older: Iterable[Row], key: bytes, first: int, second: int) -> in
 def _least(segment: Segment) -> tuple[int, int]:
     """Return the least heat with which a key may move, and how many may that have no more."""
     hot = bytes(segment.hot)
-    left = max(1, segment.entry.keys * 3 // 4) if segment.entry else 1
+    left = max(1, segment.sealed_entry.keys * 3 // 4)
     for heat in range(HOTTEST, 1, -1):
         if hot.count(heat) > left:
             return heat, left
@@ -161,7 +161,7 @@ def current(view: View, segment: Segment, blocks: Iterator[Block]) -> Iterator[B
 
 def ghosts_for(view: View, directory: Directory, take: Take) -> Ghosts:
     """Return the table of ghosts, made anew where there is none or the store has outgrown it."""
-    keys = sum(segment.entry.keys for segment in view.sealed if segment.entry)
+    keys = sum(segment.sealed_entry.keys for segment in view.sealed)
     entries = ghosts.entries_for(keys, view.manifest.max_bytes)
     table = view.ghosts
     if table is None or not entries <= table.count <= 4 * entries:

@@ -47,12 +47,12 @@ def finish(
     """Finish the index of a sealed segment and tell the manifest; the caller holds maintenance.lock."""
     directory = structure.directory
     try:
-        fresh = open_log(directory, segment.number, segment.entry, write=True)
+        fresh = open_log(directory, segment.number, segment.sealed_entry, write=True)
     except FileNotFoundError:
         if segment.number in structure.current().manifest.numbers():
             raise
         raise SupersededError from None
-    poisoned = segment.entry is not None and segment.entry.poisoned
+    poisoned = segment.sealed_entry.poisoned
     if not poisoned:
         try:
             directory.files.fdatasync(fresh.fd)

@@ -110,7 +110,7 @@ class Merger:
 
     def _paced(self, segment: Segment, blocks: Iterator[Block]) -> Iterator[Block]:
         """Tell of each block how much of the log it stands for, what it has replaced included."""
-        share = segment.end / max(1, _entry(segment).keys)
+        share = segment.end / max(1, segment.sealed_entry.keys)
         for block in blocks:
             yield block
             self.pace(round(len(block) * share))
@@ -132,7 +132,7 @@ class Merger:
             main=job.kind == "main",
             ranges=len(job.ranges),
         )
-        most = sum(_entry(segment).keys for segment in inputs)
+        most = sum(segment.sealed_entry.keys for segment in inputs)
         output = Output(directory, header, most, job.ranges, self.take)
         try:
             for block in living(merged(blocks), now_ms(), _Older(view, job.older).has):
@@ -146,7 +146,7 @@ class Merger:
         self._structure.control.row[Counter.REWRITTEN] += made.size
         if job.swept:
             return made
-        were = [_entry(segment) for segment in inputs]
+        were = [segment.sealed_entry for segment in inputs]
         # What of the inputs was dead and has not been dropped is dead still: newer segments hide it.
         hidden = sum(entry.dead for entry in were) - (sum(entry.size for entry in were) - made.size)
         return replace(made, dead=max(0, hidden))
@@ -167,11 +167,6 @@ class Merger:
 
 class SupersededError(Exception):
     """What a task was about has left the store meanwhile; nothing was changed, and nothing is wrong."""
-
-
-def _entry(segment: Segment) -> Entry:
-    assert segment.entry is not None  # only sealed segments are merged
-    return segment.entry
 
 
 class _Older:

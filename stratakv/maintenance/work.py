@@ -232,7 +232,7 @@ class Maintenance:
                     tasks.do(task)
             except SupersededError:  # cleared meanwhile: there is nothing left to compact
                 pass
-            after = [s.entry for s in self._structure.current().sealed if s.entry]
+            after = [segment.sealed_entry for segment in self._structure.current().sealed]
             return CompactionReport(
                 segments_before=len(view.sealed),
                 segments_after=len(after),

@@ -209,7 +209,7 @@ _DURABLE = (
         "poisoned-log-synced-by-maintenance",
         "6: a failed sync is not repeated",
         "stratakv/maintenance/finish.py",
-        "    poisoned = segment.entry is not None and segment.entry.poisoned\n",
+        "    poisoned = segment.sealed_entry.poisoned\n",
         "    poisoned = False\n",
         (f"{_SYNC}::TestFailure::test_maintenance_does_not_try_again",),
     ),
