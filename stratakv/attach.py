@@ -37,7 +37,7 @@ from stratakv.recovery_report import Mode, RecoveryReport
 from stratakv.resume import resume
 from stratakv.segment import Segment
 
-log = logging.getLogger("stratakv")
+logger = logging.getLogger("stratakv")
 
 # A try fails where whoever was to prepare the store has failed, or has just left it. Before the next one a
 # process sleeps for a random time without the lock. It shares the lock while it looks whether the store is
@@ -130,7 +130,7 @@ def prepare(directory: Directory, options: Options, *, write: bool) -> None:
 def _tell(directory: Directory, report: RecoveryReport) -> None:
     """Log what a recovery that nobody asked for has done: damage as an error, a torn tail as a warning."""
     for finding in report.findings:
-        log.log(
+        logger.log(
             logging.ERROR if finding.damage else logging.WARNING,
             "%s: byte %d: %s: %s (%d bytes lost%s)",
             directory.path / finding.file,

@@ -21,7 +21,7 @@ CONTROL_NAME = "CONTROL"
 GHOSTS_NAME = "GHOSTS"
 LOST_FOUND_NAME = "lost+found"
 LOCK_NAMES = ("attach.lock", "writer.lock", "maintenance.lock", "sync.lock", "keys.lock")
-log = logging.getLogger("stratakv")
+logger = logging.getLogger("stratakv")
 
 MOST_NUMBER = 2**24 - 1  # of a segment: what a position has bits for
 _NUMBERED = re.compile(r"(\d{6,8})\.(log|idx)")
@@ -265,7 +265,7 @@ class Directory:
         try:
             self.files.unlink(path)
         except OSError as cause:
-            log.warning("%s cannot be removed now: %s", path, cause.strerror)
+            logger.warning("%s cannot be removed now: %s", path, cause.strerror)
 
     def used(self) -> int:
         """Bytes of disk that all files of the directory take, as `du` counts them."""

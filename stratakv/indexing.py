@@ -12,7 +12,7 @@ from stratakv.index import FINGERPRINT, hash_key, occupied
 from stratakv.record import LINK_MASK, unpack_header
 from stratakv.segment import Segment
 
-log = logging.getLogger("stratakv")
+logger = logging.getLogger("stratakv")
 
 
 def insert(
@@ -72,5 +72,5 @@ def catch_up(words: memoryview, segment: Segment) -> None:
     # Dying between a slot and its count leaves one too few, and merges are sized by what segments count.
     words[W_USED] = occupied(segment.arrays)
     if words[W_INDEXED] != words[W_TIP]:
-        log.warning("%s: a writer stopped inside its commit; indexed up to byte %d", segment.path, tip)
+        logger.warning("%s: a writer stopped inside its commit; indexed up to byte %d", segment.path, tip)
     words[W_INDEXED] = words[W_TIP]

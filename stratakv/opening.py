@@ -16,7 +16,7 @@ from stratakv.log import LogHeader, rank_of
 from stratakv.manifest import Entry, Manifest
 from stratakv.segment import Segment, create_active, map_index, open_log
 
-log = logging.getLogger("stratakv")
+logger = logging.getLogger("stratakv")
 
 _LEAST_KEYS = 64  # of an active index
 _KEPT_BYTES = 8 * 2**20  # an index that is not larger stays mapped as a whole once it has been verified
@@ -33,7 +33,7 @@ def open_sealed(directory: Directory, entry: Entry, *, write: bool) -> Segment:
     mapped = map_index(directory, segment, write=write)
     if not mapped or not index.is_sound(segment.arrays, entry.size):
         if mapped and segment.arrays.header[index.W_SEALED]:  # not merely what a power cut has left unsealed
-            log.warning("%s: its index is damaged, and is built anew", segment.path)
+            logger.warning("%s: its index is damaged, and is built anew", segment.path)
         build_index(directory, segment, ordered=entry.finished, write=write)
     elif segment.arrays.shape.size > _KEPT_BYTES:
         # Most of what was read to verify it may never be asked for, and looking a key up maps it again.

@@ -25,7 +25,7 @@ from stratakv.segment import Segment
 from stratakv.view import View
 from stratakv.views import Views
 
-log = logging.getLogger("stratakv")
+logger = logging.getLogger("stratakv")
 
 T = TypeVar("T")
 _HITS, _MISSES, _DAMAGE = int(Counter.HITS), int(Counter.MISSES), int(Counter.DAMAGE)
@@ -236,7 +236,7 @@ class Reader:
         self._reported.add((segment.number, offset))
         if self._views.heal(segment):
             return True
-        log.error(
+        logger.error(
             "%06d.log: the record at byte %d is damaged; its key reads as missing", segment.number, offset
         )
         return False

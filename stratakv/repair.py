@@ -38,7 +38,7 @@ from stratakv.structure import Structure
 from stratakv.verify import Inspection, VerifyReport, inspect
 from stratakv.view import View
 
-log = logging.getLogger("stratakv")
+logger = logging.getLogger("stratakv")
 
 _MOST_TRIED = 2**14  # bytes of a record in which a flipped bit is looked for: 0.3 s
 _LENGTHS = range(12, 18)  # bytes of a record that say how long it is
@@ -80,9 +80,9 @@ class Repair:
         try:
             return self._mend(found)
         except (SupersededError, FileNotFoundError):
-            log.info("segment %d has gone meanwhile", found.segment.number)
+            logger.info("segment %d has gone meanwhile", found.segment.number)
         except (CorruptionError, StorageError) as problem:
-            log.error("%s; the segment is left as it is", str(problem))
+            logger.error("%s; the segment is left as it is", str(problem))
         return 0
 
     def _mend(self, found: Condition) -> int:
@@ -190,7 +190,7 @@ class Repair:
         lost_found.sync()
         merger = Merger(self.structure, self.exclusive, lambda read: None)
         merger.run(view, job, [without(blocks, prefixes) if prefixes else blocks], before_install=self.sync)
-        log.error(
+        logger.error(
             "%s: %d records were lost; %d older versions stay hidden; the log is in %s",
             segment.path,
             len(lost),

@@ -40,7 +40,7 @@ from stratakv.manifest import Manifest
 from stratakv.record import LINK_MASK
 from stratakv.segment import Segment, map_index, open_log
 
-log = logging.getLogger("stratakv")
+logger = logging.getLogger("stratakv")
 
 MOST_AHEAD = 1 << 20  # numbers that were taken since the manifest was written; a merge takes one
 
@@ -97,7 +97,7 @@ def _remake(words: memoryview, segment: Segment, tip: int) -> bool:
         latest = segment.latest(tip)
     except CorruptionError as damage:
         # As text: a handler that keeps the error would keep the maps of its frames open.
-        log.error("%s; the index of the log is left as it is", str(damage))
+        logger.error("%s; the index of the log is left as it is", str(damage))
         words[W_USED] = index.occupied(segment.arrays)  # else the table might fill up, and a probe never end
         return True
     arrays = segment.arrays
@@ -106,7 +106,7 @@ def _remake(words: memoryview, segment: Segment, tip: int) -> bool:
     fresh = index.arrays(bytearray(arrays.shape.size), arrays.shape)
     index.fill(fresh, latest.items())
     if words[W_INDEXED] != words[W_TIP]:
-        log.warning("%s: a writer stopped inside its commit; indexed up to byte %d", segment.path, tip)
+        logger.warning("%s: a writer stopped inside its commit; indexed up to byte %d", segment.path, tip)
     # IMPORTANT: the filter before the slots, as for every writer: a process that dies here leaves no slot
     # without its bits.
     arrays.bloom[:], arrays.slots[:] = fresh.bloom, fresh.slots

@@ -28,7 +28,7 @@ from stratakv.sync import Syncer
 from stratakv.view import FORKED
 from stratakv.writer import Writer
 
-log = logging.getLogger("stratakv")
+logger = logging.getLogger("stratakv")
 
 
 class Store:
@@ -250,7 +250,7 @@ def _close_all() -> None:
         try:
             store.close()
         except StrataKVError:
-            log.exception("%s could not be closed cleanly", store.directory.path)
+            logger.exception("%s could not be closed cleanly", store.directory.path)
     _stores.clear()
 
 

@@ -45,7 +45,7 @@ from stratakv.segment import Segment, create_active, open_log
 from stratakv.view import View
 from stratakv.views import Views
 
-log = logging.getLogger("stratakv")
+logger = logging.getLogger("stratakv")
 
 _SMALL_INDEX = 4 * BLOCK  # bytes: one that takes no more is not worth making anew
 _MOST_RANGES = 64  # range tombstones that a segment takes over from the one before
@@ -108,7 +108,7 @@ class Structure(Views):
             reason = "the manifest is an older one"
         except CorruptionError as damage:
             reason = damage.reason
-        log.error("%s/MANIFEST: %s; it is written anew", self.directory.path, reason)
+        logger.error("%s/MANIFEST: %s; it is written anew", self.directory.path, reason)
         return held.view.manifest
 
     def restore(self, held: Held) -> None:
@@ -176,7 +176,7 @@ class Structure(Views):
         for entry in doomed:
             self.control.row[Counter.EVICTED] += entry.keys
             self.directory.remove(entry.number)
-            log.info("segment %d dropped: the store is over its budget", entry.number)
+            logger.info("segment %d dropped: the store is over its budget", entry.number)
 
     def _end_active(self, held: Held, old: Segment, *, kept: bool) -> None:
         """Cut the log that was active until now to its end, or remove it where it has left the store."""

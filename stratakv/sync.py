@@ -27,7 +27,7 @@ from stratakv.segment import Segment
 from stratakv.structure import Structure
 from stratakv.view import View
 
-log = logging.getLogger("stratakv")
+logger = logging.getLogger("stratakv")
 
 _PAUSE = 50e-6  # seconds before a process asks again whether another one's sync has covered it
 _PATIENCE = 1.25  # each pause is so many times the one before: the last is a fifth of the whole wait
@@ -179,7 +179,7 @@ class Syncer:
                     thread.start()
                 except RuntimeError:  # too many threads, or the interpreter is about to end
                     if not self._warned:
-                        log.warning("no thread can be started that syncs: each write does", exc_info=True)
+                        logger.warning("no thread can be started that syncs: each write does", exc_info=True)
                     self._warned = True
                     return False
                 self.thread = thread  # now that it can be joined
@@ -191,7 +191,7 @@ class Syncer:
                 if self.is_behind():
                     self.reach_tip()
             except Exception:  # whatever it was, the next interval must be tried
-                log.exception("the periodic sync failed")
+                logger.exception("the periodic sync failed")
 
     def stop(self) -> None:
         with self._starting:

@@ -28,7 +28,7 @@ from stratakv.opening import map_ghosts, open_sealed
 from stratakv.segment import Segment, map_index, open_log
 from stratakv.view import FORKED, View
 
-log = logging.getLogger("stratakv")
+logger = logging.getLogger("stratakv")
 
 Hold = Callable[[], AbstractContextManager[object]]
 
@@ -200,9 +200,9 @@ class Views:
                 build_index(self.directory, fresh, ordered=entry.finished, write=True)
                 self.view = self._load(self.view)
             except (CorruptionError, StorageError, FileNotFoundError):
-                log.exception("%s: its index is damaged and could not be made anew", segment.path)
+                logger.exception("%s: its index is damaged and could not be made anew", segment.path)
                 return False
-        log.error("%s: its index was damaged, and has been made anew", segment.path)
+        logger.error("%s: its index was damaged, and has been made anew", segment.path)
         return True
 
     def _is_replaced(self, segment: Segment) -> bool:

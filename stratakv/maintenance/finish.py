@@ -25,7 +25,7 @@ from stratakv.segment import Segment, open_log
 from stratakv.structure import Structure
 from stratakv.view import View
 
-log = logging.getLogger("stratakv")
+logger = logging.getLogger("stratakv")
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ def finish(
         try:
             directory.files.fdatasync(fresh.fd)
         except OSError:  # never to be tried again: the next one would succeed without the data
-            log.exception("%s could not be synced; what is not on disk yet may be lost", fresh.path)
+            logger.exception("%s could not be synced; what is not on disk yet may be lost", fresh.path)
             poisoned = True
     build_index(directory, fresh, ordered=True, write=True, elected=True, take=take)
     if view.marks:

@@ -20,7 +20,7 @@ from stratakv.maintenance.work import Maintenance
 if TYPE_CHECKING:
     from subprocess import Popen
 
-log = logging.getLogger("stratakv")
+logger = logging.getLogger("stratakv")
 
 # Seconds between seeing work that another process may have begun already and doing something about it.
 _PATIENCE = 0.5
@@ -63,7 +63,7 @@ class Keeper:
                     try:
                         thread.start()
                     except RuntimeError:  # too many threads, or the interpreter is about to end
-                        log.warning("%s: nobody watches over maintenance here", self._path, exc_info=True)
+                        logger.warning("%s: nobody watches over maintenance here", self._path, exc_info=True)
                         return
                     self._thread = thread
 
@@ -90,7 +90,7 @@ class Keeper:
             except StoppedError:
                 return
             except Exception:  # whatever it was, the next segment must be looked after
-                log.exception("%s: maintenance failed", self._path)
+                logger.exception("%s: maintenance failed", self._path)
 
     def _see_to_it(self) -> None:
         """Return once there is nothing to do; start a child while nobody else does it."""
@@ -111,7 +111,7 @@ class Keeper:
                 options = json.dumps(self._options)
                 self._child = self._directory.files.start_python("stratakv.keep", str(self._path), options)
         except OSError:
-            log.warning(
+            logger.warning(
                 "%s: no maintenance process could be started; a thread does it", self._path, exc_info=True
             )
             return False
@@ -120,11 +120,11 @@ class Keeper:
         if status < 0 and not self._ending:
             # Killed, and perhaps always will be: for want of memory, or by a bad sector.
             self._patience = min(2 * self._patience, _LONGEST_PATIENCE)
-            log.warning("%s: the maintenance process was ended by signal %d", self._path, -status)
+            logger.warning("%s: the maintenance process was ended by signal %d", self._path, -status)
         elif status == 0:
             self._patience = _PATIENCE
         if status > 0 and not self._ending:
-            log.warning("%s: the maintenance process failed with status %d", self._path, status)
+            logger.warning("%s: the maintenance process failed with status %d", self._path, status)
         return status <= 0  # one that was killed may be started again
 
     def _yield(self, _read: int) -> None:

@@ -33,7 +33,7 @@ from stratakv.segment import Segment
 from stratakv.structure import Structure
 from stratakv.view import View
 
-log = logging.getLogger("stratakv")
+logger = logging.getLogger("stratakv")
 
 _LOOK = 0.1  # seconds between two looks for work
 _REST = 1.0  # seconds without any, after which segments are merged for the sake of lookups
@@ -189,11 +189,13 @@ class Maintenance:
             try:
                 Tasks(self._structure, self._exclusive, self._sync, pace).do(task)
                 done[task.kind] += 1
-                log.info("%s: segments %s done", task.kind, ", ".join(map(str, task.numbers)))
+                logger.info("%s: segments %s done", task.kind, ", ".join(map(str, task.numbers)))
             except SupersededError:
-                log.info("%s: segments %s have gone meanwhile", task.kind, ", ".join(map(str, task.numbers)))
+                logger.info(
+                    "%s: segments %s have gone meanwhile", task.kind, ", ".join(map(str, task.numbers))
+                )
             except CorruptionError as error:
-                log.error("%s; its segment is left as it is", error)
+                logger.error("%s; its segment is left as it is", error)
                 broken = {number for number in task.numbers if Path(error.path).stem == f"{number:06d}"}
                 self._damaged.update(broken or task.numbers)
                 damage.append(error)
