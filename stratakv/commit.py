@@ -11,7 +11,7 @@ died, or gave up, somewhere inside, and heals first: what stands behind the tip 
 index lacks is entered.
 
 The bytes of a put are stored through the map of the log where it has blocks for them: where zeros were
-written ahead, and the file system is one that leaves blocks as they are (`Files.stores`).
+written ahead, and the file system is one that leaves blocks as they are (`Files.allows_mapped_writes`).
 """
 
 from __future__ import annotations
@@ -252,7 +252,7 @@ class Exclusive:
                         if end > ahead and length <= AHEAD_BYTES:
                             ahead = self._write_ahead(active, max(tip, ahead), end)
                         prefix, written = pack_prefix(checksum, chain), length
-                        if end <= ahead and active.stores:
+                        if end <= ahead and active.mapped_writes:
                             mapped, behind = active.log, start + PREFIX_BYTES
                             mapped[start:behind] = prefix  # 1 log
                             mapped[behind : start + length] = body
@@ -313,7 +313,7 @@ class Exclusive:
         stop = min((end & OFFSET_MASK) // AHEAD_BYTES * AHEAD_BYTES + AHEAD_BYTES, active.end)
         # Where there is no space for all of it, there may be for the record, whose own write will tell.
         with suppress(OSError):
-            if active.stores:
+            if active.mapped_writes:
                 # IMPORTANT: a store into a page asks for blocks for all pages that the kernel keeps together
                 # with it, and reading the file keeps some together that reach beyond the zeros.
                 together = min(-(-stop // LARGE_PAGE) * LARGE_PAGE, active.end)

@@ -43,14 +43,14 @@ class Directory:
         self.files = files
         self.mode = mode
         self._owner: int | None = None  # of the directory, once it was entered
-        self.stores = False  # whether logs may be written through their maps, see `Files.stores`
+        self.mapped_writes = False  # see `Files.allows_mapped_writes`
 
     # -- whose it is -----------------------------------------------------------------------------------
 
     def enter(self, *, create: bool) -> None:
         """Make sure that the directory is there and ours; raises DirectoryError."""
         file_system = self._file_system()
-        self.stores = self.files.stores(file_system)
+        self.mapped_writes = self.files.allows_mapped_writes(file_system)
         if file_system in NETWORK_FILE_SYSTEMS:
             warnings.warn(
                 f"{self.path} is on a network file system: use it from one machine only, "

@@ -388,7 +388,7 @@ class Files:
                 return right.split()[0]
         return ""
 
-    def stores(self, file_system: str) -> bool:
+    def allows_mapped_writes(self, file_system: str) -> bool:
         """Whether a store through a map may stand for a `pwrite` where the file has blocks already.
 
         That must neither find the disk full, which would be a signal, nor be seen by other processes after

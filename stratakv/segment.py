@@ -31,10 +31,12 @@ class Segment:
     """One open segment.
 
     end: where the log ends, which is its size once sealed and its capacity while active.
-    ranges: the prefixes of its range tombstones, once they have been read. start: where the other records
-    begin. chain: the link of the first of them. stores: the log may be written through its map, where it has
-    blocks. inode, index_inode: of the files that are mapped; 0 for an index in memory. lookup_bytes: how long
-    a record is on average, where a lookup brings in nothing but its own; 0 where the kernel reads ahead.
+    ranges: the prefixes of its range tombstones, once they have been read.
+    start: where the other records begin. chain: the link of the first of them.
+    mapped_writes: whether the log may be written through its map, where it has blocks.
+    inode, index_inode: of the files that are mapped; 0 for an index in memory.
+    lookup_bytes: how long a record is on average, where a lookup brings in nothing but its own; 0 where the
+    kernel reads ahead.
     """
 
     __slots__ = (
@@ -51,6 +53,7 @@ class Segment:
         "inode",
         "log",
         "lookup_bytes",
+        "mapped_writes",
         "number",
         "order_made",
         "path",
@@ -58,7 +61,6 @@ class Segment:
         "slot_count",
         "slots",
         "start",
-        "stores",
         "view",
         "word_count",
     )
@@ -71,7 +73,7 @@ class Segment:
         end: int,
         entry: Entry | None,
         *,
-        stores: bool = False,
+        mapped_writes: bool = False,
     ) -> None:
         self.files = directory.files
         self.fd = fd
@@ -82,9 +84,9 @@ class Segment:
         self.entry = entry  # None while active
         self.inode = self.files.inode(fd)
         self.index_inode = 0
-        self.stores = stores
+        self.mapped_writes = mapped_writes
         self.lookup_bytes = 0
-        self.log: mmap = self.files.map(fd, end, write=stores)
+        self.log: mmap = self.files.map(fd, end, write=mapped_writes)
         self.view = memoryview(self.log)
         self.arrays: index.Arrays
         self.slots: memoryview
@@ -280,7 +282,7 @@ def create_active(
         files.close(fd)
         raise storage_error(directory.log_path(header.number), cause) from cause
     try:
-        segment = Segment(directory, fd, header, capacity, None, stores=directory.stores)
+        segment = Segment(directory, fd, header, capacity, None, mapped_writes=directory.mapped_writes)
         segment.read_ranges()
         shape = index.Shape.young(keys)
         files.unlink(path)
@@ -298,11 +300,11 @@ def create_active(
 
 
 def open_log(
-    directory: Directory, number: int, entry: Entry | None, *, write: bool, stores: bool = False
+    directory: Directory, number: int, entry: Entry | None, *, write: bool, mapped_writes: bool = False
 ) -> Segment:
     """Open a log without its index; raises CorruptionError, and FileNotFoundError where it has gone.
 
-    stores: it is the one being written, and may be written through its map.
+    mapped_writes: it is the one being written, and may be written through its map.
     """
     path = directory.log_path(number)
     fd = directory.open(path, write=write)
@@ -318,7 +320,7 @@ def open_log(
         directory.files.close(fd)
         raise
     try:
-        return Segment(directory, fd, header, end, entry, stores=stores)
+        return Segment(directory, fd, header, end, entry, mapped_writes=mapped_writes)
     except ValueError as shorter:
         # Sealed, and so cut, since we asked for its size: there is a manifest that says so.
         raise FileNotFoundError(errno.ENOENT, "no longer being written", str(path)) from shorter

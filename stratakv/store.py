@@ -45,7 +45,7 @@ class Store:
         self.write = directory.writable()
         # Where each put is synced, a store into the map costs more than it saves: the sync takes the page
         # away from the map, and the next put has to ask for it again.
-        directory.stores &= options.durability is not Durability.ALWAYS
+        directory.mapped_writes &= options.durability is not Durability.ALWAYS
         self._attach_lock = attach(directory, options)
         try:
             self._wire()

@@ -217,8 +217,8 @@ class Views:
 
     def open_active(self, number: int) -> Segment:
         """Open the segment that is being written; raises CorruptionError where its index does not fit it."""
-        stores = self._write and self.directory.stores
-        segment = open_log(self.directory, number, None, write=self._write, stores=stores)
+        mapped_writes = self._write and self.directory.mapped_writes
+        segment = open_log(self.directory, number, None, write=self._write, mapped_writes=mapped_writes)
         if not map_index(self.directory, segment, write=self._write):
             path = self.directory.index_path(number)
             raise CorruptionError(path, 0, "the index of the segment being written is missing or damaged")

@@ -259,8 +259,8 @@ _COMMITS = (
         "stored-beyond-the-zeros",
         "a full disk is an error",
         "stratakv/commit.py",
-        "                    if end <= ahead and active.stores:\n",
-        "                    if active.stores:\n",
+        "                    if end <= ahead and active.mapped_writes:\n",
+        "                    if active.mapped_writes:\n",
         (f"{_AHEAD}::test_a_long_record_is_written_once",),
     ),
     Breakage(

@@ -32,7 +32,7 @@ NOW = 1_800_000_000.0
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How a store is opened. budget: in bytes, None for none. file_system: its type, see `Files.stores`."""
+    """How a store is opened. budget: in bytes, None for none. file_system: its type, such as ext4."""
 
     durability: str
     budget: int | None = None

@@ -254,7 +254,7 @@ def test_a_disk_with_less_left_than_is_written_ahead(db: DB, answer: str, left: 
 def test_where_each_put_is_synced_no_record_is_stored_through_the_map(open_: Open) -> None:
     for durability, stores in (("always", False), ("interval", True), ("os", True)):
         db = open_(durability=durability)
-        assert db._store.structure.view.active.stores is stores
+        assert db._store.structure.view.active.mapped_writes is stores
         db.put(b"k", durability.encode())
         assert db.get(b"k") == durability.encode()
         db.close()
