@@ -17,8 +17,9 @@ _SMALL = 2**20  # bytes: of a smaller budget, a tenth is less than maintenance m
 def hard_limit(max_bytes: int, segment_bytes: int) -> int:
     """Return how many bytes a store with this budget may take when a segment of so many bytes begins.
 
-    Maintenance keeps the budget once a segment has begun. Where it does not come after, the writer that
-    begins the next one keeps this limit; from here to a tenth above is for what maintenance is writing.
+    Maintenance brings the store below the budget again after a segment has begun. Where it cannot keep up,
+    the writer that begins the next one keeps this limit. What is left up to a tenth above the budget is for
+    what maintenance is writing.
     """
     return max_bytes + segment_bytes + _SLACK
 

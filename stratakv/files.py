@@ -24,13 +24,13 @@ from pathlib import Path
 Attributes = os.stat_result
 Owned = FileIO
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs"})
-# These write a block anew in its place, and no two files share one: a store into a page that has its block
-# needs no other.
+# These overwrite a block in its place and never share it between two files, so a store into a page that has
+# its block already needs no new one.
 _IN_PLACE = frozenset({"ext4"})
 _ROOT = Path(__file__).parents[1]  # where this package is found
 _COPY_BYTES = 8 * 2**20
-# Bytes: the most that the kernel keeps together and maps in one piece, on x86 and with pages of 4 KiB. Such a
-# piece begins at a multiple of its size.
+# Bytes of a large page, the most that the kernel keeps and maps in one piece on x86 with pages of 4 KiB. It
+# begins at a multiple of its size.
 LARGE_PAGE = 2 * 2**20
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 # The file that has the limit of a group, by the controllers that a hierarchy of groups has: version 2, and 1.
@@ -49,7 +49,7 @@ def now_ms() -> int:
 class Files:
     """The operating system as StrataKV needs it.
 
-    ORDERED: whether processors see in its order what another one stores.
+    ORDERED: whether each processor sees the stores of another one in the order in which they were made.
     """
 
     ORDERED = platform.machine() in {"x86_64", "i686"}
@@ -165,7 +165,7 @@ class Files:
                 self.write_all(fd, bytes(min(_COPY_BYTES, min(written, end) - offset)), offset)
 
     def written(self, fd: int) -> int:
-        """Where the last stretch ends that has blocks: behind it is nothing but zeros, however many."""
+        """Return where the last blocks of a file end: behind that, all of it reads as zeros."""
         end = 0
         with suppress(OSError):  # ENXIO, where there is no further one
             while True:
@@ -182,10 +182,10 @@ class Files:
         os.posix_fallocate(fd, start, end - start)
 
     def allocate_large(self, fd: int, size: int) -> None:
-        """Do the same for a large file that will be read through a map for long, and write zeros to it.
+        """Allocate a file that will be read through a map for long, and write zeros to all of it.
 
-        Pages that are written together are kept together: such a file is mapped in steps of up to 2 MiB, and
-        its addresses are found faster. Pages that a store through a map has made are single for ever.
+        The kernel keeps pages that were written together as one large page, and finds an address in a large
+        page faster. Pages that were first touched through a map stay small for ever.
         """
         self.allocate(fd, size)
         for offset in range(0, size, LARGE_PAGE):
@@ -389,9 +389,9 @@ class Files:
         return ""
 
     def allows_mapped_writes(self, file_system: str) -> bool:
-        """Whether a store through a map may stand for a `pwrite` where the file has blocks already.
+        """Whether a store through a map may take the place of a `pwrite` where the file has blocks already.
 
-        That must neither find the disk full, which would be a signal, nor be seen by other processes after
-        what is stored next.
+        It must not find the disk full, as that would be a signal in place of an error. And other processes
+        must not see it later than what is stored after it.
         """
         return file_system in _IN_PLACE and self.ORDERED

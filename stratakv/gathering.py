@@ -1,7 +1,8 @@
-"""Threads that wait for the same work: the last of those expected does it for all, and wakes them.
+"""One thread does for many what all of them wait for.
 
-Who comes leaves its wish and sleeps. As many are expected as the last round served, and those that were
-waiting when it ended; where they do not come, the one that has waited longest begins after a moment.
+A thread leaves its wish and sleeps. Each round expects as many threads as the last one served, and those that
+came while that was going on. The last of them to come does the work for all and wakes them. Where fewer come,
+the one that has waited longest begins after a moment.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Gathering(Generic[W]):
     def join(self, wish: W) -> list[W]:
         """Return the wishes that this thread must fulfil, its own among them.
 
-        None are left where another thread has done so, or tried to.
+        Sleeps until it is this thread's turn; returns none once another one has worked for it, or tried to.
         """
         with self._turn:
             self._waiting.append(wish)
@@ -73,7 +74,7 @@ class Gathering(Generic[W]):
         return self._led
 
     def leave(self, wish: W) -> None:
-        """Let those go that this thread has worked for; after Ctrl-C, let nobody wait for it."""
+        """Wake the threads that this one has worked for; where it was interrupted, take its wish back."""
         if wish.is_done and wish is not self._leader:
             return
         with self._turn:

@@ -65,10 +65,10 @@ class PutAway:
 
 
 def strays(directory: Directory, survey: Survey, mode: Mode, *, asked: bool) -> list[Finding]:
-    """Return the logs with records that are not the store's and would be removed.
+    """Return the logs with records that the store does not know and that would be removed.
 
-    Those who died may leave such, whose records are elsewhere or were deleted. A log that writers wrote
-    after the manifest's active one is another thing: the manifest is not the one that was there. That is
+    A process that died may have left one; its records are in other logs as well, or were deleted. But where
+    writers wrote a log after the manifest's active one, that manifest is not the last there was. This is
     damage, and a CorruptionError in mode "strict".
     """
     numbers = {entry.number for entry in survey.entries}

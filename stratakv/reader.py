@@ -91,7 +91,7 @@ class Reader:
                     place = 0
                     if 0 not in slots:
                         return self._again(segment, 0, key, default)
-        if not 1 <= len(key) <= MAX_KEY_BYTES:
+        if not 1 <= len(key) <= MAX_KEY_BYTES:  # only here, as a key of another length is never found
             check_key(key)
         row = self._control.row
         row[_MISSES] += 1
@@ -108,8 +108,9 @@ class Reader:
         self._control.row[_HITS] = self.hits
 
     def find(self, view: View, key: bytes) -> Found | None:
-        """Return the newest record of `key`, live or not; None where there is none or it is damaged, or
-        deleted by a range tombstone.
+        """Return the newest record of `key`, live or not.
+
+        None where there is none, where it is damaged, or where a range tombstone has deleted it.
         """
         if key.__class__ is not bytes or not 1 <= len(key) <= MAX_KEY_BYTES:
             check_key(key)

@@ -24,7 +24,8 @@ from stratakv.record import Record
 
 _WINDOWS = (2**12, 2**16, 2**20)  # bytes before the end of a log in which its last record is looked for
 
-_MOST_INDEX_BYTES = 4 * 2**20  # that an index may take which was made for more keys than its log then got
+# An index may take so many bytes beyond twice its log: it may have been made for more keys than then came.
+_SPARE_INDEX_BYTES = 4 * 2**20
 
 
 class Segment:
@@ -197,7 +198,10 @@ class Segment:
             raise CorruptionError(self.path, reached, "the chain of records breaks here")
 
     def last_records(self, end: int) -> list[Record]:
-        """Return the record that ends at `end`, and those that its value may hold; none for a long one."""
+        """Return what may be the record that ends at `end`: its value may hold what looks like one, too.
+
+        Returns none for a record that is longer than the largest of the windows.
+        """
         for window in _WINDOWS:
             tail = record.search(self.log, self.view, max(self.start, end - window), end)
             if found := [each for each in tail if each.end == end]:
@@ -340,7 +344,7 @@ def map_index(directory: Directory, segment: Segment, *, write: bool) -> bool:
         return False
     try:
         size = files.size(fd)
-        if not index.HEADER_BYTES <= size <= _MOST_INDEX_BYTES + 2 * segment.end:
+        if not index.HEADER_BYTES <= size <= _SPARE_INDEX_BYTES + 2 * segment.end:
             return False
         buffer, inode = files.map(fd, size, write=write), files.inode(fd)
     finally:

@@ -54,16 +54,16 @@ def from_manifest(directory: Directory, found: Manifest) -> Survey:
 
 
 def from_logs(directory: Directory, *, salvage: bool) -> Survey:
-    """Tell the segments from the logs' own headers, and what those do not know from the manifest before.
+    """Find the segments by the logs' own headers, and what these do not say in the manifest before.
 
-    salvage: count in what was written from others that are gone now, even where its end is missing.
+    salvage: take an unfinished log that was written from others, too, where those are gone.
     """
     before = _manifest_before(directory)
     numbers = directory.numbers("log")
     candidates = [(number, _candidate(directory, number, before)) for number in numbers]
     found = [candidate for _, candidate in candidates if candidate]
     known = {entry.number for entry in before.segments}
-    # What an unfinished log says of the others was never true.
+    # An unfinished log has not replaced any other yet, whatever its header says.
     whole = [each for each in found if each.entry.number in known or _is_whole(directory, each, found)]
     floor = max([before.floor, *(each.floor for each in whole)])
     above = [each.entry for each in whole if each.entry.newest >= floor]
@@ -157,10 +157,11 @@ def _is_original(entry: Entry) -> bool:
 
 
 def _is_whole(directory: Directory, candidate: _Candidate, found: list[_Candidate]) -> bool:
-    """Whether writers wrote a log, or it is a finished one that was written from others.
+    """Whether writers wrote a log, or it was written from others and is finished.
 
-    Its end may be on disk before what stands in the middle. While what it was written from is still there,
-    it may be unfinished, and then that is the better of the two; afterwards a break in it is damage.
+    The END record alone does not prove that, as it may be on disk before what stands in the middle. So while
+    the logs it was written from are still there, all of it must be sound, else they are the better choice.
+    Once they are gone, it was finished, and a break in it is damage.
     """
     entry = candidate.entry
     if _is_original(entry):

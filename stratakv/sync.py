@@ -134,8 +134,8 @@ class Syncer:
     def _is_elected(self, wanted: int) -> bool:
         """Take sync.lock; return False where another process gets to `wanted` before that.
 
-        Asked for again and again: those that wait at a lock get it one by one, with a whole sync between them
-        when somebody was faster, though what they wait for was done long ago.
+        The lock is asked for again and again. Processes that sleep at a lock get it one after the other, each
+        behind a whole sync, though the first of these syncs may have covered them all.
         """
         pause = _PAUSE
         while not self.lock.try_exclusive():
@@ -169,7 +169,7 @@ class Syncer:
             self.reach(end)
 
     def _start(self) -> bool:
-        """Start the thread, but not for a store that was closed; return whether none is wanting."""
+        """Start the thread, unless the store was closed; return False where none can be started."""
         with self._starting:
             if self.thread is None and self._exclusive.lock.fd >= 0:
                 thread = threading.Thread(

@@ -106,7 +106,7 @@ class Views:
         with suppress(StrataKVError), self.held_off():
             if found := self._snapshot():
                 return found
-        # Nobody here may write. Lookups see no more until somebody heals, either.
+        # This process may not write, so it cannot heal. Until somebody does, lookups see no more than this.
         view, words = self.current(), self.control.words
         indexed, tip = words[W_INDEXED], words[W_TIP]
         if position(view.active.number, view.active.start) <= indexed <= tip <= _end(view):
@@ -120,7 +120,7 @@ class Views:
         return hold() if hold else nullcontext()
 
     def _snapshot(self) -> tuple[View, int] | None:
-        """Return the same, or None where that cannot be told: in the middle of a commit, or of a rotation."""
+        """Return what `snapshot` does; None in the middle of a commit or a rotation."""
         view, words = self.current(), self.control.words
         indexed = words[W_INDEXED]
         tip = words[W_TIP]  # IMPORTANT: after the other: they are equal when all below the tip was indexed

@@ -152,8 +152,8 @@ def is_current(segments: Iterable[Segment], segment: Segment, key: bytes, heat: 
 def current(view: View, segment: Segment, blocks: Iterator[Block]) -> Iterator[Block]:
     """Leave out of the blocks of a segment what newer sealed segments hide.
 
-    What the active one hides is left for a later time: when that is finished, it is counted as dead where it
-    is found, and must not be looked for below.
+    What the active one hides stays. When that is finished, the next older record of each of its keys is
+    counted as dead; if that record had gone here, the one below it would be counted a second time.
     """
     for block in blocks:
         yield [item for item in block if is_current(view.sealed, segment, item[0], item[5])]

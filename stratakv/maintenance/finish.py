@@ -98,7 +98,7 @@ def _count(segment: Segment, older: Sequence[Segment], pace: Pace) -> _Counts:
 
 
 def _count_hidden(counts: _Counts, key: bytes, older: Sequence[Segment]) -> None:
-    """Add the next older record of `key` to what its segment has that is hidden."""
+    """Count the next older record of `key` as hidden in its segment."""
     try:
         found = newest(older, key)
     except CorruptionError:

@@ -31,11 +31,12 @@ Pace = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a merge makes of what.
+    """One merge: what it reads, and what its output is to be.
 
     inputs: newest first. older: segments that may hold what tombstones of the output hide, newest first.
-    ranges: the prefixes of the output's range tombstones. oldest, newest: its ranks. floor: where not 0, all
-    below that rank is dropped with this. swept: nothing that newer segments hide is among what is moved.
+    ranges: the prefixes of the output's range tombstones. kind, oldest, newest: its generation and its ranks.
+    floor: where it is not 0, the merge drops everything below that rank. swept: what newer segments hide is
+    left out.
     """
 
     inputs: Sequence[Segment]

@@ -85,9 +85,9 @@ class Tasks:
             self._structure.install(held, Edit(drop={segment.number}, add=(adopted,)))
 
     def _retire(self, view: View, what: Job, *, young: bool) -> None:
-        """Move on what was read of one of the job's inputs; the other one, if there is one, stays whole.
+        """Retire one input of a job: of it, only what was read moves on. The other one, if any, stays whole.
 
-        That is the first for a young segment, the last, which is the oldest of all, for a main one.
+        It is the newest input where a young segment is retired, the oldest where a main one is.
         """
         inputs = what.inputs
         retired = inputs[0 if young else -1]
