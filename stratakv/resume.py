@@ -46,10 +46,10 @@ MOST_AHEAD = 1 << 20  # numbers that were taken since the manifest was written; 
 
 
 def resume(directory: Directory, control: Control, found: Manifest, *, write: bool) -> bool:
-    """Return whether the store can go on as it is, which is made so where `write` allows it.
+    """Return whether the store can go on without a recovery; make it ready for that where `write` allows it.
 
     The caller is alone with the store. Raises FileNotFoundError where the log has gone, CorruptionError for
-    one with a damaged header.
+    one with a damaged header and for a manifest that is not the last there was.
     """
     words = control.words
     number, tip = words[W_TIP] >> POSITION_BITS, words[W_TIP] & OFFSET_MASK
@@ -61,21 +61,27 @@ def resume(directory: Directory, control: Control, found: Manifest, *, write: bo
         raise CorruptionError(path, 0, "the manifest is older than the one that was in use last")
     if not found.next_number <= words[W_NEXT] <= found.next_number + MOST_AHEAD or words[W_LOGGED] >> 63:
         return False
-    if words[W_STATE] == State.OPEN and words[W_BUSY] and number != found.active:
-        return True  # a writer died while it began a segment, and the next one finishes that
     current = words[W_GENERATION] == found.generation and number == found.active
-    as_left = current and words[W_INDEXED] == words[W_TIP]
+    at_rest = current and words[W_INDEXED] == words[W_TIP]
     if words[W_STATE] != State.OPEN:
-        sealed = as_left and _is_sealed(words, segment, tip)
-        if sealed and write:
-            # What is written to it from now on is not in its checksum. IMPORTANT: the state first, as an
-            # index without a seal is believed only where it says "open".
-            words[W_STATE] = State.OPEN
-            segment.arrays.header[index.W_SEALED] = 0
-        return sealed
-    if not as_left and not words[W_BUSY]:
-        return False
+        return at_rest and _reopen(words, segment, tip, write=write)
+    if words[W_BUSY] and number != found.active:
+        return True  # a writer died while it began a segment, and the next one finishes that
+    if not at_rest and not words[W_BUSY]:
+        return False  # nobody died inside a commit, so nothing may be half done
     return not write or _remake(words, segment, tip)
+
+
+def _reopen(words: memoryview, segment: Segment, tip: int, *, write: bool) -> bool:
+    """Return whether a closed store is as its last user left it; it is open then, where `write` allows it."""
+    if not _is_sealed(words, segment, tip):
+        return False
+    if write:
+        # What is written to it from now on is not in its checksum. IMPORTANT: the state first, as an index
+        # without a seal is believed only where it says "open".
+        words[W_STATE] = State.OPEN
+        segment.arrays.header[index.W_SEALED] = 0
+    return True
 
 
 def _is_sealed(words: memoryview, segment: Segment, tip: int) -> bool:
