@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,29 +15,6 @@ import stratakv
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "stratakv"
-# Each room may import from the floors below its own, never from its own or one above. Lowest first.
-FLOORS = [
-    {"errors", "files", "bloom", "record", "log", "ghosts", "budget", "gathering", "progress"},
-    {"index", "options", "directory", "recovery_report"},
-    {"arguments", "control", "key_lock", "locks", "lost_found", "manifest"},
-    {"segment"},
-    {"indexing", "lookup", "past_damage"},
-    {"build", "examine", "key_order", "orphans", "resume", "rewrite", "view", "maintenance.plan"},
-    {"opening", "prefetch", "salvage", "survey"},
-    {"views", "verdict"},
-    {"structure"},
-    {"commit", "put_away", "reader", "renewal", "maintenance.blocks"},
-    {"backup", "maintenance", "maintenance.output", "recovery", "scan", "soundness", "sync", "transaction"},
-    {"attach", "group", "recover", "maintenance.merge", "verify", "writer"},
-    {"maintenance.evict", "maintenance.finish", "maintenance.room", "rescue"},
-    {"maintenance.tasks", "repair"},
-    {"maintenance.work"},
-    {"maintenance.keeper"},
-    {"store"},
-    {"stats"},
-    {"db"},
-    {""},  # the package itself, which gives the public names
-]
 PURE = ("bloom", "budget", "ghosts", "index", "log", "record")
 IMPURE = {"fcntl", "io", "logging", "os", "pathlib", "random", "signal", "socket", "threading", "time"}
 # What else than `files` may use of the modules that reach the operating system: types, constants, names.
@@ -63,17 +41,36 @@ TOUCHING = {
 }
 
 
-def room(path: Path) -> str:
+def module(path: Path) -> str:
+    """Return the name of a module within the package; "" for the package itself."""
     name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
     return name.removesuffix("__init__").removesuffix(".")
 
 
-ENGINE = {
-    room(path): ast.parse(path.read_text())
-    for path in sorted(PACKAGE.rglob("*.py"))
-    if not room(path).startswith(("cli", "server", "keep", "__main__"))
-}
+MODULES = {module(path): ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
+PROGRAMS = ("cli", "server", "keep", "__main__")
+ENGINE = {name: tree for name, tree in MODULES.items() if not name.startswith(PROGRAMS)}
 engine = pytest.mark.parametrize("name", ENGINE)
+
+
+def floors() -> list[dict[str, int]]:
+    """Return the floors that docs/architecture.md draws, 0 at the top: rooms, then `maintenance`."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    blocks = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    columns = [[re.split(r"\s{2,}", line)[0] for line in block.splitlines()] for block in blocks]
+    return [
+        {name: floor for floor, names in enumerate(column) for name in names.split(" · ")}
+        for column in columns
+    ]
+
+
+ROOMS, MAINTENANCE = floors()
+
+
+def room_of(name: str) -> str:
+    """Return the room that a module is in: itself, or the package that it is a part of."""
+    package = name.partition(".")[0]
+    return package if package in ROOMS else name
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[str, str | None]]:
@@ -92,25 +89,27 @@ def rooms_used(tree: ast.AST) -> set[str]:
     used = set()
     for module, name in imports(tree):
         if module == "stratakv":
-            used.add(name or "")
+            used.add(name if name and name in MODULES else "")  # "": the public names
         elif module.startswith("stratakv."):
             inner = module.removeprefix("stratakv.")
-            used.add(f"{inner}.{name}" if f"{inner}.{name}" in ENGINE else inner)
+            used.add(f"{inner}.{name}" if f"{inner}.{name}" in MODULES else inner)
     return used
 
 
-def floor(name: str) -> int:
-    return next(number for number, rooms in enumerate(FLOORS) if name in rooms)
+def test_the_page_has_every_module() -> None:
+    assert {room_of(name) for name in MODULES} - {"", "__main__"} == set(ROOMS)
+    assert {name for name in MODULES if name.startswith("maintenance.")} == set(MAINTENANCE)
 
 
-def test_every_room_has_a_floor() -> None:
-    assert set().union(*FLOORS) == set(ENGINE)
-
-
-@engine
+@pytest.mark.parametrize("name", [name for name in MODULES if name not in ("", "__main__")])
 def test_imports_go_down(name: str) -> None:
-    above = {used for used in rooms_used(ENGINE[name]) if floor(used) >= floor(name)}
-    assert not above, f"{name} imports from its own floor or one above"
+    for used in rooms_used(MODULES[name]):
+        if used == "":
+            assert ROOMS[room_of(name)] < ROOMS["db"], "only programs import the public names"
+        elif room_of(used) != room_of(name):
+            assert ROOMS[room_of(used)] > ROOMS[room_of(name)], f"{used} is not below {name}"
+        elif name in MAINTENANCE:
+            assert MAINTENANCE[used] > MAINTENANCE[name], f"{used} is not below {name}"
 
 
 @pytest.mark.parametrize("name", PURE)
