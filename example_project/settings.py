@@ -43,9 +43,8 @@ CACHES = {
     }
 }
 
-DATA_UPLOAD_MAX_MEMORY_SIZE = (
-    1024 * 1024
-)  # bytes; 64 KiB of source and of input, escaped as forms and JSON do
+# Bytes: 64 KiB of source and 64 KiB of input, escaped as forms and JSON do.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 LOGGING = {  # Django's own default writes tracebacks to the terminal with DEBUG only
     "version": 1,
     "disable_existing_loggers": False,

@@ -18,9 +18,8 @@ def count(answer: Answer) -> None:
 def _add(name: str, amount: int) -> None:
     key = f"count:{name}"
     cache.add(key, 0, None)
-    with suppress(
-        ValueError
-    ):  # a cache that keeps nothing, a full disk: an answer matters more than its count
+    # A cache that keeps nothing, or a full disk: an answer matters more than its count.
+    with suppress(ValueError):
         cache.incr(key, amount)
 
 
