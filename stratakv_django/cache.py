@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -232,14 +232,31 @@ class StrataKVCache(SingleFlight):
         are longer than 65,000 bytes are not found. Raises TypeError for a prefix that is no text, and
         ImproperlyConfigured with a KEY_FUNCTION, which may put anything in front of it.
         """
-        if not isinstance(prefix, str):
-            raise TypeError(f"a prefix must be text, not {type(prefix).__name__}")
-        if self.key_func is not default_key_func or not _makes_plain_keys(type(self)):
-            raise ImproperlyConfigured("delete_prefix needs the keys as Django makes them: no KEY_FUNCTION")
-        name = self._name(prefix, version)
+        name = self._prefix_name(prefix, version)
         with self._tolerance.block("write"):
             self._db.delete_prefix(name)
             self._store.census(self._namespace).forget()
+
+    def iter_keys(self, prefix: str = "", version: int | None = None) -> Iterator[str]:
+        """Yield the keys of this version that begin with `prefix`, those written first before the others.
+
+        It walks over all of the store. Keys and errors are as for `delete_prefix`.
+        """
+        head, name = self._prefix_name("", version), self._prefix_name(prefix, version)
+        return self._iter_keys(name, len(head))
+
+    def _iter_keys(self, name: bytes, start: int) -> Iterator[str]:
+        with self._tolerance.block("read"):
+            for found in self._db.keys(name):
+                yield naming.text(found[start:])
+
+    def _prefix_name(self, prefix: str, version: int | None) -> bytes:
+        """Return what the engine keys of this version begin with whose keys begin with `prefix`."""
+        if not isinstance(prefix, str):
+            raise TypeError(f"a prefix must be text, not {type(prefix).__name__}")
+        if self.key_func is not default_key_func or not _makes_plain_keys(type(self)):
+            raise ImproperlyConfigured("a prefix needs the keys as Django makes them: no KEY_FUNCTION")
+        return self._name(prefix, version)
 
     def lock(self, key: Any, version: int | None = None) -> stratakv.Lock:
         """Return a lock that only one thread of all processes can hold, for work that should be done once.

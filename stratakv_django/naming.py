@@ -27,6 +27,11 @@ def utf8(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
+def text(data: bytes) -> str:
+    """Return the text that `utf8` has made into `data`."""
+    return data.decode("utf-8", "surrogatepass")
+
+
 def long_name(namespace: bytes, name: bytes) -> bytes:
     """Return the engine key that stands for `name`, which is too long to be one."""
     return namespace + b"\xff" + hashlib.blake2b(name, digest_size=32).digest()

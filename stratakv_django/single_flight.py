@@ -12,7 +12,7 @@ from asyncio import sleep
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from inspect import iscoroutinefunction
+from inspect import isawaitable, iscoroutinefunction
 from typing import Any
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
@@ -115,4 +115,5 @@ class SingleFlight(AsyncCalls):
 async def _made(default: Any) -> Any:
     if iscoroutinefunction(default):
         return await default()
-    return await in_compute_thread(default) if callable(default) else default
+    value = await in_compute_thread(default) if callable(default) else default
+    return await value if isawaitable(value) else value  # of a function that has called an asynchronous one

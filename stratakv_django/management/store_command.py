@@ -1,4 +1,4 @@
-"""What the four commands share: the store of an alias, a progress bar, a report, an exit status.
+"""What the commands share: the store of an alias, a progress bar, a report, an exit status.
 
 Exit status: 0 done, 1 the work failed or found damage, 2 the command was used wrongly.
 """

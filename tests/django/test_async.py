@@ -138,6 +138,17 @@ def test_get_or_set_awaits_a_coroutine_function(cache: StrataKVCache) -> None:
     assert cache.get("key") == "computed"
 
 
+def test_get_or_set_awaits_what_a_function_returns_that_has_called_a_coroutine_function(
+    cache: StrataKVCache,
+) -> None:
+    async def compute(number: int) -> str:
+        await asyncio.sleep(0)
+        return f"computed {number}"
+
+    assert asyncio.run(cache.aget_or_set("key", lambda: compute(7))) == "computed 7"
+    assert cache.get("key") == "computed 7"
+
+
 @pytest.mark.parametrize("default", [None, "value"])
 def test_get_or_set_stores_and_returns_a_plain_default(cache: StrataKVCache, default: object) -> None:
     assert asyncio.run(cache.aget_or_set("key", default)) == default

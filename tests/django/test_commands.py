@@ -24,7 +24,7 @@ from stratakv_django.management import store_command
 from stratakv_django.management.commands.stratakv_compact import stopped_in_order
 from tests.django.conftest import ROOT, MakeCache
 
-COMMANDS = ["stratakv_compact", "stratakv_recover", "stratakv_stats", "stratakv_verify"]
+COMMANDS = ["stratakv_clear", "stratakv_compact", "stratakv_recover", "stratakv_stats", "stratakv_verify"]
 
 # Settings of a site whose caches a process is started with: `default` in a store, `memory` elsewhere.
 SETTINGS = """
@@ -164,11 +164,22 @@ class TestOnASoundStore:
     def test_text_is_one_field_a_line(self, command: str) -> None:
         lines = called(command).splitlines()
         assert lines[0].split() == ["ok", "yes"]
-        assert any(line.startswith("segments ") for line in lines) or command == "stratakv_compact"
+        no_segments = ("stratakv_clear", "stratakv_compact")
+        assert any(line.startswith("segments ") for line in lines) or command in no_segments
 
     @pytest.mark.parametrize("command", COMMANDS)
     def test_json_is_one_object(self, command: str) -> None:
         assert report(command)["ok"] is True
+
+    def test_clear_empties_one_prefix_and_gives_its_space_back(self, make_cache: MakeCache) -> None:
+        other = make_cache(KEY_PREFIX="other", OPTIONS={"strict": False, "maintenance": "auto"})
+        other.set("key", 1)
+        assert make_cache(OPTIONS={"strict": False, "maintenance": "auto"}).get("key 7")
+        fields = report("stratakv_clear")
+        assert fields["key_prefix"] == ""
+        assert fields["disk_bytes_after"] < fields["disk_bytes_before"]
+        assert list(make_cache(OPTIONS={"strict": False, "maintenance": "auto"}).iter_keys()) == []
+        assert other.get("key") == 1
 
     def test_stats_are_those_of_the_store(self, store: Path) -> None:
         fields = report("stratakv_stats")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.cache.backends.base import CacheKeyWarning
 from django.core.exceptions import ImproperlyConfigured
 
+import stratakv
 from stratakv_django.cache import StrataKVCache
 from tests.django.conftest import MakeCache
 
@@ -130,7 +132,7 @@ def test_aliases_of_one_prefix_share_their_entries(make_cache: MakeCache) -> Non
     assert make_cache(KEY_PREFIX="p").get("key") is None
 
 
-class TestDeletePrefix:
+class TestPrefixes:
     def test_it_removes_what_begins_so_in_one_version(self, make_cache: MakeCache) -> None:
         cache, other = make_cache(), make_cache(KEY_PREFIX="other")
         for each in (cache, other):
@@ -153,6 +155,27 @@ class TestDeletePrefix:
         cache.set_many({f"b{number}": number for number in range(10)})
         assert len(cache.get_many([f"b{number}" for number in range(10)])) == 10
 
+    def test_the_keys_are_those_that_were_given(self, make_cache: MakeCache) -> None:
+        cache = make_cache()
+        given = ["user:1", "user:2", "page ü", "\ud800", "user:" + "x" * 60_000]
+        for key in given:
+            cache.set(key, 1)
+        cache.set("gone", 1)
+        cache.delete("gone")
+        cache.set("user:3", 1, version=2)
+        make_cache(KEY_PREFIX="other").set("user:4", 1)
+        assert list(cache.iter_keys()) == given
+        assert list(cache.iter_keys("user:")) == ["user:1", "user:2", given[-1]]
+        assert list(cache.iter_keys(version=2)) == ["user:3"]
+
+    def test_keys_of_a_store_that_does_not_open_are_none(self, make_cache: MakeCache, store: Path) -> None:
+        store.write_text("a file")
+        tolerant = make_cache(OPTIONS={"strict": False})
+        assert list(tolerant.iter_keys()) == []
+        assert tolerant.incidents()["read"] == 1
+        with pytest.raises(stratakv.StrataKVError):
+            list(make_cache().iter_keys())
+
     def test_keys_that_are_made_in_another_way_have_no_prefix(self, make_cache: MakeCache) -> None:
         class Own(StrataKVCache):
             def make_key(self, key: Any, version: int | None = None) -> str:
@@ -161,6 +184,8 @@ class TestDeletePrefix:
         for cache in (make_cache(KEY_FUNCTION=lambda key, prefix, version: key[::-1]), Own("x", {})):
             with pytest.raises(ImproperlyConfigured, match="no KEY_FUNCTION"):
                 cache.delete_prefix("a")
+            with pytest.raises(ImproperlyConfigured, match="no KEY_FUNCTION"):
+                cache.iter_keys("a")
 
     def test_a_prefix_is_text(self, cache: StrataKVCache) -> None:
         with pytest.raises(TypeError, match="must be text, not int"):

@@ -1,0 +1,31 @@
+"""`manage.py stratakv_clear`: empty a cache, and give its space back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from stratakv_django import conf, naming
+from stratakv_django.checks import stratakv_aliases
+from stratakv_django.management.store_command import StoreCommand
+
+
+@dataclass(frozen=True)
+class ClearReport:
+    """What was removed: all with this KEY_PREFIX. disk_bytes_before, disk_bytes_after: of the whole store."""
+
+    key_prefix: str
+    disk_bytes_before: int
+    disk_bytes_after: int
+
+
+class Command(StoreCommand):
+    help = "Remove every entry of a cache's KEY_PREFIX, in all its versions, and nothing else from its store."
+
+    def work(self, cache: conf.CacheSettings, options: dict[str, Any]) -> ClearReport:
+        key_prefix = str(stratakv_aliases()[self.alias].get("KEY_PREFIX", ""))
+        with self.open(cache) as db:
+            before = db.stats().disk_bytes
+            db.delete_prefix(naming.namespace(key_prefix))
+            db.maintain()
+            return ClearReport(key_prefix, before, db.stats().disk_bytes)
