@@ -32,7 +32,7 @@ from stratakv.key_lock import Lock
 from stratakv.maintenance.work import CompactionReport, MaintenanceReport
 from stratakv.options import Options
 from stratakv.recover import recover
-from stratakv.recovery_report import Finding, KeptLog, RecoveryReport
+from stratakv.recovery.report import Finding, KeptLog, RecoveryReport
 from stratakv.rescue import RescueReport, rescue
 from stratakv.soundness import Damage
 from stratakv.stats import SegmentStats, Stats

@@ -32,8 +32,8 @@ from stratakv.manifest import Manifest
 from stratakv.opening import begin_empty, check_indexes
 from stratakv.options import Options
 from stratakv.orphans import remove_orphans, remove_temporary
-from stratakv.recovery import Recovery
-from stratakv.recovery_report import Mode, RecoveryReport
+from stratakv.recovery.report import Mode, RecoveryReport
+from stratakv.recovery.run import Recovery
 from stratakv.resume import resume
 from stratakv.segment import Segment
 

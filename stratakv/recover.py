@@ -15,8 +15,8 @@ from stratakv.manifest import Manifest
 from stratakv.opening import check_indexes
 from stratakv.options import Options
 from stratakv.progress import Progress
-from stratakv.recovery import Recovery
-from stratakv.recovery_report import Finding, Mode, RecoveryReport, mode_of
+from stratakv.recovery.report import Finding, Mode, RecoveryReport, mode_of
+from stratakv.recovery.run import Recovery
 
 
 def recover(

@@ -32,10 +32,10 @@ from stratakv.manifest import Manifest
 from stratakv.opening import open_sealed
 from stratakv.options import Options
 from stratakv.recover import directory_of, recover_alone
-from stratakv.recovery_report import Mode, RecoveryReport
-from stratakv.renewal import Renewal
+from stratakv.recovery.renewal import Renewal
+from stratakv.recovery.report import Mode, RecoveryReport
+from stratakv.recovery.survey import empty
 from stratakv.segment import map_index, open_log
-from stratakv.survey import empty
 
 _TRIES = 50
 _PAUSE = 0.1  # seconds, at most, between two tries

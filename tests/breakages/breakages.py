@@ -732,9 +732,25 @@ _AGES = (
         "replaced-version-moves",
         "4: only a current version moves",
         "stratakv/maintenance/evict.py",
-        "        return is_current(self._view.segments(), segment, key)\n",
+        "        return is_current(self._view.segments(), segment, key, heat)\n",
         "        return True\n",
         (f"{_RESURRECTION}::test_a_replaced_version_does_not_move_over_a_newer_main_one",),
+    ),
+    Breakage(
+        "heat-lost-with-a-version",
+        "what is read and written again stays within a budget",
+        "stratakv/maintenance/evict.py",
+        "                heat = heat_of(segment, item) or _taken_over(older, item[0], first, second)\n",
+        "                heat = heat_of(segment, item)\n",
+        (f"{_MAINTENANCE}::TestBudget::test_what_is_read_and_written_again_stays",),
+    ),
+    Breakage(
+        "removed-store-written-to",
+        "a store that was removed does not damage the one in its place",
+        "stratakv/views.py",
+        "        if not self.in_place():\n",
+        "        if self.view is None:\n",
+        ("tests/engine/test_removed.py",),
     ),
     Breakage(
         "clear-without-floor",
@@ -766,7 +782,7 @@ _RECOVERY = (
     Breakage(
         "younger-segments-kept",
         "what survives is a prefix",
-        "stratakv/recovery.py",
+        "stratakv/recovery/run.py",
         "                broken = verdict if verdict.ends_history else None\n",
         "",
         (f"{_REBOOT}::test_sealed_segments_that_were_not_synced",),
@@ -774,7 +790,7 @@ _RECOVERY = (
     Breakage(
         "salvage-up-to-the-break",
         "salvage keeps every sound record",
-        "stratakv/salvage.py",
+        "stratakv/recovery/salvage.py",
         "        if found.kind != END\n    ]\n",
         "        if found.kind != END and found.end <= examined.whole\n    ]\n",
         (f"{_RECOVER}::TestDamage::test_salvage",),
@@ -782,7 +798,7 @@ _RECOVERY = (
     Breakage(
         "unfinished-log-believed",
         "9: the logs alone rebuild the store",
-        "stratakv/survey.py",
+        "stratakv/recovery/survey.py",
         "    if not _ends(segment):\n        return False\n",
         "",
         (f"{_RECOVER}::TestWithoutAManifest::test_an_unfinished_log_whose_sources_are_there",),
@@ -790,7 +806,7 @@ _RECOVERY = (
     Breakage(
         "replaced-log-believed",
         "9: the logs alone rebuild the store",
-        "stratakv/survey.py",
+        "stratakv/recovery/survey.py",
         " if not any(_replaces(other, entry) for other in above)]\n",
         "]\n",
         (f"{_RECOVER}::test_what_was_merged_is_not_there_twice",),
@@ -798,7 +814,7 @@ _RECOVERY = (
     Breakage(
         "strict-changes-something",
         '"strict" changes nothing',
-        "stratakv/verdict.py",
+        "stratakv/recovery/verdict.py",
         "        if damage and self._mode is Mode.STRICT:\n",
         "        if False:\n",
         (f"{_RECOVER}::TestDamage::test_strict",),
@@ -806,7 +822,7 @@ _RECOVERY = (
     Breakage(
         "break-in-the-middle-is-a-torn-tail",
         "a lost manifest hides no damage",
-        "stratakv/verdict.py",
+        "stratakv/recovery/verdict.py",
         "        unknown = not newest and not entry.size and found.last > found.whole\n",
         "        unknown = False\n",
         (f"{_RECOVER}::TestWithoutAManifest",),
@@ -814,7 +830,7 @@ _RECOVERY = (
     Breakage(
         "kept-log-not-synced",
         "what recovery keeps is on disk before its manifest",
-        "stratakv/renewal.py",
+        "stratakv/recovery/renewal.py",
         "header.pack(), 0)\n            self._files.fdatasync(segment.fd)\n",
         "header.pack(), 0)\n",
         (f"{_LOST_FOUND}::TestOrder::test_the_steps",),
@@ -822,7 +838,7 @@ _RECOVERY = (
     Breakage(
         "cut-before-the-manifest",
         "a recovery that dies can be done again",
-        "stratakv/renewal.py",
+        "stratakv/recovery/renewal.py",
         "        try:\n            if examined.header_damaged or",
         "        self._cut(examined)\n        try:\n            if examined.header_damaged or",
         (f"{_LOST_FOUND}::TestOrder::test_the_steps",),
@@ -830,7 +846,7 @@ _RECOVERY = (
     Breakage(
         "lost-found-skipped",
         "what recover takes out is in lost+found",
-        "stratakv/put_away.py",
+        "stratakv/recovery/put_away.py",
         "                    self._log(verdict)\n",
         "                    pass\n",
         (f"{_LOST_FOUND}::TestWhatIsPutAway",),
@@ -838,7 +854,7 @@ _RECOVERY = (
     Breakage(
         "lost-found-not-synced",
         "lost+found is durable before anything goes",
-        "stratakv/put_away.py",
+        "stratakv/recovery/put_away.py",
         "            self._lost_found.sync()\n",
         "",
         (f"{_LOST_FOUND}::TestOrder::test_the_steps",),

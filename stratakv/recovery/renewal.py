@@ -8,15 +8,15 @@ from stratakv import manifest
 from stratakv.control import W_STATE, State, open_control, start_control
 from stratakv.directory import MANIFEST_NAME, Directory
 from stratakv.errors import StrataKVError, storage_error
-from stratakv.examine import Examined
 from stratakv.log import HEADER_BYTES, rank_of
 from stratakv.manifest import Entry, Manifest
 from stratakv.opening import begin_empty
 from stratakv.orphans import remove_orphans, remove_temporary
-from stratakv.recovery_report import Finding, KeptLog
-from stratakv.salvage import salvage
-from stratakv.survey import Survey
-from stratakv.verdict import Fate, Verdict
+from stratakv.recovery.examine import Examined
+from stratakv.recovery.report import Finding, KeptLog
+from stratakv.recovery.salvage import salvage
+from stratakv.recovery.survey import Survey
+from stratakv.recovery.verdict import Fate, Verdict
 
 
 class Renewal:

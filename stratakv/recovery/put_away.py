@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from stratakv.directory import MANIFEST_NAME, OLD_MANIFEST_NAME, Directory
 from stratakv.errors import CorruptionError, StrataKVError
-from stratakv.examine import is_empty, written
 from stratakv.log import HEADER_BYTES
 from stratakv.lost_found import LostFound
-from stratakv.recovery_report import Finding, Mode
+from stratakv.recovery.examine import is_empty, written
+from stratakv.recovery.report import Finding, Mode
+from stratakv.recovery.survey import Survey
+from stratakv.recovery.verdict import Fate, Verdict
 from stratakv.segment import open_log
-from stratakv.survey import Survey
-from stratakv.verdict import Fate, Verdict
 
 
 class PutAway:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from stratakv.control import bytes_below
 from stratakv.directory import Directory
 from stratakv.errors import CorruptionError
-from stratakv.examine import Examined, examine, is_empty, written
 from stratakv.log import HEADER_BYTES
 from stratakv.manifest import Entry
-from stratakv.recovery_report import Finding, Mode
-from stratakv.salvage import finds_more
+from stratakv.recovery.examine import Examined, examine, is_empty, written
+from stratakv.recovery.report import Finding, Mode
+from stratakv.recovery.salvage import finds_more
 
 _BREAK = "the chain of sound records breaks"
 _TORN = "cut behind the last whole commit"

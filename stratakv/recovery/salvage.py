@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from stratakv import record
 from stratakv.directory import Directory
 from stratakv.errors import StorageError
-from stratakv.examine import Examined, header_of
 from stratakv.log import HEADER_BYTES
 from stratakv.manifest import Entry
 from stratakv.record import END, RANGE
+from stratakv.recovery.examine import Examined, header_of
 from stratakv.rewrite import LogWriter
 
 

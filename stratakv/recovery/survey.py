@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from stratakv import record
 from stratakv.directory import OLD_MANIFEST_NAME, Directory
 from stratakv.errors import CorruptionError
-from stratakv.examine import examine, open_anyhow
 from stratakv.log import HEADER_BYTES, LogHeader, rank_of
 from stratakv.manifest import Entry, Manifest, decode
 from stratakv.record import END
+from stratakv.recovery.examine import examine, open_anyhow
 from stratakv.segment import Segment, open_log
 
 
