@@ -14,7 +14,7 @@ from stratakv.arguments import Value, check_key, seconds_left
 from stratakv.backup import BackupReport, backup
 from stratakv.errors import ClosedError, KeyNotFoundError, ReadOnlyError
 from stratakv.key_lock import Lock
-from stratakv.maintenance.work import CompactionReport, MaintenanceReport
+from stratakv.maintenance.work import CompactionReport, MaintenanceReport, StoppedError
 from stratakv.options import Options
 from stratakv.progress import Progress
 from stratakv.reader import Reader
@@ -214,14 +214,20 @@ class DB:
         """
         return self._writable.maintenance.compact(progress)
 
-    def maintain(self, linger: float = 0.0) -> MaintenanceReport:
+    def maintain(self, linger: float = 0.0, stop: Callable[[], bool] = lambda: False) -> MaintenanceReport:
         """Do the maintenance that is due: finish indexes, merge, evict, drop what is dead.
 
         Runs in this thread, for those who opened the store with maintenance="manual"; otherwise a process
         in the background does it. linger: go on for so many seconds after the last work, for what becomes
-        due meanwhile; math.inf never returns. Raises CorruptionError where a log is damaged.
+        due meanwhile; math.inf goes on until it is stopped. stop: asked many times a second; once it is true,
+        the task at hand is given up. Raises CorruptionError where a log is damaged.
         """
-        return self._writable.maintenance.run(linger, lambda read: None)
+
+        def pace(read: int) -> None:
+            if stop():
+                raise StoppedError
+
+        return self._writable.maintenance.run(linger, pace)
 
     def stats(self) -> Stats:
         """Return figures about the store, see `Stats`."""

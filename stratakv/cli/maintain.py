@@ -4,9 +4,8 @@ import logging
 import math
 import signal
 import sys
+import threading
 from pathlib import Path
-from traceback import walk_stack
-from types import FrameType
 
 import click
 
@@ -24,29 +23,21 @@ def maintain(directory: Path, max_bytes: int | None, watch: bool, style: str) ->
     """Finish, merge and evict what is due.
 
     While others use the store, and instead of what their processes would do in the background. Ends with
-    a report; with --watch, it writes a line to standard error for each task instead, and ends at SIGTERM
+    a report. With --watch, it writes a line to standard error for each task as well, and ends at SIGTERM,
     with status 0.
     """
     if watch or _on_terminal():
         logging.getLogger("stratakv").setLevel(logging.INFO)  # where each task is told
+    stopped = threading.Event()
     if watch:
-        signal.signal(signal.SIGTERM, _stop)
-        signal.signal(signal.SIGALRM, _stop)
+        signal.signal(signal.SIGTERM, lambda number, frame: stopped.set())
     with open_for_writing(directory, max_bytes=max_bytes) as db:
         if watch:
             click.echo(f"stratakv: watching {db.path}", err=True)
-        done = db.maintain(linger=math.inf if watch else 0.0)
+        done = db.maintain(math.inf if watch else 0.0, stopped.is_set)
     report.show(done, style)
     return OK
 
 
 def _on_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
-
-
-def _stop(_signal: int, frame: FrameType | None) -> None:
-    """End the process in order, as Ctrl-C does: a task that is given up removes what it has written."""
-    if any(caller.f_code.co_name == "__del__" for caller, _ in walk_stack(frame)):
-        signal.setitimer(signal.ITIMER_REAL, 0.01)  # what is raised in a destructor is lost: ask again
-    else:
-        raise SystemExit(OK)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from stratakv.directory import Directory
-from stratakv.maintenance.work import Maintenance
+from stratakv.maintenance.work import Maintenance, StoppedError
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -27,10 +27,6 @@ _PATIENCE = 0.5
 _LONGEST_PATIENCE = 60.0
 _LONGEST_WAIT = 3600.0
 _YIELD = 0.002  # seconds that a thread at work leaves to the others after each block
-
-
-class StoppedError(Exception):
-    """The store is being closed: the work in hand is given up."""
 
 
 class Keeper:

@@ -69,6 +69,10 @@ class CompactionReport:
     records: int
 
 
+class StoppedError(Exception):
+    """Whoever is at work is asked to end."""
+
+
 class Maintenance:
     """The maintenance of one store as one process may do it; at most one does at a time."""
 
@@ -149,6 +153,7 @@ class Maintenance:
     def run(self, linger: float, pace: Pace) -> MaintenanceReport:
         """Do whatever is due, and for `linger` seconds after that what becomes due.
 
+        A StoppedError of `pace` ends it: the task at hand is given up, and what it has written is removed.
         Raises CorruptionError where a log was found to be damaged, after all the rest is done.
         """
         with reported(self._structure.directory.path):
@@ -157,6 +162,15 @@ class Maintenance:
     def _run(self, linger: float, pace: Pace) -> MaintenanceReport:
         done: Counter[str] = Counter()
         damage: list[CorruptionError] = []
+        try:
+            self._go_on(linger, pace, done, damage)
+        except StoppedError:  # what is damaged was logged
+            return _report(done)
+        if damage:
+            raise damage[0]
+        return _report(done)
+
+    def _go_on(self, linger: float, pace: Pace, done: Counter[str], damage: list[CorruptionError]) -> None:
         self._tidy(pace)
         idle_since = time.monotonic()
         while True:
@@ -165,10 +179,9 @@ class Maintenance:
             if self._step(done, damage, pace, at_rest=min(idle, linger) >= _REST):
                 idle_since = time.monotonic()
             elif idle >= linger:
-                if damage:
-                    raise damage[0]
-                return _report(done)
+                return
             else:
+                pace(0)
                 self._wait(min(_LOOK, linger))
 
     def _wait(self, seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import threading
@@ -780,6 +781,23 @@ def test_a_watch_that_cannot_begin_is_no_error(
         model = fill(db, keys=100)
         assert dict(db.scan()) == model
     assert "nobody watches" in caplog.text
+
+
+def test_a_stop_gives_up_the_task_at_hand(open_: Open, path: Path) -> None:
+    db = open_(segment_bytes=2**20)
+    model = fill(db, keys=20_000, size=500)
+
+    def unnamed() -> set[int]:
+        """The logs that are no segments: what a merge is writing."""
+        view = db._store.structure.current()
+        return set(db._store.directory.numbers("log")) - {s.number for s in view.segments()}
+
+    assert db.maintain(linger=math.inf, stop=lambda: bool(unnamed())).merged == 0
+    assert not unnamed()
+    assert not list(path.glob("*.tmp"))
+    assert dict(db.scan()) == model
+    assert db.verify().ok
+    assert db.maintain().merged == 1
 
 
 def test_a_clear_meanwhile_wins(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,9 @@
 import logging
 import math
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from traceback import walk_stack
-from types import FrameType
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -36,9 +35,9 @@ class Command(StoreCommand):
         if not options["watch"]:
             with self.open(cache) as db, self.progress("Compacting") as progress:
                 return db.compact(progress)
-        with stopped_in_order(), self.telling_tasks(), self.open(cache) as db:
+        with stopped() as stop, self.telling_tasks(), self.open(cache) as db:
             self.say(f"watching {cache.path}")
-            return db.maintain(linger=math.inf)
+            return db.maintain(math.inf, stop)
 
     def say(self, line: str) -> None:
         self.stderr.write(line, style_func=str)  # as it is: no error, so not in red
@@ -69,22 +68,13 @@ class _Lines(logging.Handler):
 
 
 @contextmanager
-def stopped_in_order() -> Iterator[None]:
-    """Let SIGTERM and Ctrl-C end the process in order, with status 0: being stopped is how a watch ends.
-
-    A task that is given up removes what it has written.
-    """
-
-    def stop(_signal: int, frame: FrameType | None) -> None:
-        if any(caller.f_code.co_name == "__del__" for caller, _ in walk_stack(frame)):
-            signal.setitimer(signal.ITIMER_REAL, 0.01)  # what is raised in a destructor is lost: ask again
-        else:
-            raise SystemExit(0)
-
-    numbers = signal.SIGTERM, signal.SIGINT, signal.SIGALRM
-    before = {number: signal.signal(number, stop) for number in numbers}
+def stopped() -> Iterator[Callable[[], bool]]:
+    """Yield what tells whether SIGTERM or Ctrl-C has come, which is how a watch ends, with status 0."""
+    seen = threading.Event()
+    numbers = signal.SIGTERM, signal.SIGINT
+    before = {number: signal.signal(number, lambda signum, frame: seen.set()) for number in numbers}
     try:
-        yield
+        yield seen.is_set
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
