@@ -135,10 +135,10 @@ def _least(segment: Segment) -> tuple[int, int]:
     return 1, left
 
 
-def is_current(segments: Iterable[Segment], segment: Segment, key: bytes, heat: int) -> bool:
+def is_current(segments: Iterable[Segment], segment: Segment, key: bytes, heat: int = 0) -> bool:
     """Whether none of `segments`, newest first, that is newer than `segment` has a record of `key`.
 
-    The record that has taken its place gets the heat of the one that was read.
+    heat: of this record; one that has taken its place gets it.
     """
     try:
         newer = newest(takewhile(lambda each: each is not segment, segments), key)
