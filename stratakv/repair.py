@@ -55,6 +55,7 @@ class Repair:
 
     def run(self, progress: Progress | None) -> VerifyReport:
         """Mend what can be mended, and report what was and what is left."""
+        self.structure.check_in_place()
         lock = FileLock(self.structure.directory, "maintenance.lock", write=True)
         try:
             lock.exclusive()
@@ -71,9 +72,9 @@ class Repair:
 
     def _mend_files(self, before: Inspection) -> None:
         if before.files:
-            self.structure.directory.write_format()
             with self.exclusive.hold() as held:
                 self.structure.restore(held)
+            self.structure.directory.write_format()  # last: the other has looked whose directory it is
 
     def _try(self, found: Condition) -> int:
         """Mend one segment, return how many records are lost; what cannot be mended stays as it is."""
@@ -109,6 +110,7 @@ class Repair:
         """Write a log that was deleted or replaced to its place, from what is open here."""
         problem = None
         with self.exclusive.hold() as held:
+            self.structure.check_in_place()  # reading all of it took its time
             try:
                 if held.view.active is segment:
                     end = self.structure.control.words[W_TIP] & OFFSET_MASK

@@ -203,6 +203,12 @@ def acquire(path: str | os.PathLike[str], options: Options) -> Store:
         found = directory.files.stat(directory.path)
         identity = (found.st_dev, found.st_ino, options.read_only)
         store = _stores.get(identity)
+        if store and not store.structure.in_place():
+            # Its files were removed, and the directory is still there, or another one has got its number. It
+            # is not what is there now, and goes with its last handle.
+            store.identity = (0, id(store), options.read_only)
+            _stores[store.identity] = _stores.pop(identity)
+            store = None
         if store is None:
             store = _stores[identity] = Store(directory, options)
             store.identity = identity

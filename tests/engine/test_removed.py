@@ -112,3 +112,26 @@ def test_closed_and_opened_again_it_goes_on(db: DB, path: Path) -> None:
         assert anew.get(b"key") is None
         anew.put_many({b"key": b"new"})
         assert anew.in_place()
+
+
+@removals
+def test_opened_again_beside_it_the_new_one_is_found(
+    db: DB, path: Path, remove: Callable[[Path], None]
+) -> None:
+    db.put(b"key", b"old")
+    remove(path)
+    with stratakv.open(path, **OPTIONS) as again:
+        assert again.in_place()
+        assert again.get(b"key") is None
+        again.put(b"key", b"new")
+        assert db.get(b"key") == b"old"
+        db.close()
+        assert elsewhere(path, "print(db.get(b'key'))") == "b'new'"
+
+
+def test_a_repair_writes_nothing_into_what_took_its_place(db: DB, path: Path) -> None:
+    shutil.rmtree(path)
+    path.mkdir(0o700)
+    with pytest.raises(RemovedError):
+        db.verify(repair=True)
+    assert not list(path.iterdir())
