@@ -57,15 +57,16 @@ class DB:
 
     @property
     def _open_store(self) -> Store:
-        if self._closed:
+        try:
+            return self._store
+        except AttributeError:  # not asked first: another thread may close it at any moment
             self._refuse()
-        return self._store
 
     @property
     def _writable(self) -> Store:
-        if self._closed or self._options.read_only:
+        if self._options.read_only:
             self._refuse()
-        return self._store
+        return self._open_store
 
     @property
     def _reader(self) -> Reader:

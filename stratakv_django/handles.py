@@ -153,7 +153,10 @@ class Store:
     def renew(self) -> None:
         """Close the store if somebody has removed or replaced its files: the next use opens what is there."""
         handle = self.handle
-        if handle is None or handle.in_place():
+        try:
+            if handle is None or handle.in_place():
+                return
+        except stratakv.ClosedError:  # by another thread, which was faster
             return
         with self._opening:
             if self.handle is not handle:  # another thread was faster

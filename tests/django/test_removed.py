@@ -56,6 +56,13 @@ def test_what_begins_a_segment_finds_it_out(
     assert run("print(cache.get('a'))") == ["1"]
 
 
+def test_the_end_of_a_request_is_no_error_where_another_thread_was_faster(cache: StrataKVCache) -> None:
+    cache.set("key", 1)
+    assert cache._store.handle
+    cache._store.handle.close()
+    cache.close()
+
+
 def test_other_settings_in_a_test_begin_with_what_is_there(store: Path) -> None:
     aliases = {"default": {"BACKEND": "stratakv_django.cache.StrataKVCache", "LOCATION": str(store)}}
     with override_settings(CACHES=aliases):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -482,6 +485,30 @@ class TestClosed:
         db.close()
         with pytest.raises(ClosedError, match="closed"):
             call(db)
+
+    def test_whenever_another_thread_closes_it_a_call_is_refused(self, open_: Any) -> None:
+        """The handle is closed before each step of the way to the store."""
+        way, steps = DB._open_store.fget.__code__, 0  # type: ignore[attr-defined]
+
+        def trace(frame: FrameType, event: str, argument: object) -> Any:
+            nonlocal steps
+            frame.f_trace_opcodes = frame.f_code is way
+            if event == "opcode" and frame.f_code is way:
+                steps += 1
+                if steps == at:
+                    db.close()
+            return trace
+
+        for at in range(1, 30):
+            db, steps = open_(), 0
+            sys.settrace(trace)
+            try:
+                with suppress(ClosedError):
+                    db.in_place()
+            finally:
+                sys.settrace(None)
+                db.close()
+        assert 2 < steps < at
 
     def test_closing_twice_is_nothing(self, db: DB, open_: Any) -> None:
         other = open_()
