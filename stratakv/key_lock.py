@@ -86,7 +86,9 @@ class Lock:
             return self._directory.files.byte_is_locked(file.fileno(), self._place)
 
     def _open(self) -> Owned:
-        return self._directory.files.own(self._directory.open(self._path, write=True, create=True))
+        file = self._directory.files.own(self._directory.open(self._path, write=True, create=True))
+        _files.add(file)
+        return file
 
     def __enter__(self) -> Lock:
         self.acquire()
@@ -99,18 +101,19 @@ class Lock:
             self.release()
 
     def forked(self) -> None:
-        """Leave the lock to the parent: a child that has the file open would keep it when its parent dies."""
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
+        """Leave the lock to the parent."""
+        self._file = None
 
 
 _locks = WeakSet[Lock]()
+_files = WeakSet[Owned]()  # of those that are held, or that a thread is waiting for
 
 
 def _after_fork_in_child() -> None:
     for lock in list(_locks):
         lock.forked()
+    for file in list(_files):
+        file.close()  # a child that has it open would keep the lock when its parent dies
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

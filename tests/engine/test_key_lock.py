@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -183,6 +184,31 @@ def test_a_forked_child_does_not_hold_it(db: DB) -> None:
     with lock:
         assert run(child) == [0]
         assert lock.locked()
+
+
+def test_a_child_that_is_forked_while_a_thread_waits_does_not_keep_it(db: DB) -> None:
+    """Once the thread has it, the parent dies."""
+    ends, goes_on = os.pipe()
+
+    def parent() -> None:
+        first, second = db.lock(b"page"), db.lock(b"page")
+        first.acquire()
+        waits = threading.Thread(target=second.acquire, daemon=True)
+        waits.start()
+        time.sleep(0.1)
+        if os.fork() == 0:
+            os.close(goes_on)
+            os.read(ends, 1)  # until the test is over
+            os._exit(0)
+        first.release()
+        waits.join()
+
+    try:
+        assert run(parent) == [0]
+        assert not db.lock(b"page").locked()
+    finally:
+        os.close(goes_on)
+        os.close(ends)
 
 
 def test_a_forked_child_may_leave_the_block(db: DB) -> None:
