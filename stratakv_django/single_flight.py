@@ -8,9 +8,9 @@ full, each calls the function itself.
 from __future__ import annotations
 
 import time
-from asyncio import sleep
+from asyncio import get_running_loop, sleep
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from inspect import isawaitable, iscoroutinefunction
 from typing import Any
@@ -48,7 +48,8 @@ class SingleFlight(AsyncCalls):
         if value is not self._missing_key:
             return value
         with self._flight(key, default, timeout, version) as pauses:
-            for pause in pauses:
+            # In the thread of an event loop it would wait for a task that cannot go on meanwhile.
+            for pause in () if _is_in_loop() else pauses:
                 time.sleep(pause)
             if self.has_key(key, version):  # which counts no second miss
                 value = self.get(key, self._missing_key, version)
@@ -100,7 +101,8 @@ class SingleFlight(AsyncCalls):
         try:
             yield iter(())
         finally:
-            lock.release()
+            with suppress(stratakv.LockError):  # a child that the function has forked does not hold it
+                lock.release()
             _held.reset(before)
 
     def _pauses(self, lock: stratakv.Lock) -> Iterator[float]:
@@ -110,6 +112,15 @@ class SingleFlight(AsyncCalls):
             while lock.locked() and time.monotonic() < end:
                 yield pause
                 pause = min(pause * _PATIENCE, _LONGEST_PAUSE)
+
+
+def _is_in_loop() -> bool:
+    """Whether this is the thread of an event loop, and called by one of its tasks."""
+    try:
+        get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 async def _made(default: Any) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -192,6 +194,35 @@ def test_waiting_for_a_value_keeps_the_loop_free(cache: StrataKVCache) -> None:
         return ticks
 
     assert asyncio.run(watch()) > 5
+
+
+def test_a_call_that_would_hold_up_the_loop_does_not_wait_for_its_tasks(cache: StrataKVCache) -> None:
+    async def beside() -> Any:
+        await cache.aget("opened")
+        making = asyncio.create_task(cache.aget_or_set("page", Slow().later))
+        await asyncio.sleep(0.1)
+        began = time.monotonic()
+        return cache.get_or_set("page", lambda: "mine"), time.monotonic() - began, await making
+
+    mine, took, theirs = asyncio.run(beside())
+    assert (mine, theirs) == ("mine", "mine")
+    assert took < 10  # and not a minute
+
+
+def test_a_child_that_the_function_forks_goes_its_way(cache: StrataKVCache) -> None:
+    parent, statuses = os.getpid(), []
+
+    def fork() -> str:
+        if child := os.fork():
+            statuses.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        return "made"
+
+    try:
+        assert cache.get_or_set("page", fork) == "made"
+    finally:
+        if os.getpid() != parent:
+            os._exit(7 if sys.exc_info()[1] else 0)
+    assert statuses == [0]
 
 
 def test_a_lock_that_cannot_be_had_costs_no_value(make_cache: MakeCache, store: Path) -> None:
