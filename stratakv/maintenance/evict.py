@@ -58,7 +58,15 @@ class Eviction:
         self._view = view
         self._ghosts = table
         self._now = now
+        self._gave: list[tuple[Segment, int]] = []  # versions whose heat others took over, by their slots
         self.keys = 0
+
+    def end(self) -> None:
+        """Take the heat from what gave it, once what took it over is in the store: a retirement that is given
+        up would be the end of both.
+        """
+        for segment, place in self._gave:
+            segment.hot[place] = 0
 
     def of_young(self, segment: Segment) -> Iterator[Block]:
         """Yield what moves, and as tombstones what may have to hide an older version."""
@@ -67,7 +75,7 @@ class Eviction:
             moved = []
             for item in block:
                 first, second = hash_key(item[0])
-                heat = heat_of(segment, item) or _taken_over(older, item[0], first, second)
+                heat = heat_of(segment, item) or self._taken_over(older, item[0], first, second)
                 if heat and self._moves(segment, item, heat):
                     moved.append((*item[:5], 0))
                 else:
@@ -75,6 +83,25 @@ class Eviction:
                     self._ghosts.add(first)
                     moved.append((*item[:4], TOMBSTONE_EXPIRY, 0))
             yield moved
+
+    def _taken_over(self, older: Iterable[Row], key: bytes, first: int, second: int) -> int:
+        """Return the heat of the version that was the key's before this one.
+
+        first, second: the halves of the key's hash.
+        """
+        pattern = PATTERNS[second & PATTERN_MASK]
+        for words, count, segment in older:
+            if words[first % count] & pattern == pattern:
+                try:
+                    found = lookup(segment, key, first)
+                except CorruptionError:
+                    return 0
+                if found:
+                    heat: int = segment.hot[found.place]
+                    if heat:
+                        self._gave.append((segment, found.place))
+                    return heat
+        return 0
 
     def of_main(self, segment: Segment) -> Iterator[Block]:
         """Yield what moves.
@@ -103,25 +130,6 @@ class Eviction:
         if (expiry and expiry <= self._now) or self._view.hides(segment, key):
             return False
         return is_current(self._view.segments(), segment, key, heat)
-
-
-def _taken_over(older: Iterable[Row], key: bytes, first: int, second: int) -> int:
-    """Return the heat of the version that was the key's before this one, and take it away from that.
-
-    first, second: the halves of the key's hash.
-    """
-    pattern = PATTERNS[second & PATTERN_MASK]
-    for words, count, segment in older:
-        if words[first % count] & pattern == pattern:
-            try:
-                found = lookup(segment, key, first)
-            except CorruptionError:
-                return 0
-            if found:
-                heat: int = segment.hot[found.place]
-                segment.hot[found.place] = 0
-                return heat
-    return 0
 
 
 def _least(segment: Segment) -> tuple[int, int]:

@@ -96,6 +96,7 @@ class Tasks:
         chosen = eviction.of_young if young else eviction.of_main
         blocks = [chosen(each) if each is retired else self._merger.whole(view, each) for each in inputs]
         made = self._merger.run(view, what, blocks, before_install=self._sync)
+        eviction.end()
         self._structure.control.row[Counter.EVICTED] += eviction.keys
         freed = sum(segment.end for segment in inputs) - (made.size if made else 0)
         left, _ = plan.generations(view.manifest.segments)

@@ -18,6 +18,7 @@ import stratakv
 from stratakv import DB
 from stratakv.maintenance import blocks, work
 from stratakv.maintenance.keeper import Keeper
+from stratakv.maintenance.plan import Task
 from stratakv.maintenance.tasks import Tasks
 from tests.engine.machine import Death, Machine, flip
 
@@ -465,6 +466,30 @@ class TestBudget:
             db.put(b"%d" % number, bytes(500))
             if number % 20 == 0:
                 db.maintain()
+
+    def test_a_retirement_that_is_given_up_forgets_no_reads(self, open_: Open, path: Path) -> None:
+        db = open_(max_bytes=2**23, segment_bytes=2**26)
+        db.put(b"session", b"old")
+        db.get(b"session")
+        db.compact()
+        db.get(b"session")
+        for number in range(2):
+            db.put(b"%d" % number, b"v")
+            seal(db)
+        db.put(b"session", b"new")
+        seal(db)
+        db.maintain()
+        store = db._store
+        young = entries(db)[0].number
+
+        def full() -> None:
+            raise stratakv.StorageError(path, OSError(28, "No space left on device"), "")
+
+        for sync in full, store.syncer.reach_tip:
+            with suppress(stratakv.StorageError):
+                tasks = Tasks(store.structure, store.exclusive, sync, lambda read: None)
+                tasks.do(Task("retire", (young,)))
+        assert db.get(b"session") == b"new"
 
     def test_what_goes_waits_for_what_is_not_on_disk(self, open_: Open, machine: Machine) -> None:
         """A power cut that took the newer version would find the older one evicted for it."""
