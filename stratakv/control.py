@@ -103,7 +103,7 @@ class Control:
     def __init__(self, directory: Directory, fd: int, *, write: bool) -> None:
         files = directory.files
         self.page: Any = files.map(fd, SIZE, write=write)
-        self.inode = files.inode(fd)
+        self.identity = files.identity(fd)
         whole = memoryview(self.page).cast("Q")
         self.words = whole[: PAGE // 8]
         self._rows = whole[PAGE // 8 :]

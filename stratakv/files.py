@@ -234,8 +234,13 @@ class Files:
         return os.fstat(fd).st_size
 
     def inode(self, fd: int) -> int:
-        """The number of an open file, which no other gets for as long as it is open or mapped."""
+        """The number of an open file, which no other of its device gets while it is open or mapped."""
         return os.fstat(fd).st_ino
+
+    def identity(self, fd: int) -> tuple[int, int]:
+        """Device and number of an open file, which no other has for as long as it is open or mapped."""
+        found = os.fstat(fd)
+        return found.st_dev, found.st_ino
 
     def real(self, path: Path) -> Path:
         """Return where `path` leads, links followed; it need not exist."""

@@ -157,7 +157,7 @@ def _check_control(views: Views, active: Condition) -> Iterator[Damage]:
         yield Damage(str(path), 0, str(problem))
         return
     try:
-        same = views.files.inode(fd) == views.control.inode
+        same = views.files.identity(fd) == views.control.identity
     finally:
         views.files.close(fd)
     if not same:

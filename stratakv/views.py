@@ -78,8 +78,8 @@ class Views:
     def in_place(self) -> bool:
         """Whether the store's files are still those that are open here, and not removed or replaced."""
         try:
-            # Mapped, so that no other file has the number.
-            return self.files.stat(self._page).st_ino == self.control.inode
+            found = self.files.stat(self._page)
+            return (found.st_dev, found.st_ino) == self.control.identity
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError:

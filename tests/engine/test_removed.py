@@ -13,6 +13,7 @@ import pytest
 
 import stratakv
 from stratakv import DB, RemovedError
+from stratakv.files import Files
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = {"segment_bytes": 65_536, "maintenance": "manual", "durability": "os"}
@@ -135,3 +136,11 @@ def test_a_repair_writes_nothing_into_what_took_its_place(db: DB, path: Path) ->
     with pytest.raises(RemovedError):
         db.verify(repair=True)
     assert not list(path.iterdir())
+
+
+def test_another_file_system_may_have_the_same_numbers(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a new tmpfs in place of the old one, where the same files are made in the same order."""
+    found = (db.path / "CONTROL").stat()
+    other = os.stat_result((*found[:2], found.st_dev + 1, *found[3:]))
+    monkeypatch.setattr(Files, "stat", lambda files, path: other)
+    assert not db.in_place()
