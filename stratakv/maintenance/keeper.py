@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from stratakv.directory import Directory
+from stratakv.errors import RemovedError
 from stratakv.maintenance.work import Maintenance, StoppedError
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class Keeper:
                 self._news.clear()
                 self._see_to_it()
             except StoppedError:
+                return
+            except RemovedError:  # all is still due here, and a child would look after what is there now
                 return
             except Exception:  # whatever it was, the next segment must be looked after
                 logger.exception("%s: maintenance failed", self._path)

@@ -108,7 +108,8 @@ class Maintenance:
                 lock.free()
 
     def is_free(self) -> bool:
-        """Whether nobody is at work just now."""
+        """Whether nobody is at work just now; raises RemovedError."""
+        self._structure.check_in_place()
         lock = FileLock(self._structure.directory, "maintenance.lock", write=True)
         try:
             return lock.try_exclusive()

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 import stratakv
 from stratakv import DB, RemovedError
 from stratakv.files import Files
+from stratakv.maintenance import keeper
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = {"segment_bytes": 65_536, "maintenance": "manual", "durability": "os"}
@@ -144,3 +146,20 @@ def test_another_file_system_may_have_the_same_numbers(db: DB, monkeypatch: pyte
     other = os.stat_result((*found[:2], found.st_dev + 1, *found[3:]))
     monkeypatch.setattr(Files, "stat", lambda files, path: other)
     assert not db.in_place()
+
+
+def test_nobody_is_started_for_the_maintenance_of_another_store(
+    db: DB, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(db)
+    assert db._store.maintenance.is_due()
+    remove_directory(path)
+    elsewhere(path, "db.put(b'key', b'new')")
+    monkeypatch.setattr(keeper, "_PATIENCE", 0.0)
+    monkeypatch.setattr(Files, "start_python", lambda *arguments: pytest.fail("a child was started"))
+    watch = keeper.Keeper(db._store.maintenance, db._store.directory, {})
+    watch._news.set()
+    thread = threading.Thread(target=watch._watch, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
