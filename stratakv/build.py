@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -53,6 +54,8 @@ def build_index(
             files.close(fd)
         files.rename(temporary, path)
     except OSError as cause:
+        with suppress(OSError):  # a full disk must not fill up with attempts
+            files.unlink(temporary)
         raise storage_error(path, cause) from cause
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import random
@@ -16,6 +17,7 @@ import pytest
 
 import stratakv
 from stratakv import DB
+from stratakv.files import Files
 from stratakv.maintenance import blocks, work
 from stratakv.maintenance.keeper import Keeper
 from stratakv.maintenance.plan import Task
@@ -411,6 +413,23 @@ class TestBudget:
         db.get(b"k")
         db.delete_prefix(b"x")
         assert sum(db._store.structure.current().sealed[0].hot) == 1
+
+    def test_an_index_that_finds_no_room_leaves_nothing_behind(
+        self, open_: Open, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each deleted prefix tries to make a smaller one."""
+
+        def refuse(files: Files, fd: int, size: int) -> None:
+            files.write_all(fd, bytes(size // 2), 0)
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        db = open_(segment_bytes=2**26)
+        monkeypatch.setattr(Files, "allocate_large", refuse)
+        for number in range(3):
+            db.put(b"x%d" % number, b"v")
+            db.delete_prefix(b"x")
+        assert len(entries(db)) == 3
+        assert not list(path.glob("*.tmp"))
 
     def test_ghosts_are_a_small_part_of_it(self, open_: Open, path: Path) -> None:
         db = open_(max_bytes=2**23, segment_bytes=2**26)
