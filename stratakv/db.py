@@ -188,7 +188,9 @@ class DB:
         It keeps nobody from reading or writing `key`, which need not be there. See `Lock`.
         """
         check_key(key)
-        return Lock(self._writable.directory, key)
+        store = self._writable
+        store.structure.check_in_place()
+        return Lock(store.directory, key)
 
     # -- the whole store ---------------------------------------------------------------------------------
 

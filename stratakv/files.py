@@ -197,11 +197,13 @@ class Files:
 
     def expect_lookups(self, mapped: mmap.mmap) -> None:
         """Let what is touched of a map be read from the disk, and nothing around it."""
-        mapped.madvise(mmap.MADV_RANDOM)
+        with suppress(OSError):  # a wish only
+            mapped.madvise(mmap.MADV_RANDOM)
 
     def expect_a_walk(self, mapped: mmap.mmap) -> None:
         """Let the kernel read ahead of where a map is read, as it does of its own."""
-        mapped.madvise(mmap.MADV_NORMAL)
+        with suppress(OSError):
+            mapped.madvise(mmap.MADV_NORMAL)
 
     def bring_in(self, mapped: mmap.mmap, start: int, end: int) -> None:
         """Have the pages with these offsets of a map read from the disk, without waiting; a wish only."""
@@ -219,7 +221,7 @@ class Files:
     def memory(self) -> int:
         """Bytes of memory that there are for this process: the machine's, or those of its control group."""
         limits = [os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE]
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             for line in Path("/proc/self/cgroup").read_text().splitlines():
                 _, kind, group = line.split(":", 2)
                 if kind not in _MEMORY_LIMITS:

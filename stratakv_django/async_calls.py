@@ -9,10 +9,10 @@ synchronous code.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
 from functools import lru_cache, partial
 from typing import Any, Literal, ParamSpec, TypeVar
 
@@ -24,6 +24,9 @@ from stratakv_django.handles import Store
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# Whether this is one of the threads that make values.
+is_computing: ContextVar[bool] = ContextVar("is_computing", default=False)
 
 _MOST_THREADS = 32  # of each kind; they start as they are needed
 
@@ -41,13 +44,18 @@ os.register_at_fork(after_in_child=_threads.cache_clear)
 async def _in_thread(
     threads: ThreadPoolExecutor, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    run = partial(contextvars.copy_context().run, call, *args, **kwargs)
+    run = partial(copy_context().run, call, *args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(threads, _leaving_no_connection, run)
 
 
 async def in_compute_thread(call: Callable[[], T]) -> T:
     """Call what makes a value, for however long that takes, without holding up the store's calls."""
-    return await _in_thread(_threads("compute"), call)
+    return await _in_thread(_threads("compute"), _compute, call)
+
+
+def _compute(call: Callable[[], T]) -> T:
+    is_computing.set(True)
+    return call()
 
 
 def _leaving_no_connection(run: Callable[[], T]) -> T:

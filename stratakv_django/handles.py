@@ -79,7 +79,8 @@ class Store:
         try:
             return self._open()
         except (stratakv.CorruptionError, stratakv.DirectoryError) as damage:
-            if not rescue or not self._rescue(damage):
+            is_removed = isinstance(damage, stratakv.RemovedError)  # just now: there is nothing to rescue
+            if not rescue or is_removed or not self._rescue(damage):
                 raise
         return self._open()
 

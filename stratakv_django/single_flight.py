@@ -19,7 +19,7 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
 import stratakv
 from stratakv_django import naming
-from stratakv_django.async_calls import AsyncCalls, in_compute_thread
+from stratakv_django.async_calls import AsyncCalls, in_compute_thread, is_computing
 from stratakv_django.tolerance import Tolerance
 
 LONGEST_WAIT = 60.0  # seconds; what takes longer may never end
@@ -48,8 +48,7 @@ class SingleFlight(AsyncCalls):
         if value is not self._missing_key:
             return value
         with self._flight(key, default, timeout, version) as pauses:
-            # In the thread of an event loop it would wait for a task that cannot go on meanwhile.
-            for pause in () if _is_in_loop() else pauses:
+            for pause in pauses if _may_wait() else ():
                 time.sleep(pause)
             if self.has_key(key, version):  # which counts no second miss
                 value = self.get(key, self._missing_key, version)
@@ -89,7 +88,8 @@ class SingleFlight(AsyncCalls):
         is_kept = ttl is None or ttl > 0  # for what is not stored nobody need wait
         name = naming.of_flight(self._name(key, version))
         store, lock, taken = self._store.handle, None, False
-        if store and is_kept and callable(default) and name not in _held.get():
+        can_write = not self._store.options.read_only
+        if store and can_write and is_kept and callable(default) and name not in _held.get():
             with self._tolerance.block("write"):
                 wanted = store.lock(name)
                 taken = wanted.acquire(blocking=False)
@@ -103,7 +103,8 @@ class SingleFlight(AsyncCalls):
         finally:
             with suppress(stratakv.LockError):  # a child that the function has forked does not hold it
                 lock.release()
-            _held.reset(before)
+            with suppress(ValueError):  # a coroutine that nobody awaits any more ends in another context
+                _held.reset(before)
 
     def _pauses(self, lock: stratakv.Lock) -> Iterator[float]:
         end = time.monotonic() + LONGEST_WAIT
@@ -114,13 +115,17 @@ class SingleFlight(AsyncCalls):
                 pause = min(pause * _PATIENCE, _LONGEST_PAUSE)
 
 
-def _is_in_loop() -> bool:
-    """Whether this is the thread of an event loop, and called by one of its tasks."""
+def _may_wait() -> bool:
+    """Whether this thread may sleep until another caller has made a value.
+
+    That of an event loop may not: the other may be one of its tasks. Nor may one of those that make values,
+    as the other may be waiting for one of them to be free.
+    """
     try:
         get_running_loop()
     except RuntimeError:
-        return False
-    return True
+        return not is_computing.get()
+    return False
 
 
 async def _made(default: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import stratakv
-from stratakv_django import single_flight
+from stratakv_django import handles, naming, single_flight
 from stratakv_django.cache import StrataKVCache
 from tests.django.conftest import MakeCache
 
@@ -142,6 +142,13 @@ def test_a_killed_process_is_not_waited_for(cache: StrataKVCache, spawn: Spawn) 
         assert waiting.result(20) == "made by another"
 
 
+def test_a_thread_that_makes_values_waits_for_nobody(cache: StrataKVCache) -> None:
+    """Who makes the other value may be waiting for such a thread."""
+    with cache._db.lock(naming.of_flight(cache._name("menu", None))):
+        outer = cache.aget_or_set("page", lambda: cache.get_or_set("menu", lambda: "made by both"))
+        assert asyncio.run(asyncio.wait_for(outer, 20)) == "made by both"
+
+
 def test_nobody_waits_for_ever(cache: StrataKVCache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(single_flight, "LONGEST_WAIT", 0.1)
     going, made = threading.Event(), threading.Event()
@@ -234,6 +241,14 @@ def test_a_lock_that_cannot_be_had_costs_no_value(make_cache: MakeCache, store: 
     assert cache.incidents()["write"] == 1
     with pytest.raises(stratakv.StorageError, match=r"keys\.lock"):
         make_cache().get_or_set("other", lambda: "made")
+
+
+def test_a_cache_that_is_only_read_has_no_lock(make_cache: MakeCache) -> None:
+    make_cache().set("other", 1)
+    handles.close_all()
+    cache = make_cache(OPTIONS={"strict": False, "read_only": True})
+    assert cache.get_or_set("page", lambda: "made") == "made"
+    assert cache.incidents()["write"] == 1, "of what could not be stored"
 
 
 def test_a_miss_is_counted_once(cache: StrataKVCache) -> None:

@@ -80,6 +80,7 @@ def test_a_store_that_was_made_in_its_place_is_left_alone(
         lambda db: db.clear(),
         lambda db: db.compact(),
         lambda db: db.maintain(),
+        lambda db: db.lock(b"k"),
     ],
 )
 def test_what_would_be_done_by_the_names_of_files_is_refused(
