@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import select
 import struct
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import stratakv
 from tests.support.children import Child
 
 KILLS = 1000
+_PATIENCE = 60  # seconds
 OPTIONS = {"durability": "os", "segment_bytes": 16 * 1024}
 
 Change = dict[bytes, bytes | None]
@@ -64,10 +66,15 @@ def after(state: dict[bytes, bytes], kind: str, change: Change) -> dict[bytes, b
 
 
 def killed_writer(path: Path, seed: int, seconds: float) -> int:
-    """Let a process write for `seconds` and kill it; return how many changes it acknowledged."""
+    """Let a process write and kill it; return how many changes it acknowledged.
+
+    seconds: until then, from its beginning or, every second time, from its first change, however slow all is.
+    """
     receive, send = os.pipe()
     child = Child(lambda: write(path, seed, send))
     os.close(send)
+    if seed % 2:
+        select.select([receive], [], [], _PATIENCE)
     time.sleep(seconds)
     child.kill()
     with os.fdopen(receive, "rb") as pipe:
