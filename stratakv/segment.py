@@ -148,18 +148,10 @@ class Segment:
 
     def bring_in(self, first: int) -> bool:
         """Ask the disk for the record of a key with this hash; return whether there may be one."""
-        place, tag = first % self.slot_count, first & index.FINGERPRINT
-        for _ in range(self.slot_count):
-            slot = self.slots[place]
-            if not slot:
-                return False
-            if slot & index.FINGERPRINT == tag:
-                if self.lookup_bytes:
-                    offset = slot & index.OFFSET_MASK
-                    self.files.bring_in(self.log, offset, offset + self.lookup_bytes)
-                return True
-            place = (place + 1) % self.slot_count
-        return False
+        offset = next(self._candidates(first), None)
+        if offset is not None and self.lookup_bytes:
+            self.files.bring_in(self.log, offset, offset + self.lookup_bytes)
+        return offset is not None
 
     def may_have(self, first: int, second: int) -> bool:
         """Whether the Bloom filter lets the key with this hash pass."""
@@ -169,15 +161,18 @@ class Segment:
     def leads_to(self, key: bytes, offset: int) -> bool:
         """Whether the slots lead from `key` to the record at `offset`, or to a later one."""
         first, _ = index.hash_key(key)
+        return any(found >= offset for found in self._candidates(first))
+
+    def _candidates(self, first: int) -> Iterator[int]:
+        """Yield where the slots lead from a key with this hash; also of a damaged table without an end."""
         place, tag = first % self.slot_count, first & index.FINGERPRINT
         for _ in range(self.slot_count):
             slot = self.slots[place]
             if not slot:
-                return False
-            if slot & index.FINGERPRINT == tag and slot & index.OFFSET_MASK >= offset:
-                return True
+                return
+            if slot & index.FINGERPRINT == tag:
+                yield slot & index.OFFSET_MASK
             place = (place + 1) % self.slot_count
-        return False
 
     def record_at(self, offset: int) -> Record | None:
         """Return the sound record at `offset`, or None."""
