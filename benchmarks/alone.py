@@ -23,13 +23,7 @@ def _open(keys: int, value_bytes: int, rounds: int, directory: Path | None, styl
 
 @click.command("budget")
 @arguments.count("--max-bytes", 256 * 2**20, "The budget.", least=2**18)
-@click.option(
-    "--seconds",
-    type=click.FloatRange(0.1),
-    default=60,
-    show_default=True,
-    help="How long each store is written to.",
-)
+@arguments.seconds(60, "How long each store is written to.", least=0.1)
 @arguments.directory
 @arguments.style
 def _budget(max_bytes: int, seconds: float, directory: Path | None, style: str) -> None:

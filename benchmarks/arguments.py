@@ -36,6 +36,12 @@ def rounds(default: int, meaning: str) -> Option:
     return count("--rounds", default, meaning, least=2)  # quartiles need two samples
 
 
+def seconds(default: float, meaning: str, least: float = 0.01) -> Option:
+    return click.option(
+        "--seconds", type=click.FloatRange(least), default=default, show_default=True, help=meaning
+    )
+
+
 log_bytes = count("--log-bytes", 64 * 2**20, "At which a log is full, and the next one begins.", least=4096)
 
 

@@ -52,9 +52,7 @@ def _compare(
 @arguments.value_bytes
 @arguments.count("--processes", 8, "How many use each store at once.")
 @arguments.rounds(7, "How often the peers take turns.")
-@click.option(
-    "--seconds", type=click.FloatRange(0.01), default=2, show_default=True, help="How long each turn lasts."
-)
+@arguments.seconds(2, "How long each turn lasts.")
 @arguments.directory
 @arguments.style
 def _processes(
@@ -76,14 +74,10 @@ def _processes(
 
 @click.command("larger")
 @arguments.count("--keys", 131_072)
-@click.option(
-    "--value-bytes", type=click.IntRange(1), default=8192, show_default=True, help="Length of each value."
-)
+@arguments.count("--value-bytes", 8192, "Length of each value.")
 @arguments.count("--memory-bytes", 256 * 2**20, "That the reading process has, cache of the kernel included.")
 @arguments.rounds(5, "How often the peers take turns.")
-@click.option(
-    "--seconds", type=click.FloatRange(0.01), default=8, show_default=True, help="How long each is measured."
-)
+@arguments.seconds(8, "How long each is measured.")
 @arguments.directory
 @arguments.style
 def _larger(

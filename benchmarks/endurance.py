@@ -14,13 +14,7 @@ from benchmarks.arguments import measure
 @arguments.count("--puts", 200, "How many in each round, alone.")
 @arguments.value_bytes
 @arguments.rounds(9, "How often each takes its turn.")
-@click.option(
-    "--seconds",
-    type=click.FloatRange(0.01),
-    default=1,
-    show_default=True,
-    help="How long threads and processes put together, in each round.",
-)
+@arguments.seconds(1, "How long threads and processes put together, in each round.")
 @arguments.directory
 @arguments.style
 def _sync(
