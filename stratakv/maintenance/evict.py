@@ -13,12 +13,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 
 from stratakv import ghosts
-from stratakv.bloom import PATTERN_MASK, PATTERNS
 from stratakv.directory import GHOSTS_NAME, Directory
 from stratakv.errors import CorruptionError, storage_error
 from stratakv.ghosts import Ghosts
 from stratakv.index import HOTTEST, hash_key
-from stratakv.lookup import lookup, newest
+from stratakv.lookup import newest
 from stratakv.maintenance.blocks import Block, Item, in_key_order, range_prefixes
 from stratakv.maintenance.merge import Job, heat_of
 from stratakv.maintenance.output import Take
@@ -26,7 +25,7 @@ from stratakv.maintenance.plan import generations
 from stratakv.opening import map_ghosts
 from stratakv.record import TOMBSTONE_EXPIRY
 from stratakv.segment import Segment
-from stratakv.view import Row, View
+from stratakv.view import View
 
 
 def retire_main(view: View, inputs: Sequence[Segment]) -> Job:
@@ -70,38 +69,29 @@ class Eviction:
 
     def of_young(self, segment: Segment) -> Iterator[Block]:
         """Yield what moves, and as tombstones what may have to hide an older version."""
-        older = self._view.rows[1 + self._view.sealed.index(segment) + 1 :]
+        older = self._view.sealed[self._view.sealed.index(segment) + 1 :]
         for block in in_key_order(segment):
             moved = []
             for item in block:
-                first, second = hash_key(item[0])
-                heat = heat_of(segment, item) or self._taken_over(older, item[0], first, second)
+                heat = heat_of(segment, item) or self._taken_over(older, item[0])
                 if heat and self._moves(segment, item, heat):
                     moved.append((*item[:5], 0))
                 else:
                     self.keys += 1
-                    self._ghosts.add(first)
+                    self._ghosts.add(hash_key(item[0])[0])
                     moved.append((*item[:4], TOMBSTONE_EXPIRY, 0))
             yield moved
 
-    def _taken_over(self, older: Iterable[Row], key: bytes, first: int, second: int) -> int:
-        """Return the heat of the version that was the key's before this one.
-
-        first, second: the halves of the key's hash.
-        """
-        pattern = PATTERNS[second & PATTERN_MASK]
-        for words, count, segment in older:
-            if words[first % count] & pattern == pattern:
-                try:
-                    found = lookup(segment, key, first)
-                except CorruptionError:
-                    return 0
-                if found:
-                    heat: int = segment.hot[found.place]
-                    if heat:
-                        self._gave.append((segment, found.place))
-                    return heat
-        return 0
+    def _taken_over(self, older: Sequence[Segment], key: bytes) -> int:
+        """Return the heat of the version that was the key's before this one."""
+        try:
+            found = newest(older, key)
+        except CorruptionError:
+            return 0
+        heat: int = found.segment.hot[found.place] if found else 0
+        if found and heat:
+            self._gave.append((found.segment, found.place))
+        return heat
 
     def of_main(self, segment: Segment) -> Iterator[Block]:
         """Yield what moves.
