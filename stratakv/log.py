@@ -14,10 +14,10 @@
         64     8  XXH3-64 of bytes 0 to 63
 
 A rank says how new records are: of what writers wrote it is the segment's number times 65,536, so that
-there is room for what maintenance moves in between. A log that writers wrote has one rank, its own. One
-that was written from others has a higher number and replaces every segment whose ranks lie within its
-range; an END record is the last of it. With these the logs alone tell the order of segments when the
-manifest is lost.
+there is room for what maintenance moves in between. A log that writers wrote has its own rank, and those
+of the log whose records it took over, if it did (`handover`). One that was written from others has a
+higher number and replaces every segment whose ranks lie within its range; an END record is the last of it.
+With these the logs alone tell the order of segments when the manifest is lost.
 """
 
 from __future__ import annotations

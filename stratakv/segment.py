@@ -203,12 +203,17 @@ class Segment:
                 return found
         return []
 
-    def end_of_chain(self) -> int:
-        """Return where the last whole commit ends, as far as the records are sound and linked."""
-        end = self.start
-        for found in record.walk(self.log, self.view, end, self.chain, self.end):
-            end = found.end if found.commit else end
-        return end
+    def filled(self) -> tuple[int, int, int]:
+        """Return where the last whole commit ends, what links to it, and how many keys there are up to it.
+
+        As far as the records are sound and linked.
+        """
+        end, link, used, keys = self.start, self.chain, 0, set()
+        for found in record.walk(self.log, self.view, end, link, self.end):
+            keys.add(found.key)
+            if found.commit:
+                end, link, used = found.end, found.checksum & record.LINK_MASK, len(keys)
+        return end, link, used
 
     def latest(self, end: int) -> dict[bytes, int]:
         """Return the offset of each key's last record among those below the offset `end`."""
@@ -245,8 +250,11 @@ class Segment:
 # -- making and opening --------------------------------------------------------------------------------
 
 
-def create_log(directory: Directory, header: LogHeader, ranges: bytes = b"") -> int:
-    """Make a new log of its header and its range tombstones, durable if it has any; return its descriptor."""
+def create_log(directory: Directory, header: LogHeader, beginning: bytes = b"") -> int:
+    """Make a new log of its header and the records it begins with, durable if there are any.
+
+    Returns its descriptor.
+    """
     path = directory.log_path(header.number)
     try:
         directory.files.unlink(path)  # what a process left behind that died while making it
@@ -254,8 +262,8 @@ def create_log(directory: Directory, header: LogHeader, ranges: bytes = b"") -> 
     except OSError as cause:
         raise storage_error(path, cause) from cause
     try:
-        directory.files.write_all(fd, header.pack() + ranges, 0)
-        if ranges:
+        directory.files.write_all(fd, header.pack() + beginning, 0)
+        if beginning:
             directory.files.fdatasync(fd)
     except OSError as cause:
         directory.files.close(fd)
@@ -266,14 +274,14 @@ def create_log(directory: Directory, header: LogHeader, ranges: bytes = b"") -> 
 
 
 def create_active(
-    directory: Directory, header: LogHeader, capacity: int, keys: int, ranges: bytes = b""
+    directory: Directory, header: LogHeader, capacity: int, keys: int, beginning: bytes = b""
 ) -> Segment:
     """Make the log and the index of a new active segment for `capacity` bytes and `keys` keys.
 
-    ranges: the records of the range tombstones that `header` says it begins with.
+    beginning: what it begins with, the range tombstones that `header` tells of first.
     """
     files = directory.files
-    fd = create_log(directory, header, ranges)
+    fd = create_log(directory, header, beginning)
     path = directory.index_path(header.number)
     try:
         files.truncate(fd, capacity)
@@ -295,6 +303,7 @@ def create_active(
     except OSError as cause:
         raise storage_error(path, cause) from cause
     index.write_header(segment.arrays, header.number)
+    index.fill(segment.arrays, segment.latest(HEADER_BYTES + len(beginning)).items())
     return segment
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 from weakref import WeakMethod
 
-from stratakv import index, manifest, record
+from stratakv import index, manifest
 from stratakv.budget import BLOCK, LARGEST_SHARE, blocks, hard_limit, segment_capacity
 from stratakv.build import build_index
 from stratakv.control import (
@@ -37,6 +37,7 @@ from stratakv.control import (
 from stratakv.directory import MOST_NUMBER, Directory
 from stratakv.errors import CorruptionError, InvalidValueError, StorageError, reported, storage_error
 from stratakv.files import now_ms
+from stratakv.handover import NOTHING, Beginning, without
 from stratakv.log import HEADER_BYTES, LogHeader, rank_of
 from stratakv.manifest import Edit, Entry, Manifest
 from stratakv.opening import young_keys
@@ -48,7 +49,6 @@ from stratakv.views import Views
 logger = logging.getLogger("stratakv")
 
 _SMALL_INDEX = 4 * BLOCK  # bytes: one that takes no more is not worth making anew
-_MOST_RANGES = 64  # range tombstones that a segment takes over from the one before
 
 
 @dataclass(slots=True)
@@ -116,11 +116,7 @@ class Structure(Views):
         control, active = self.control, held.view.active
         words = control.words
         control.identify(self.files.boot_id())
-        end, link, used, keys = active.start, active.chain, 0, set()
-        for found in record.walk(active.log, active.view, end, link, active.end):
-            keys.add(found.key)
-            if found.commit:
-                end, link, used = found.end, found.checksum & record.LINK_MASK, len(keys)
+        end, link, used = active.filled()
         # Where tip and index agree, and the log does not reach so far, it is the log that is damaged.
         if words[W_TIP] != words[W_INDEXED] or words[W_TIP] == position(active.number, end):
             control.set_active(active.number, end, link, used)
@@ -143,17 +139,16 @@ class Structure(Views):
 
     def rotate(self, held: Held, size: int = 0, keys: int = 0) -> None:
         """Seal the active segment and start one with room for `size` bytes and `keys` keys."""
-        self._rotate(held, size, keys, (), keep=self._holds_anything(held))
+        self._rotate(held, size, keys, NOTHING, keep=self._holds_anything(held))
 
     def _holds_anything(self, held: Held) -> bool:
         """Whether the active segment holds anything."""
         return bool(self.control.words[W_USED] or held.view.active.ranges)
 
-    def _rotate(self, held: Held, size: int, keys: int, prefixes: tuple[bytes, ...], *, keep: bool) -> None:
+    def _rotate(self, held: Held, size: int, keys: int, beginning: Beginning, *, keep: bool) -> None:
         """Seal the active segment and start one; drop the oldest ones where the budget has no room for it.
 
-        prefixes: of the range tombstones that the new one begins with. keep: whether the one that was active
-        until now stays in the store.
+        keep: whether the one that was active until now stays in the store.
         """
         old, sealed = held.view.active, self._seal(held)
         room = self._room(sealed, size, keys)
@@ -161,11 +156,11 @@ class Structure(Views):
         # First: what is made in their place would come on top of them.
         self.drop_oldest(held, [entry for entry in doomed if entry is not sealed])
         is_doomed = sealed in doomed
-        if is_doomed:
+        if is_doomed and keep:
             self.control.row[Counter.EVICTED] += sealed.keys
         keep &= not is_doomed
         edit = Edit(add=(sealed,) if keep else (), floor=sealed.newest + 1 if is_doomed else 0)
-        self._start_segment(held, edit, room, prefixes)
+        self._start_segment(held, edit, room, beginning)
         self._end_active(held, old, kept=keep)
 
     def drop_oldest(self, held: Held, doomed: Sequence[Entry]) -> None:
@@ -190,7 +185,7 @@ class Structure(Views):
     def _trim_index(self, segment: Segment) -> None:
         """Make the index of a segment that ended early anew, in its own size; it was made for a full log.
 
-        Else each `delete_prefix` would leave so much less of a budget to the other segments.
+        Else it would leave so much less of a budget to the other segments.
         """
         if segment.arrays.shape.size <= max(_SMALL_INDEX, segment.end):
             return
@@ -287,29 +282,28 @@ class Structure(Views):
 
     def delete_prefix(self, held: Held, prefix: bytes) -> None:
         """Begin a segment with a range tombstone: whatever is older and begins with `prefix` is deleted."""
-        old = held.view.active
-        # A segment of nothing but range tombstones leaves them to the next one, else such would pile up.
-        stays = bool(self.control.words[W_USED]) or len(old.ranges) >= _MOST_RANGES
-        kept = () if stays else tuple(each for each in old.ranges if not each.startswith(prefix))
-        self._rotate(held, 0, 0, (*kept, prefix), keep=stays)
+        beginning = without(prefix, held.view.active, self.control.words[W_TIP] & OFFSET_MASK)
+        self._rotate(held, 0, 0, beginning, keep=beginning.replaced is None)
 
-    def _start_segment(self, held: Held, edit: Edit, room: Room, prefixes: tuple[bytes, ...] = ()) -> None:
+    def _start_segment(self, held: Held, edit: Edit, room: Room, beginning: Beginning = NOTHING) -> None:
         """Create the next active segment and install the edited manifest in which it is the active one."""
-        number = self.take_number()
-        rank = rank_of(number)
+        number, old = self.take_number(), beginning.replaced
+        oldest, began = (old.header.oldest, old.header.began) if old else (rank_of(number), now_ms())
         floor = max(held.view.manifest.floor, edit.floor)
-        first_link = self.files.random_u32()
-        header = LogHeader(number, rank, rank, floor, first_link, now_ms(), ranges=len(prefixes))
-        ranges, _ = record.range_tombstones(prefixes, first_link)
+        first_link, ranges = self.files.random_u32(), len(beginning.prefixes)
+        header = LogHeader(number, oldest, rank_of(number), floor, first_link, began, ranges=ranges)
+        data, moved = beginning.encode(first_link)
         reached = self.control.words[W_SYNCED]
         synced = {e.number: bytes_below(reached, e.number, e.size) for e in held.view.manifest.segments}
         try:
-            begun = create_active(self.directory, header, room.capacity + len(ranges), room.keys, ranges)
+            begun = create_active(self.directory, header, room.capacity + len(data), room.keys, data)
+            beginning.hand_heat_on(begun, HEADER_BYTES + len(data))
             # IMPORTANT: before the manifest, else a power cut leaves a name without a file
             self.directory.sync()
-            written = self.control.words[W_TIP] & OFFSET_MASK
+            written = (self.control.words[W_TIP] & OFFSET_MASK) - moved
             self.install(held, replace(edit, active=number, synced=synced), begun)
             self.control.words[W_LOGGED] += written
+            self.control.row[Counter.REWRITTEN] += moved
         except StorageError:
             if manifest.load(self.directory).active != number:
                 # A full disk must not fill up with attempts, nor the numbers come to an end by them.
@@ -338,4 +332,4 @@ class Structure(Views):
         # The generation first: whoever sees the new tip must have reason to look for its segment.
         words[W_GENERATION] = found.generation
         if begun is not None and words[W_TIP] >> POSITION_BITS != found.active:
-            self.control.set_active(found.active, begun.start, begun.chain, 0)
+            self.control.set_active(found.active, *begun.filled())

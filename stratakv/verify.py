@@ -89,7 +89,7 @@ def inspect(views: Views, progress: Progress | None) -> Inspection:
     except CorruptionError as problem:
         files.append(Damage(problem.path, problem.offset, problem.reason))
         view = views.current()
-        tip = view.active.end_of_chain()
+        tip, _, _ = view.active.filled()
     ends = {segment: segment.end for segment in view.sealed} | {view.active: tip}
     total, done = sum(ends.values()), 0
 

@@ -125,7 +125,9 @@ class Views:
         indexed = words[W_INDEXED]
         tip = words[W_TIP]  # IMPORTANT: after the other: they are equal when all below the tip was indexed
         if tip < position(view.active.number, 0):
-            return view, view.active.start  # so new that it has no records
+            # So new that it has nothing but what it began with, unless there has been a commit meanwhile.
+            end, _, _ = view.active.filled()
+            return (view, end) if words[W_TIP] == tip else None
         return (view, tip & OFFSET_MASK) if indexed == tip <= _end(view) else None
 
     def forked(self) -> None:

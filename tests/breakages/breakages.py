@@ -14,6 +14,7 @@ _UPDATES = "tests/engine/test_updates.py"
 _COMPACTION = "tests/engine/test_compaction.py"
 _KEY_LOCK = "tests/engine/test_key_lock.py"
 _LOST_FOUND = "tests/engine/test_lost_found.py"
+_HANDOVER = "tests/engine/test_handover.py"
 _MAINTENANCE = "tests/engine/test_maintenance.py"
 _OPERATIONS = "tests/engine/test_operations.py"
 _REBOOT = "tests/engine/test_reboot.py"
@@ -428,9 +429,9 @@ _COMMITS = (
         "stratakv/structure.py",
         "        words[W_GENERATION] = found.generation\n"
         "        if begun is not None and words[W_TIP] >> POSITION_BITS != found.active:\n"
-        "            self.control.set_active(found.active, begun.start, begun.chain, 0)\n",
+        "            self.control.set_active(found.active, *begun.filled())\n",
         "        if begun is not None and words[W_TIP] >> POSITION_BITS != found.active:\n"
-        "            self.control.set_active(found.active, begun.start, begun.chain, 0)\n"
+        "            self.control.set_active(found.active, *begun.filled())\n"
         "        words[W_GENERATION] = found.generation\n",
         (f"{_COMMIT}::TestRotation::test_death_as_soon_as_others_may_see_the_tip",),
     ),
@@ -759,6 +760,38 @@ _AGES = (
         "Edit(drop=sealed, floor=rank_of(self.control.words[W_NEXT]))",
         "Edit(drop=sealed)",
         (f"{_RECOVER}::test_what_was_cleared_stays_away",),
+    ),
+    Breakage(
+        "taken-over-records-unseen",
+        "who sees a new generation sees what its segment began with",
+        "stratakv/views.py",
+        "            return (view, end) if words[W_TIP] == tip else None\n",
+        "            return view, view.active.start\n",
+        (f"{_HANDOVER}::test_a_writer_dies_before_others_may_see_the_tip",),
+    ),
+    Breakage(
+        "taken-over-without-commit",
+        "2: what the next writer finds below the tip is there",
+        "stratakv/handover.py",
+        "found.kind | COMMIT",
+        "found.kind",
+        (f"{_HANDOVER}::test_what_is_not_deleted_is_handed_over",),
+    ),
+    Breakage(
+        "taken-over-without-tombstones",
+        "4: newer segments hide older ones",
+        "stratakv/handover.py",
+        "if not found.key.startswith(prefix))",
+        "if not found.key.startswith(prefix) and found.expiry != 1)",
+        (f"{_HANDOVER}::test_what_is_not_deleted_is_handed_over",),
+    ),
+    Breakage(
+        "taken-over-with-its-own-rank-alone",
+        "9: a log that was replaced stays away without a manifest",
+        "stratakv/structure.py",
+        "(old.header.oldest, old.header.began) if old",
+        "(rank_of(number), old.header.began) if old",
+        (f"{_HANDOVER}::test_the_log_that_was_replaced_comes_to_light_again",),
     ),
     Breakage(
         "budget-not-kept-by-writers",

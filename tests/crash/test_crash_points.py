@@ -34,8 +34,8 @@ STORE = Setting("os")
 CACHE = Setting("always", 2**18, "xfs")  # where each record is a write of its own
 LAZY_CACHE = Setting("os", 2**18)  # what is evicted must not be needed by a crash that loses what replaced it
 OPERATIONS = {
-    STORE: ("put", "delete", "batch", "clear", "rotate", "merge", "sweep", "sync", "close"),
-    CACHE: ("put", "delete", "batch", "clear", "rotate", "merge", "evict", "close"),
+    STORE: ("put", "delete", "batch", "prefix", "clear", "rotate", "merge", "sweep", "sync", "close"),
+    CACHE: ("put", "delete", "batch", "prefix", "clear", "rotate", "merge", "evict", "close"),
 }
 OPERATIONS[LAZY_CACHE] = (*OPERATIONS[CACHE][:-1], "sync", "close")
 LONG = int(os.environ.get("STRATAKV_CRASH_RUNS", "8"))  # random workloads of each setting

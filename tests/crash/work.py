@@ -96,6 +96,8 @@ class Run:
                 return {key: value for key, value in before.items() if key != b"a"}
             case "batch":
                 return {b"a": self.value(), b"b": self.value()}
+            case "prefix":
+                return {key: value for key, value in before.items() if not key.startswith(b"b")}
             case "clear":
                 return {}
         return before
@@ -118,6 +120,9 @@ class Run:
             tx.put(b"b", self.value())
             tx.delete(b"c")
         self.version += 1
+
+    def _prefix(self) -> None:
+        self.db.delete_prefix(b"b")
 
     def _clear(self) -> None:
         self.db.clear()

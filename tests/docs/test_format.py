@@ -296,10 +296,13 @@ def test_a_range_tombstone(store: Path) -> None:
         db.put(b"other", b"v")
         db.delete_prefix(b"filler")
         db.put(b"later", b"v")
-    header, records = log_of(store, read_manifest(store)["active"])
+    number = read_manifest(store)["active"]
+    header, records = log_of(store, number)
     assert header["ranges"] == 1
     assert (records[0].kind, records[0].key, records[0].expiry) == (RANGE | COMMIT, b"filler", 1)
-    assert records[1].key == b"later"
+    taken_over, later = records[1:]
+    assert (taken_over.kind, taken_over.key, later.key) == (PUT | COMMIT, b"other", b"later")
+    assert header["oldest"] < header["newest"] == number * 65_536
 
 
 def test_compacted_log_and_its_index(store: Path) -> None:

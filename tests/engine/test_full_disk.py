@@ -108,7 +108,7 @@ def test_what_needs_a_new_segment_changes_nothing_without_room(disk: Path) -> No
     def work() -> None:
         model: Model = {}
         with stratakv.open(disk / "store", **OPTIONS) as db:
-            ballast = leave(disk, SIZE // 2)
+            ballast = leave(disk, SIZE * 3 // 8)
             fill(db, model)
             for call in (db.compact, db.clear, lambda: db.delete_prefix(b"1"), db.maintain):
                 with pytest.raises(DiskFullError):

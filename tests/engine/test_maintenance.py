@@ -404,12 +404,12 @@ class TestBudget:
             assert used(path) <= 1.1 * BUDGET
 
     def test_deleting_prefixes_costs_the_other_keys_no_room(self, open_: Open, path: Path) -> None:
-        """Each begins a segment, whose index is made for as many keys as come in others."""
+        """Each begins a segment, also behind one that is too long to be handed over to the next."""
         db = open_(max_bytes=2**23, segment_bytes=2**26)
         model = fill(db, keys=3000, size=1000)
         db.get(b"0007")
-        for number in range(60):
-            db.put(b"x%d" % number, b"v")
+        for _ in range(34):
+            db.put_many({b"x%d" % number: bytes(100) for number in range(600)})
             db.delete_prefix(b"x")
         assert {key: db.get(key) for key in model} == model
         assert db.stats().evicted_keys == 0
@@ -417,7 +417,7 @@ class TestBudget:
 
     def test_what_was_read_is_known_of_a_segment_that_ends_early(self, open_: Open) -> None:
         db = open_(max_bytes=2**23, segment_bytes=2**26)
-        db.put(b"k", b"v")
+        db.put(b"k", bytes(70_000))
         db.get(b"k")
         db.delete_prefix(b"x")
         assert sum(db._store.structure.current().sealed[0].hot) == 1
@@ -425,7 +425,7 @@ class TestBudget:
     def test_an_index_that_finds_no_room_leaves_nothing_behind(
         self, open_: Open, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Each deleted prefix tries to make a smaller one."""
+        """Each prefix that is deleted behind much else tries to make a smaller one."""
 
         def refuse(files: Files, fd: int, size: int) -> None:
             files.write_all(fd, bytes(size // 2), 0)
@@ -434,7 +434,7 @@ class TestBudget:
         db = open_(segment_bytes=2**26)
         monkeypatch.setattr(Files, "allocate_large", refuse)
         for number in range(3):
-            db.put(b"x%d" % number, b"v")
+            db.put(b"x%d" % number, bytes(70_000))
             db.delete_prefix(b"x")
         assert len(entries(db)) == 3
         assert not list(path.glob("*.tmp"))
@@ -766,6 +766,7 @@ def test_nothing_is_dropped_for_what_a_power_cut_may_take(db: DB, machine: Machi
     seal(db)
     db.maintain()
     db.put(b"b", b"v")
+    seal(db)
     db.delete_prefix(b"a")
     start = len(machine.steps)
     assert db.maintain().dropped == 1

@@ -259,7 +259,7 @@ class TestMany:
             db.delete_prefix(b"a")
             db.delete_prefix(b"ab")
             db.delete_prefix(b"b")
-        assert len(db.stats().segments) == 2
+        assert len(db.stats().segments) == 1
         db.close()
         db = open_()
         assert list(db.keys()) == []

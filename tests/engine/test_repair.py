@@ -401,7 +401,7 @@ def test_what_was_hot_stays_so_in_a_segment_that_lost_a_record(open_: Open) -> N
 def test_a_record_whose_header_is_cut_cannot_be_mended(db: DB) -> None:
     db.put(b"k", b"v")
     active = db._store.structure.view.active
-    end = active.end_of_chain()
+    end, _, _ = active.filled()
     assert _one_bit_off(active.log, end - HEADER + 1, end) is None
 
 

@@ -135,7 +135,7 @@ def test_the_header_of_an_index(db: DB, filled: dict[bytes, bytes]) -> None:
 def test_behind_damage_at_the_end_there_is_nothing(db: DB, filled: object) -> None:
     """Not even the header of a record fits in there."""
     segment = db._store.structure.view.active
-    end = segment.end_of_chain()
+    end, _, _ = segment.filled()
     assert past_damage.follower(segment, end - 27, end) is None
 
 

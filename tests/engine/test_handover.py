@@ -1,0 +1,185 @@
+"""What a segment that ends early hands over to the next, as each `delete_prefix` begins one."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+import stratakv
+from stratakv import DB, handover
+from stratakv.control import Control
+from tests.engine.conftest import Open
+from tests.engine.machine import Death, Machine, flip
+
+
+def logs(path: Path) -> list[str]:
+    return sorted(file.name for file in path.glob("*.log"))
+
+
+def active(db: DB) -> Path:
+    return db._store.structure.view.active.path
+
+
+@pytest.fixture
+def db(db: DB) -> DB:
+    """In a sealed segment, older versions of what is in the short one."""
+    db.put_many({b"deleted": b"old", b"written": b"old", b"p/0": b"old", b"q/0": b"old", b"kept": b"old"})
+    db.compact()
+    db.delete(b"deleted")
+    db.put(b"written", b"first")
+    db.put(b"written", b"new")
+    db.put(b"ends", b"new", ttl=1000)
+    db.put_many({b"p/1": b"new", b"q/1": b"new"})
+    return db
+
+
+LEFT = {b"written": b"new", b"ends": b"new", b"q/0": b"old", b"q/1": b"new", b"kept": b"old"}
+
+
+def test_many_prefixes_leave_few_segments(db: DB) -> None:
+    for number in range(200):
+        db.put_many({b"user/%d/%d" % (number, page): b"v" for page in range(3)})
+        db.put(b"page/%d" % number, b"v")
+        db.delete_prefix(b"user/%d/" % number)
+    assert len(db.stats().segments) < 10
+    assert db.get_many([b"page/%d" % number for number in range(200)]).keys() == set(db.keys(b"page/"))
+    assert len(list(db.keys(b"page/"))) == 200
+    assert not list(db.keys(b"user/"))
+    assert db.verify().ok
+
+
+def test_what_is_not_deleted_is_handed_over(db: DB, path: Path) -> None:
+    left = db.ttl(b"ends")
+    age = db.stats().age
+    db.delete_prefix(b"p/")
+    assert len(logs(path)) == 2
+    assert dict(db.scan()) == {key: db.get(key) for key in list(db.keys())} == LEFT
+    assert b"deleted" not in db
+    assert db.ttl(b"ends") == pytest.approx(left, abs=60)
+    assert db.stats().age >= age
+    db.put(b"p/1", b"newer")
+    assert dict(db.scan()) == {**LEFT, b"p/1": b"newer"}
+
+
+def test_range_tombstones_are_handed_over_but_for_what_the_new_one_covers(db: DB) -> None:
+    for prefix in (b"p/0", b"q/", b"p/"):
+        db.delete_prefix(prefix)
+    assert db._store.structure.view.active.ranges == (b"q/", b"p/")
+    assert list(db.keys()) == [b"kept", b"written", b"ends"]
+
+
+def test_it_is_all_there_after_the_end_of_the_process_and_after_a_reboot(
+    db: DB, open_: Open, machine: Machine
+) -> None:
+    db.delete_prefix(b"p/")
+    machine.bury(db)
+    db = open_()
+    assert dict(db.scan()) == LEFT
+    db.put(b"written", b"newest")
+    db.close()
+    machine.reboot()
+    db = open_()
+    assert dict(db.scan()) == {**LEFT, b"written": b"newest"}
+    assert b"deleted" not in db
+
+
+def test_what_was_read_is_known_of_it(open_: Open) -> None:
+    db = open_(max_bytes=2**23, segment_bytes=2**26)
+    db.put(b"read", b"v")
+    db.put(b"not read", b"v")
+    db.get(b"read")
+    db.delete_prefix(b"x")
+    assert sorted(db._store.structure.view.active.hot)[-2:] == [0, 1]
+
+
+def test_what_is_handed_over_counts_as_written_once(db: DB) -> None:
+    before = db.stats()
+    db.delete_prefix(b"p/")
+    after = db.stats()
+    ranges = 72 + 28 + 2
+    assert after.bytes_written - before.bytes_written == ranges
+    assert after.rewritten_bytes - before.rewritten_bytes == after.segments[0].log_bytes - ranges
+
+
+@pytest.mark.parametrize("many", ["bytes", "ranges"])
+def test_a_segment_with_too_much_stays(
+    db: DB, path: Path, monkeypatch: pytest.MonkeyPatch, many: str
+) -> None:
+    monkeypatch.setattr(handover, f"_MOST_{many.upper()}", 1)
+    db.delete_prefix(b"none")
+    db.put(b"more", b"v")
+    before = logs(path)
+    db.delete_prefix(b"p/")
+    assert set(before) < set(logs(path))
+    assert dict(db.scan()) == {**LEFT, b"more": b"v"}
+
+
+def test_a_damaged_segment_stays(db: DB, path: Path) -> None:
+    """Else what is damaged would uncover what it hides, and nobody would be told."""
+    flip(active(db), 72 + 28)
+    db.delete_prefix(b"p/")
+    assert len(logs(path)) == 3
+    assert db.get(b"deleted") is None
+    assert not db.verify().ok
+
+
+def test_a_writer_dies_before_others_may_see_the_tip(
+    db: DB, open_: Open, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new segment is the one of now, and what it began with counts."""
+
+    def die(*_: object) -> None:
+        raise Death
+
+    with open_(read_only=True) as reader:
+        with monkeypatch.context() as here:
+            here.setattr(Control, "set_active", die)
+            with pytest.raises(Death):
+                db.delete_prefix(b"p/")
+        assert dict(reader.scan()) == reader.get_many(LEFT) == LEFT
+        assert dict(db.scan()) == LEFT
+        db.put(b"written", b"newest")
+        assert dict(reader.scan()) == {**LEFT, b"written": b"newest"}
+
+
+@pytest.mark.parametrize("steps", range(20))
+def test_a_power_cut_on_the_way_and_no_manifest_is_left(
+    db: DB, open_: Open, machine: Machine, path: Path, steps: int
+) -> None:
+    """A log that holds a part of what it was to take over replaces nothing."""
+    db.sync()
+    begun, new = len(machine.steps), path / "000004.log"
+    machine.die_after(steps)
+    with suppress(Death):
+        db.delete_prefix(b"p/")
+    assert ("rename", path / "MANIFEST.tmp") in machine.steps[begun:] or steps < 19
+    if new.exists() and ("fdatasync", new) not in machine.steps[begun:]:
+        with new.open("r+b") as log:
+            log.truncate(72 + 28 + 2 + 40)
+    machine.bury(db)
+    machine.reboot()
+    for file in [*path.glob("MANIFEST*"), *path.glob("*.idx"), path / "CONTROL"]:
+        file.unlink(missing_ok=True)
+    stratakv.recover(path)
+    found = dict(open_().scan())
+    assert found in (LEFT, {**LEFT, b"p/0": b"old", b"p/1": b"new"})
+
+
+def test_the_log_that_was_replaced_comes_to_light_again(open_: Open, path: Path) -> None:
+    """As after a power cut that took its removal; it is void, also where the manifest is lost."""
+    db = open_()
+    db.put_many({b"k": b"v", b"l": b"v"})
+    old = active(db)
+    shutil.copy(old, path / "copy")
+    db.delete_prefix(b"p/")
+    db.delete(b"k")
+    db.compact()  # nothing is left that says that it was deleted
+    db.close()
+    shutil.move(path / "copy", old)
+    for file in path.glob("MANIFEST*"):
+        file.unlink()
+    stratakv.recover(path)
+    assert dict(open_().scan()) == {b"l": b"v"}
