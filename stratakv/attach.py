@@ -2,7 +2,7 @@
 
 Every process that has the store open shares attach.lock. Whoever gets it alone prepares the store: makes
 it, recovers it, checks what must be checked before it is trusted. CONTROL's state says whether that has
-been done; who comes second and finds it undone (the first one failed, or has left since) tries again.
+been done; whoever comes second and finds it undone (the first one failed, or has left since) tries again.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ class Control:
         words[W_BOOT_LOW], words[W_BOOT_HIGH] = boot & _U64, boot >> 64
 
     def forget_ahead(self) -> None:
-        """Rely on no zeros of another time: while nobody had the log open, it may have lost its blocks."""
+        """Forget how far zeros were written: while nobody had the log open, it may have lost its blocks."""
         self.words[W_AHEAD] = 0
 
     def set_active(self, number: int, tip: int, chain: int, used: int) -> None:

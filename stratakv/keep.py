@@ -24,7 +24,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(_LOWEST_PRIORITY)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Three for each segment. Who has left the others none is who must make fewer of them.
+    # Three for each segment. Merging makes fewer of them, so this process must not run out of descriptors.
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with stratakv.open(path, **options) as db:
         db.maintain(linger=LINGER)

@@ -23,9 +23,10 @@ from stratakv.errors import storage_error
 EXCLUSIVE, SHARED, UNLOCK = fcntl.LOCK_EX, fcntl.LOCK_SH, fcntl.LOCK_UN
 EXCLUSIVE_NOW = EXCLUSIVE | fcntl.LOCK_NB
 
-# A commit takes a few microseconds; who sleeps until it ends may get a processor again milliseconds later. Of
-# eight processes on two processors, 1 put in 100 took 4.6 ms and more without trying again, 60 µs since then,
-# and all did a quarter more; 10 times are too few, 100 do no better (`python -m benchmarks processes`).
+# A commit takes a few microseconds; whoever sleeps until it ends may get a processor again milliseconds
+# later. Of eight processes on two processors, 1 put in 100 took 4.6 ms and more without trying again, 60 µs
+# since then, and all did a quarter more; 10 times are too few, 100 do no better (`python -m benchmarks
+# processes`).
 _TRIES = 30
 
 

@@ -41,7 +41,7 @@ class StrataKVCache(SingleFlight):
         self._writes_can_block = self._limited or settings.engine.durability == "always"
 
     def _open(self) -> stratakv.DB:
-        # Who wants errors raised wants to see this one, too, with the store as it is.
+        # Whoever wants errors raised wants to see this one, too, with the store as it is.
         return self._store.open(rescue=not self._tolerance.strict)
 
     # -- one key ---------------------------------------------------------------------------------------

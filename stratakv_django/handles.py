@@ -25,7 +25,8 @@ import stratakv
 from stratakv_django.census import Census
 from stratakv_django.incidents import Incidents
 
-_SLOW, _REST = 0.1, 10  # an opening that failed and took more seconds is tried again after so many times that
+# An opening that took more than _SLOW seconds to fail is not tried again for _REST times as long as it took.
+_SLOW, _REST = 0.1, 10
 LOOK_INTERVAL = 1.0  # seconds between two looks whether the directory is still there
 RESCUE_INTERVAL = 60.0  # seconds between two attempts of a process to rescue a store; it may read all of it
 
