@@ -17,7 +17,7 @@ from stratakv.opening import begin_empty
 from stratakv.progress import Progress
 from stratakv.record import HEADER_BYTES as RECORD_HEADER_BYTES
 from stratakv.segment import Segment
-from stratakv.views import Views
+from stratakv.snapshots import Snapshot, Snapshots
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class BackupReport:
 
 
 def backup(
-    views: Views,
+    snapshots: Snapshots,
     target: str | os.PathLike[str],
     segment_bytes: int,
     progress: Progress | None,
@@ -40,23 +40,24 @@ def backup(
     No lock is needed: sealed logs never change, and of the active one what lies below the tip does not
     either. The copy is a complete store, durable when this returns; where it raises, nothing is left in it.
     """
-    files, path = views.files, Path(target).absolute()
-    if files.real(path).is_relative_to(files.real(views.directory.path)):
+    directory = snapshots.views.directory
+    files, path = directory.files, Path(target).absolute()
+    if files.real(path).is_relative_to(files.real(directory.path)):
         raise DirectoryError(f"{path} lies inside the store itself; name a directory elsewhere")
-    copy = Directory(path, files, views.directory.mode)
+    copy = Directory(path, files, directory.mode)
     copy.enter(create=True)
     if files.names(copy.path):
         raise DirectoryError(f"{copy.path} is not empty; name a new or an empty directory for the backup")
     try:
-        return _copy(views, copy, segment_bytes, progress)
+        return _copy(snapshots.take(), copy, segment_bytes, progress)
     except BaseException:
         for name in files.names(copy.path):
             copy.discard(copy.path / name)
         raise
 
 
-def _copy(views: Views, copy: Directory, segment_bytes: int, progress: Progress | None) -> BackupReport:
-    view, tip = views.snapshot()
+def _copy(snapshot: Snapshot, copy: Directory, segment_bytes: int, progress: Progress | None) -> BackupReport:
+    view, tip = snapshot
     last, number = view.active.header, view.manifest.next_number
     # Others put on meanwhile, so there may be more slots by now than records below the tip.
     most = (tip - view.active.start) // RECORD_HEADER_BYTES

@@ -173,7 +173,7 @@ class DB:
         left out, as `get` misses it; it is logged and counted in `stats()`.
         """
         store = self._open_store
-        return scan.scan(store.structure, prefix, start, stop, store.reader.leave_out)
+        return scan.scan(store.snapshots, prefix, start, stop, store.reader.leave_out)
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Return a context manager that keeps all other writers out, in every process.
@@ -242,14 +242,14 @@ class DB:
         repair: mend what can be mended, see `stratakv.repair`. What cannot be, stays in `damage`.
         """
         if not repair:
-            return verify(self._open_store.structure, progress)
+            return verify(self._open_store.snapshots, progress)
         store = self._writable
-        return Repair(store.structure, store.exclusive, store.syncer.reach_tip).run(progress)
+        return Repair(store.structure, store.exclusive, store.snapshots, store.syncer.reach_tip).run(progress)
 
     def backup(self, path: str | os.PathLike[str], progress: Progress | None = None) -> BackupReport:
         """Copy the store as it is now to `path`, a new or empty directory, while others read and write."""
         store = self._open_store
-        return backup(store.structure, path, store.options.segment_bytes, progress)
+        return backup(store.snapshots, path, store.options.segment_bytes, progress)
 
     def close(self) -> None:
         """Give the handle back; the store closes with its last one. A second call does nothing."""

@@ -22,8 +22,8 @@ from stratakv.options import MAX_KEY_BYTES
 from stratakv.prefetch import together
 from stratakv.record import HEADER_BYTES, PREFIX_BYTES, PUT, unpack_fields
 from stratakv.segment import Segment
+from stratakv.snapshots import Snapshots
 from stratakv.view import View
-from stratakv.views import Views
 
 logger = logging.getLogger("stratakv")
 
@@ -35,8 +35,9 @@ _TRIES = 16
 class Reader:
     """The lookups of one process."""
 
-    def __init__(self, views: Views) -> None:
-        self._views = views
+    def __init__(self, snapshots: Snapshots) -> None:
+        views = snapshots.views
+        self._snapshots, self._views = snapshots, views
         self._control = views.control
         self._words = views.control.words
         self._reported: set[tuple[int, int]] = set()  # damage is logged once, and counted every time
@@ -157,7 +158,7 @@ class Reader:
             found = self._get_many(wanted)
             if found is not None:
                 return found
-        with self._views.held_off():
+        with self._snapshots.held_off():
             found = self._get_many(wanted)
         if found is not None:
             return found
@@ -205,7 +206,7 @@ class Reader:
         """A record counts where it is its key's newest. A key written again while we walk has its newest
         record beyond where the walk will end, so it is yielded at the first of its records.
         """
-        view, end = self._views.snapshot()
+        view, end = self._snapshots.take()
         now = now_ms()
         rewritten: set[bytes] = set()
         for segment in reversed(tuple(view.segments())):

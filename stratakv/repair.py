@@ -33,6 +33,7 @@ from stratakv.manifest import Edit
 from stratakv.progress import Progress
 from stratakv.record import PREFIX_BYTES, TOMBSTONE, TOMBSTONE_EXPIRY, checksum_of
 from stratakv.segment import Segment, open_log
+from stratakv.snapshots import Snapshots
 from stratakv.soundness import Condition
 from stratakv.structure import Structure
 from stratakv.verify import Inspection, VerifyReport, inspect
@@ -51,6 +52,7 @@ class Repair:
 
     structure: Structure
     exclusive: Exclusive
+    snapshots: Snapshots
     sync: Callable[[], None]
 
     def run(self, progress: Progress | None) -> VerifyReport:
@@ -59,12 +61,12 @@ class Repair:
         lock = FileLock(self.structure.directory, "maintenance.lock", write=True)
         try:
             lock.exclusive()
-            before = inspect(self.structure, progress)
+            before = inspect(self.snapshots, progress)
             if not before.damage():
                 return before.report()
             self._mend_files(before)
             lost = sum(self._try(found) for found in before.segments if found.damage)
-            after = inspect(self.structure, None)
+            after = inspect(self.snapshots, None)
             left = set(after.damage())
             return after.report(tuple(one for one in before.damage() if one not in left), lost)
         finally:

@@ -20,15 +20,15 @@ from stratakv.lookup import lookup
 from stratakv.past_damage import Damaged
 from stratakv.record import PUT, Record
 from stratakv.segment import Segment
+from stratakv.snapshots import Snapshots
 from stratakv.view import View
-from stratakv.views import Views
 
 # A segment, and the last record of each of its keys in key order.
 Source = tuple[Segment, Iterable[Record]]
 
 
 def scan(
-    views: Views,
+    snapshots: Snapshots,
     prefix: bytes,
     start: bytes | None,
     stop: bytes | None,
@@ -41,7 +41,7 @@ def scan(
     leave_out: told each damaged record.
     """
     check_bounds(prefix=prefix, start=start, stop=stop)
-    view, end = views.snapshot()
+    view, end = snapshots.take()
     first = max(prefix, start or b"")
     broken: set[Segment] = set()
 

@@ -23,6 +23,7 @@ from stratakv.maintenance.keeper import Keeper
 from stratakv.maintenance.work import Maintenance
 from stratakv.options import Durability, Options, Upkeep
 from stratakv.reader import Reader
+from stratakv.snapshots import Snapshots
 from stratakv.structure import Structure
 from stratakv.sync import Syncer
 from stratakv.view import FORKED
@@ -68,9 +69,8 @@ class Store:
             self.control.claim_row()
             self.control.forget_ahead()
         self.exclusive = Exclusive(directory.files, writer_lock, self.control, self.structure)
-        if self.write:
-            self.structure.hold = WeakMethod(self.exclusive.hold)
-        self.reader = Reader(self.structure)
+        self.snapshots = Snapshots(self.structure, self.exclusive.hold if self.write else None)
+        self.reader = Reader(self.snapshots)
         self.syncer = Syncer(self.structure, self.exclusive, sync_lock, options.sync_interval)
         self.group = GroupCommit(self.exclusive, self.syncer.reach)
         self.writer = Writer(

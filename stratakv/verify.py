@@ -33,6 +33,7 @@ from stratakv.directory import (
 from stratakv.errors import CorruptionError, StrataKVError
 from stratakv.progress import Progress
 from stratakv.resume import MOST_AHEAD
+from stratakv.snapshots import Snapshots
 from stratakv.soundness import Condition, Damage, check, note_index
 from stratakv.view import View
 from stratakv.views import Views
@@ -77,15 +78,16 @@ class Inspection:
         return VerifyReport(len(self.segments), records, size, self.damage(), repaired, lost_records)
 
 
-def verify(views: Views, progress: Progress | None) -> VerifyReport:
+def verify(snapshots: Snapshots, progress: Progress | None) -> VerifyReport:
     """Read every file of the store and compare the logs with their indexes."""
-    return inspect(views, progress).report()
+    return inspect(snapshots, progress).report()
 
 
-def inspect(views: Views, progress: Progress | None) -> Inspection:
+def inspect(snapshots: Snapshots, progress: Progress | None) -> Inspection:
+    views = snapshots.views
     files = list(_check_files(views.directory))
     try:
-        view, tip = views.snapshot()
+        view, tip = snapshots.take()
     except CorruptionError as problem:
         files.append(Damage(problem.path, problem.offset, problem.reason))
         view = views.current()

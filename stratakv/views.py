@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
 from weakref import WeakMethod
 
 from stratakv import index, manifest
@@ -16,12 +14,10 @@ from stratakv.control import (
     POSITION_BITS,
     W_GENERATION,
     W_INDEXED,
-    W_TIP,
     Control,
-    position,
 )
 from stratakv.directory import CONTROL_NAME, GHOSTS_NAME, MANIFEST_NAME, Directory
-from stratakv.errors import CorruptionError, RemovedError, StorageError, StrataKVError, reported
+from stratakv.errors import CorruptionError, RemovedError, StorageError, reported
 from stratakv.ghosts import Ghosts
 from stratakv.manifest import Manifest
 from stratakv.opening import map_ghosts, open_sealed
@@ -30,11 +26,7 @@ from stratakv.view import FORKED, View
 
 logger = logging.getLogger("stratakv")
 
-Hold = Callable[[], AbstractContextManager[object]]
-
 _TRIES = 100
-_LOOKS = 20
-_PAUSE = 100e-6  # seconds
 # Of memory. Where the logs take more than that, what is read around a record drives out what was read before;
 # where they take less, it is all in memory the sooner.
 _CACHED = 0.5
@@ -67,7 +59,6 @@ class Views:
         self._page = directory.path / CONTROL_NAME
         self._refreshing = threading.Lock()
         self._ghosts: tuple[int, Ghosts] | None = None  # inode, table
-        self.hold: WeakMethod[Hold] | None = None  # keeps writers off, where this process may
         self.view = self._load(None)
 
     def current(self) -> View:
@@ -95,40 +86,6 @@ class Views:
             raise RemovedError(
                 f"{self.directory.path} was removed or replaced while it was open; open it again"
             )
-
-    def snapshot(self) -> tuple[View, int]:
-        """Return the view of now, and up to which offset lookups find what is in its active log."""
-        for _ in range(_LOOKS):
-            if found := self._snapshot():
-                return found
-            time.sleep(_PAUSE)
-        # A long batch, which its writer is about to enter into the index; or the writer died, and this heals.
-        with suppress(StrataKVError), self.held_off():
-            if found := self._snapshot():
-                return found
-        # This process may not write, so it cannot heal. Until somebody does, lookups see no more than this.
-        view, words = self.current(), self.control.words
-        indexed, tip = words[W_INDEXED], words[W_TIP]
-        if position(view.active.number, view.active.start) <= indexed <= tip <= _end(view):
-            return view, indexed & OFFSET_MASK
-        path = self.directory.path / CONTROL_NAME
-        raise CorruptionError(path, 8 * W_TIP, "the tip lies in no segment that the manifest names")
-
-    def held_off(self) -> AbstractContextManager[object]:
-        """Keep writers off, where this process may; elsewhere that does nothing."""
-        hold = self.hold() if self.hold else None
-        return hold() if hold else nullcontext()
-
-    def _snapshot(self) -> tuple[View, int] | None:
-        """Return what `snapshot` does; None in the middle of a commit or a rotation."""
-        view, words = self.current(), self.control.words
-        indexed = words[W_INDEXED]
-        tip = words[W_TIP]  # IMPORTANT: after the other: they are equal when all below the tip was indexed
-        if tip < position(view.active.number, 0):
-            # So new that it has nothing but what it began with, unless there has been a commit meanwhile.
-            end, _, _ = view.active.filled()
-            return (view, end) if words[W_TIP] == tip else None
-        return (view, tip & OFFSET_MASK) if indexed == tip <= _end(view) else None
 
     def forked(self) -> None:
         """In a child: whatever is used first brings a new view, and attaches the child for itself."""
@@ -249,8 +206,3 @@ class Views:
         except FileNotFoundError:
             self._ghosts = None
         return self._ghosts[1] if self._ghosts else None
-
-
-def _end(view: View) -> int:
-    """Return the last position that the tip may have in this view."""
-    return position(view.active.number, view.active.end)

@@ -668,7 +668,7 @@ _READING = (
         "a scan shows the moment it began",
         "stratakv/scan.py",
         "    sources = [(view.active, _young(view.active, end, first, damaged))]\n",
-        "    late = (r for _ in (0,) for r in _young(view.active, views.snapshot()[1], first, damaged))\n"
+        "    late = (r for _ in (0,) for r in _young(view.active, snapshots.take()[1], first, damaged))\n"
         "    sources = [(view.active, late)]\n",
         ("tests/engine/test_scan.py",),
     ),
@@ -764,7 +764,7 @@ _AGES = (
     Breakage(
         "taken-over-records-unseen",
         "who sees a new generation sees what its segment began with",
-        "stratakv/views.py",
+        "stratakv/snapshots.py",
         "            return (view, end) if words[W_TIP] == tip else None\n",
         "            return view, view.active.start\n",
         (f"{_HANDOVER}::test_a_writer_dies_before_others_may_see_the_tip",),

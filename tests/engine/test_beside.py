@@ -17,6 +17,7 @@ from stratakv import DB, commit, opening, views
 from stratakv.control import Control
 from stratakv.maintenance import finish
 from stratakv.segment import Segment
+from stratakv.snapshots import Snapshots
 from stratakv.views import Views
 from tests.engine.machine import Death, Machine, rotate
 
@@ -68,15 +69,15 @@ class TestBackup:
     def test_others_put_meanwhile(self, db: DB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """They are not in the copy, and not counted there: it has no room for so many."""
         db.put(b"k", b"v")
-        snapshot = Views.snapshot
+        take = Snapshots.take
 
-        def late(self: Views) -> Any:
-            found = snapshot(self)
+        def late(self: Snapshots) -> Any:
+            found = take(self)
             db.put_many({b"%d" % number: b"" for number in range(20)})
             return found
 
         with monkeypatch.context() as here:
-            here.setattr(Views, "snapshot", late)
+            here.setattr(Snapshots, "take", late)
             db.backup(tmp_path / "copy")
         with stratakv.open(tmp_path / "copy") as copy:
             assert dict(copy.scan()) == {b"k": b"v"}
@@ -204,7 +205,7 @@ class TestVerify:
 
         monkeypatch.setattr(verify, "check", longer)
         monkeypatch.setattr(verify, "_leave_out_gone", leave_out_gone)
-        inspection = verify.inspect(db._store.structure, None)
+        inspection = verify.inspect(db._store.snapshots, None)
         assert [each.reason for each in inspection.segments[0].damage] == []
 
 

@@ -355,9 +355,10 @@ def test_a_segment_that_goes_before_it_is_mended(db: DB, caplog: pytest.LogCaptu
     file, offset = place(db, b"45")
     spoil(file, offset, 28)
     caplog.set_level(logging.INFO, "stratakv")
-    found = inspect(db._store.structure, None)
+    found = inspect(db._store.snapshots, None)
     db.clear()
-    repair = Repair(db._store.structure, db._store.exclusive, lambda: None)
+    store = db._store
+    repair = Repair(store.structure, store.exclusive, store.snapshots, lambda: None)
     assert sum(repair._try(one) for one in found.segments if one.damage) == 0
     assert "has gone meanwhile" in caplog.text
 
