@@ -16,6 +16,7 @@ written ahead, and the file system is one that leaves blocks as they are (`Files
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -40,6 +41,7 @@ from stratakv.errors import ClosedError, InvalidValueError, TransactionError, st
 from stratakv.files import LARGE_PAGE, Files
 from stratakv.index import FINGERPRINT
 from stratakv.indexing import catch_up, insert, takes_over
+from stratakv.interrupted import is_interrupted
 from stratakv.locks import EXCLUSIVE_NOW, UNLOCK, FileLock
 from stratakv.record import LINK_MASK, PREFIX_BYTES, pack_prefix
 from stratakv.segment import Segment
@@ -96,12 +98,9 @@ class Exclusive:
         An exception inside leaves `busy` set, so that the next holder heals whatever was half done, but where
         nothing was (`settle`).
         """
-        if self.owner == threading.get_ident():
-            raise TransactionError(
-                "this thread has a transaction open on the store, or is writing to it just now: "
-                "use the transaction's own methods"
-            )
         turn = self._turn
+        if turn.locked():
+            self._check_not_inside(3)  # this, contextlib's, and whoever wants the lock
         # A signal may raise behind any call and at the beginning of any function. So the one is a `with` and
         # the other freed by a call that enters no function; else they would be held for ever.
         with turn:
@@ -120,6 +119,22 @@ class Exclusive:
                         self.lock.unlock()
                     except OSError as cause:
                         raise storage_error(self.lock.path, cause) from cause
+
+    def _check_not_inside(self, above: int) -> None:
+        """Raise TransactionError where this thread is inside itself: it would wait for itself for ever.
+
+        above: see `is_interrupted`.
+        """
+        if self.owner == threading.get_ident():
+            raise TransactionError(
+                "this thread has a transaction open on the store, or is writing to it just now: "
+                "use the transaction's own methods"
+            )
+        if is_interrupted(_INSIDE, self, above):
+            raise TransactionError(
+                "this signal handler has interrupted a write to the store, and cannot write to it before "
+                "that ends: let it set a flag, and write where that is looked at"
+            )
 
     def _begin(self) -> Held:
         structure, words = self._structure, self._words
@@ -223,7 +238,9 @@ class Exclusive:
         anything is not as usual; written out in one function, as a put takes a third longer otherwise.
         """
         structure, turn, flock = self._structure, self._turn, self._flock
-        if not self.owner and self.lock.fd >= 0:
+        if turn.locked():
+            self._check_not_inside(1)
+        if self.lock.fd >= 0:
             with turn:  # not `acquire` and `try`: a signal between them would leave it locked for ever
                 lock = self.lock.fd
                 if lock < 0:
@@ -331,6 +348,10 @@ class Exclusive:
         except OSError as cause:
             raise storage_error(active.path, cause) from cause
         catch_up(self._words, active)
+
+
+# What a signal handler may have interrupted while it had the lock.
+_INSIDE = (Exclusive.commit_one.__code__, inspect.unwrap(Exclusive.hold).__code__)
 
 
 def _linked(writes: Sequence[Write], chain: int) -> bytes:

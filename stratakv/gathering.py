@@ -49,6 +49,10 @@ class Gathering(Generic[W]):
         self._leader: W | None = None
         self._led: list[W] = []
 
+    def is_busy(self) -> bool:
+        """Whether any thread is waiting, or working for those that do."""
+        return bool(self._leader or self._waiting)
+
     def join(self, wish: W) -> list[W]:
         """Return the wishes that this thread must fulfil, its own among them.
 

@@ -19,8 +19,9 @@ from contextlib import suppress
 
 from stratakv.commit import Exclusive
 from stratakv.control import POSITION_BITS, W_POISONED, W_SYNCED, W_TIP
-from stratakv.errors import ClosedError, SyncError, storage_error
+from stratakv.errors import ClosedError, SyncError, TransactionError, storage_error
 from stratakv.gathering import Gathering, Wish
+from stratakv.interrupted import is_interrupted
 from stratakv.locks import FileLock
 from stratakv.manifest import Edit
 from stratakv.segment import Segment
@@ -48,7 +49,7 @@ class Syncer:
         """Start without any thread: at first, and in a forked child."""
         self._gathering = Gathering[Wish]()
         self._ending = threading.Event()
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()  # a signal handler may write in the midst of it
         self._warned = False
         self.thread: threading.Thread | None = None
 
@@ -57,6 +58,11 @@ class Syncer:
     def reach(self, wanted: int) -> None:
         """Return once everything below position `wanted` is on disk; raises SyncError where it cannot be."""
         gathering = self._gathering
+        if gathering.is_busy() and is_interrupted((Syncer.reach.__code__,), self, 0):
+            raise TransactionError(
+                "this signal handler has interrupted a sync of the store, and cannot wait for one before "
+                "that ends; what it has written is committed"
+            )
         while not self._covered(wanted):
             wish = Wish()
             try:

@@ -57,7 +57,7 @@ class Views:
         self._reattach = reattach
         self._memory = self.files.memory()
         self._page = directory.path / CONTROL_NAME
-        self._refreshing = threading.Lock()
+        self._refreshing = threading.RLock()  # a signal handler may read in the midst of it
         self._ghosts: tuple[int, Ghosts] | None = None  # inode, table
         self.view = self._load(None)
 
@@ -89,7 +89,7 @@ class Views:
 
     def forked(self) -> None:
         """In a child: whatever is used first brings a new view, and attaches the child for itself."""
-        self._refreshing = threading.Lock()
+        self._refreshing = threading.RLock()
         self.view = self.view.forked()
 
     def refresh(self) -> View:

@@ -22,7 +22,7 @@ class Census:
 
     def __init__(self, namespace: bytes) -> None:
         self._namespace = namespace
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may use the cache in the midst of it
         self._entries = 0
         self._stale_at = 0.0  # monotonic seconds
 

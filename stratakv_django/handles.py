@@ -46,7 +46,7 @@ class Store:
         """Begin what belongs to one process: counts, and locks that a thread may have held at a fork."""
         self.incidents = Incidents(self.path)
         self._censuses: dict[bytes, Census] = {}
-        self._opening = threading.Lock()
+        self._opening = threading.RLock()  # a signal handler may use the cache in the midst of it
         self._next_look = 0.0
         self._next_rescue = 0.0
         self._refused: Exception | None = None

@@ -27,7 +27,7 @@ class Incidents:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may use the cache in the midst of it
         self._counts: Counter[Kind] = Counter()
         self._logged_count: Counter[Kind] = Counter()
         self._next_log: dict[Kind, float] = {}

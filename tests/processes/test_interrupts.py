@@ -97,3 +97,39 @@ class OtherThread:
         self._ending.set()
         self._thread.join(20)
         assert not self._thread.is_alive()
+
+
+@pytest.mark.parametrize("durability", ["os", "interval", "always"])
+def test_a_signal_handler_that_uses_the_store(tmp_path: Path, durability: str) -> None:
+    """It may read at any moment, and write as well, or is told that it may not just now; it never waits."""
+    path = tmp_path / "store"
+
+    def handled() -> None:
+        written: list[bytes] = [b"none"]
+        refused: list[str] = []
+
+        def handle(*_: object) -> None:
+            assert db.get(b"there") == b"v"
+            value = b"%d" % (len(written) + len(refused))
+            try:
+                db.put(b"handler", value)
+            except stratakv.TransactionError as error:
+                refused.append(str(error))
+                if "is committed" in str(error):
+                    written.append(value)
+            else:
+                written.append(value)
+            signal.setitimer(signal.ITIMER_REAL, 0.0002)
+
+        signal.signal(signal.SIGALRM, handle)
+        with stratakv.open(path, durability=durability, maintenance="manual", segment_bytes=2**16) as db:
+            db.put_many({b"there": b"v", b"handler": b"none"})
+            signal.setitimer(signal.ITIMER_REAL, 0.0002)
+            while len(written) < 20 or not any("signal handler" in message for message in refused):
+                db.put(b"m", b"v")
+                write_a_little(db)
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)
+            assert db.get(b"handler") == written[-1]
+            assert db.verify().damage == ()
+
+    assert run(handled) == [0]
