@@ -46,7 +46,9 @@ class Store:
         """Begin what belongs to one process: counts, and locks that a thread may have held at a fork."""
         self.incidents = Incidents(self.path)
         self._censuses: dict[bytes, Census] = {}
-        self._opening = threading.RLock()  # a signal handler may use the cache in the midst of it
+        # A signal handler, or one of what is logged here, may use the cache in the midst of it.
+        self._opening = threading.RLock()
+        self._is_opening = False
         self._next_look = 0.0
         self._next_rescue = 0.0
         self._refused: Exception | None = None
@@ -59,17 +61,27 @@ class Store:
         Raises ImproperlyConfigured if it is open with other options, else StrataKVError or OSError.
         """
         with self._opening:
+            if self._is_opening:
+                raise stratakv.StoreBusyError(f"{self.path} is just being opened by this very thread")
             if self.handle is None:
                 self._refuse_again()
-                began = time.monotonic()
+                self._is_opening = True
                 try:
-                    self.handle = self._open_or_rescue(rescue=rescue)
-                except (stratakv.StrataKVError, OSError) as error:
-                    took = time.monotonic() - began
-                    if took > _SLOW:
-                        self._refused, self._next_try = copy(error), began + (1 + _REST) * took
-                    raise
+                    self.handle = self._open_or_note(rescue=rescue)
+                finally:
+                    self._is_opening = False
             return self.handle
+
+    def _open_or_note(self, *, rescue: bool) -> stratakv.DB:
+        """Open the store, or take note of an error that was long in coming."""
+        began = time.monotonic()
+        try:
+            return self._open_or_rescue(rescue=rescue)
+        except (stratakv.StrataKVError, OSError) as error:
+            took = time.monotonic() - began
+            if took > _SLOW:
+                self._refused, self._next_try = copy(error), began + (1 + _REST) * took
+            raise
 
     def _refuse_again(self) -> None:
         """Raise what opening has failed with, if that took long and not long ago: a site must go on."""

@@ -10,8 +10,9 @@ from stratakv_django.handles import Store
 from stratakv_django.incidents import Kind
 
 STORAGE_ERRORS = (stratakv.StrataKVError, OSError)
-# What the caller did wrong, as against what the disk did wrong; never survived.
-_CALLER_ERRORS = (stratakv.InvalidTTLError, stratakv.TransactionError)
+# What the caller did wrong, as against what the disk did wrong; never survived. A write inside another one is
+# not: that is a log handler which uses the cache, and what is logged meanwhile must not break the write.
+_CALLER_ERRORS = (stratakv.InvalidTTLError,)
 
 
 class Tolerance:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -210,3 +211,42 @@ def test_the_log_has_the_traceback_once_a_minute(
     assert "not saved" in write.getMessage()
     assert "4 more" in later.getMessage()
     assert broken.incidents() == {"read": 6, "write": 1, "value": 0}
+
+
+class Throttled(logging.Handler):
+    """Says the same but once, as handlers that send mail do; what it has said is in the cache."""
+
+    def __init__(self, cache: StrataKVCache) -> None:
+        super().__init__()
+        self.cache = cache
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.cache.add(f"said:{record.name}", True, 60)
+
+
+def test_a_log_handler_may_use_a_cache_that_is_being_opened(
+    make_cache: MakeCache, cache: StrataKVCache, store: Path, request: pytest.FixtureRequest
+) -> None:
+    cache.set("key", 1)
+    handles.close_all()
+    (store / "MANIFEST").write_bytes(b"junk")
+    lenient = make_cache(OPTIONS=LENIENT)
+    handler = Throttled(lenient)
+    logging.getLogger("stratakv_django").addHandler(handler)
+    request.addfinalizer(lambda: logging.getLogger("stratakv_django").removeHandler(handler))
+    found: list[object] = []
+    reader = threading.Thread(target=lambda: found.append(lenient.get("key")), daemon=True)
+    reader.start()
+    reader.join(60)
+    assert found == [1]
+    assert lenient.incidents()["write"] > 0
+
+
+def test_a_write_inside_another_one_is_not_saved(make_cache: MakeCache, cache: StrataKVCache) -> None:
+    lenient = make_cache(OPTIONS=LENIENT)
+    with lenient._db.transaction():
+        lenient.set("key", 1)
+        with pytest.raises(stratakv.TransactionError):
+            cache.set("key", 1)
+    assert lenient.get("key") is None
+    assert lenient.incidents()["write"] == 1
