@@ -3,7 +3,8 @@
 Reads never wait for anybody, and writes that are not fsynced wait microseconds: a thread would cost many
 times the call. What can block is opening the store, a write that waits for the disk, and what walks over
 all keys. Django's way, `sync_to_async(thread_sensitive=True)`, would queue it behind the site's other
-synchronous code.
+synchronous code. It is for the one case that needs it: pickling a lazy queryset asks the database, and only
+the thread of the site's synchronous code sees what its transaction has not committed yet.
 """
 
 from __future__ import annotations
@@ -12,15 +13,19 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from functools import lru_cache, partial
 from typing import Any, Literal, ParamSpec, TypeVar
 
+from asgiref.sync import sync_to_async
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import close_old_connections
 
+import stratakv
 from stratakv_django.handles import Store
+from stratakv_django.tolerance import STORAGE_ERRORS
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -71,6 +76,7 @@ class AsyncCalls(BaseCache):
 
     _store: Store
     _writes_can_block: bool
+    _open: Callable[[], stratakv.DB]
 
     ttl: Callable[[Any, int | None], float | None]
     delete_prefix: Callable[[str, int | None], None]
@@ -81,12 +87,15 @@ class AsyncCalls(BaseCache):
         return await _in_thread(_threads("store"), call, *args, **kwargs)
 
     async def _write(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        if self._store.handle is not None and not self._writes_can_block:
-            try:
-                return call(*args, **kwargs)
-            except SynchronousOnlyOperation:  # pickling a lazy queryset: nothing was written yet
-                pass
-        return await _in_thread(_threads("store"), call, *args, **kwargs)
+        if self._store.handle is None:
+            with suppress(*STORAGE_ERRORS):  # the call itself will say so
+                await _in_thread(_threads("store"), self._open)
+        if self._store.handle is None or self._writes_can_block:
+            return await _in_thread(_threads("store"), call, *args, **kwargs)
+        try:
+            return call(*args, **kwargs)
+        except SynchronousOnlyOperation:  # pickling a lazy queryset: nothing was written yet
+            return await sync_to_async(call)(*args, **kwargs)
 
     async def aget(self, key: Any, default: Any = None, version: int | None = None) -> Any:
         return await self._read(self.get, key, default, version)

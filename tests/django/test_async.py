@@ -11,6 +11,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.core.cache.backends.base import BaseCache
 from django.utils.asyncio import async_unsafe
 
@@ -41,7 +42,7 @@ class Lazy:
     """Asks the database when it is pickled, as a queryset does."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return str, (async_unsafe(lambda: "rows")(),)
+        return str, (async_unsafe(lambda: f"rows for thread {threading.get_ident()}")(),)
 
 
 def threads_of(cache: StrataKVCache, call: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> set[bool]:
@@ -163,10 +164,12 @@ def test_context_variables_are_seen_by_what_runs_in_a_thread(cache: StrataKVCach
     assert asyncio.run(call()) == "request 7"
 
 
-def test_a_lazy_queryset_can_be_cached(cache: StrataKVCache) -> None:
-    cache.get("opened")
-    asyncio.run(cache.aset("key", Lazy()))
-    assert cache.get("key") == "rows"
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_lazy_queryset_sees_what_its_site_has_not_committed(cache: StrataKVCache, opened: bool) -> None:
+    if opened:
+        cache.get("opened")
+    async_to_sync(cache.aset)("key", Lazy())
+    assert cache.get("key") == f"rows for thread {threading.get_ident()}"
 
 
 def test_calls_at_once_from_many_tasks_lose_nothing(make_cache: MakeCache) -> None:
