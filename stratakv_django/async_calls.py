@@ -3,8 +3,8 @@
 Reads never wait for anybody, and writes that are not fsynced wait microseconds: a thread would cost many
 times the call. What can block is opening the store, a write that waits for the disk, and what walks over
 all keys. Django's way, `sync_to_async(thread_sensitive=True)`, would queue it behind the site's other
-synchronous code. It is for the one case that needs it: pickling a lazy queryset asks the database, and only
-the thread of the site's synchronous code sees what its transaction has not committed yet.
+synchronous code. It is for what needs it: pickling a lazy queryset, or unpickling an object of the site's,
+may ask the database, and only that code's thread sees what its transaction has not committed yet.
 """
 
 from __future__ import annotations
@@ -81,16 +81,23 @@ class AsyncCalls(BaseCache):
     ttl: Callable[[Any, int | None], float | None]
     delete_prefix: Callable[[str, int | None], None]
 
+    async def _is_open(self) -> bool:
+        """Open the store, in a thread; return whether that was possible. If not, each call will say so."""
+        if self._store.handle is None:
+            with suppress(*STORAGE_ERRORS):
+                await _in_thread(_threads("store"), self._open)
+        return self._store.handle is not None
+
     async def _read(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        if self._store.handle is not None:
+        if not await self._is_open():
+            return await _in_thread(_threads("store"), call, *args, **kwargs)
+        try:
             return call(*args, **kwargs)
-        return await _in_thread(_threads("store"), call, *args, **kwargs)
+        except SynchronousOnlyOperation:  # unpickling asks the database
+            return await sync_to_async(call)(*args, **kwargs)
 
     async def _write(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        if self._store.handle is None:
-            with suppress(*STORAGE_ERRORS):  # the call itself will say so
-                await _in_thread(_threads("store"), self._open)
-        if self._store.handle is None or self._writes_can_block:
+        if not await self._is_open() or self._writes_can_block:
             return await _in_thread(_threads("store"), call, *args, **kwargs)
         try:
             return call(*args, **kwargs)
@@ -122,7 +129,7 @@ class AsyncCalls(BaseCache):
         return await self._read(self.has_key, key, version)
 
     async def aget_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
-        return await self._read(self.get_many, keys, version)
+        return await self._read(self.get_many, list(keys), version)  # they may be asked for twice
 
     async def aset_many(
         self, data: dict[Any, Any], timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None

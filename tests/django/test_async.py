@@ -16,7 +16,7 @@ from django.core.cache.backends.base import BaseCache
 from django.utils.asyncio import async_unsafe
 
 import stratakv
-from stratakv_django import async_calls
+from stratakv_django import async_calls, handles
 from stratakv_django.cache import StrataKVCache
 from tests.django.conftest import MakeCache
 
@@ -43,6 +43,13 @@ class Lazy:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return str, (async_unsafe(lambda: f"rows for thread {threading.get_ident()}")(),)
+
+
+class Asking:
+    """Asks the database when it is unpickled."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.thread = async_unsafe(threading.get_ident)()
 
 
 def threads_of(cache: StrataKVCache, call: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> set[bool]:
@@ -170,6 +177,18 @@ def test_a_lazy_queryset_sees_what_its_site_has_not_committed(cache: StrataKVCac
         cache.get("opened")
     async_to_sync(cache.aset)("key", Lazy())
     assert cache.get("key") == f"rows for thread {threading.get_ident()}"
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_value_may_ask_the_database_when_it_is_read(cache: StrataKVCache, opened: bool) -> None:
+    value = Asking()
+    value.thread = 0
+    cache.set("key", value)
+    if not opened:
+        handles.close_all()
+    assert async_to_sync(cache.aget)("key").thread == threading.get_ident()
+    assert async_to_sync(cache.aget_many)(iter(["key"]))["key"].thread == threading.get_ident()
+    assert cache.incidents()["value"] == 0
 
 
 def test_calls_at_once_from_many_tasks_lose_nothing(make_cache: MakeCache) -> None:
