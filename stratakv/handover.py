@@ -15,10 +15,13 @@ from stratakv.errors import CorruptionError
 from stratakv.record import COMMIT, LINK_MASK, Record
 from stratakv.segment import Segment
 
-# A segment that holds more stays. So much is read, written and synced in a millisecond, and a delete_prefix
-# takes several.
-_MOST_BYTES = 64 * 1024
-_SHARE = 4  # and one that is filled to more than one part in so many
+# A segment that is longer stays, as reading it takes too long: this takes 1 ms, or 20 if it is of the
+# shortest records, each written again and again. A delete_prefix takes several.
+_MOST_BYTES = 2**20
+_MOST_KEYS = 1000
+# And so does one of which more is left than this, or than one part in so many of what it was made for.
+_MOST_LEFT = 64 * 1024
+_SHARE = 4
 _MOST_RANGES = 64  # every hit in an older segment compares its key with all of them
 
 
@@ -55,15 +58,20 @@ class Beginning(NamedTuple):
 NOTHING = Beginning()
 
 
-def without(prefix: bytes, old: Segment, tip: int) -> Beginning:
-    """Return what the segment begins with in which `prefix` is deleted from `old`, filled up to the tip."""
+def without(prefix: bytes, old: Segment, tip: int, keys: int) -> Beginning:
+    """Return what the segment begins with in which `prefix` is deleted from `old`.
+
+    tip: the offset up to which `old` is filled. keys: how many it has.
+    """
     alone = Beginning((prefix,))
-    if len(old.ranges) >= _MOST_RANGES or tip - old.start > min(_MOST_BYTES, old.end // _SHARE):
+    if len(old.ranges) >= _MOST_RANGES or tip > _MOST_BYTES or keys > _MOST_KEYS:
         return alone
     try:
         last = [old.sound(offset) for offset in old.latest(tip).values()]
     except CorruptionError:
         return alone  # it stays as it is, for whoever reads it to be told
-    prefixes = tuple(each for each in old.ranges if not each.startswith(prefix))
     records = sorted(found for found in last if not found.key.startswith(prefix))
+    if sum(found.end - found.offset for found in records) > min(_MOST_LEFT, old.end // _SHARE):
+        return alone
+    prefixes = tuple(each for each in old.ranges if not each.startswith(prefix))
     return Beginning((*prefixes, prefix), old, tuple(records))

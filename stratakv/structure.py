@@ -282,7 +282,8 @@ class Structure(Views):
 
     def delete_prefix(self, held: Held, prefix: bytes) -> None:
         """Begin a segment with a range tombstone: whatever is older and begins with `prefix` is deleted."""
-        beginning = without(prefix, held.view.active, self.control.words[W_TIP] & OFFSET_MASK)
+        words = self.control.words
+        beginning = without(prefix, held.view.active, words[W_TIP] & OFFSET_MASK, words[W_USED])
         self._rotate(held, 0, 0, beginning, keep=beginning.replaced is None)
 
     def _start_segment(self, held: Held, edit: Edit, room: Room, beginning: Beginning = NOTHING) -> None:

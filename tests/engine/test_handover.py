@@ -51,6 +51,18 @@ def test_many_prefixes_leave_few_segments(db: DB) -> None:
     assert db.verify().ok
 
 
+def test_a_cache_that_is_filled_and_cleared_again_and_again_is_one_segment(db: DB, open_: Open) -> None:
+    for _ in range(20):
+        db.put_many({b"p/%d" % number: bytes(100) for number in range(20)})
+        db.delete(b"p/0")
+        db.delete_prefix(b"p/")
+    assert len(db.stats().segments) == 2
+    db.close()
+    db = open_()
+    assert dict(db.scan()) == LEFT
+    assert db.verify().ok
+
+
 def test_what_is_not_deleted_is_handed_over(db: DB, path: Path) -> None:
     left = db.ttl(b"ends")
     age = db.stats().age
@@ -104,13 +116,13 @@ def test_what_is_handed_over_counts_as_written_once(db: DB) -> None:
     assert after.rewritten_bytes - before.rewritten_bytes == after.segments[0].log_bytes - ranges
 
 
-@pytest.mark.parametrize("many", ["bytes", "ranges"])
+@pytest.mark.parametrize("many", ["bytes", "keys", "left", "ranges"])
 def test_a_segment_with_too_much_stays(
     db: DB, path: Path, monkeypatch: pytest.MonkeyPatch, many: str
 ) -> None:
-    monkeypatch.setattr(handover, f"_MOST_{many.upper()}", 1)
     db.delete_prefix(b"none")
     db.put(b"more", b"v")
+    monkeypatch.setattr(handover, f"_MOST_{many.upper()}", 1)
     before = logs(path)
     db.delete_prefix(b"p/")
     assert set(before) < set(logs(path))
