@@ -9,7 +9,7 @@ from pathlib import Path
 from stratakv import manifest
 from stratakv.control import start_control
 from stratakv.directory import Directory
-from stratakv.errors import DirectoryError, storage_error
+from stratakv.errors import DirectoryError, reported, storage_error
 from stratakv.index import occupied
 from stratakv.log import HEADER_BYTES
 from stratakv.manifest import Entry, Manifest
@@ -46,14 +46,15 @@ def backup(
         raise DirectoryError(f"{path} lies inside the store itself; name a directory elsewhere")
     copy = Directory(path, files, directory.mode)
     copy.enter(create=True)
-    if files.names(copy.path):
-        raise DirectoryError(f"{copy.path} is not empty; name a new or an empty directory for the backup")
-    try:
-        return _copy(snapshots.take(), copy, segment_bytes, progress)
-    except BaseException:
-        for name in files.names(copy.path):
-            copy.discard(copy.path / name)
-        raise
+    with reported(copy.path):
+        if files.names(copy.path):
+            raise DirectoryError(f"{copy.path} is not empty; name a new or an empty directory for the backup")
+        try:
+            return _copy(snapshots.take(), copy, segment_bytes, progress)
+        except BaseException:
+            for name in files.names(copy.path):
+                copy.discard(copy.path / name)
+            raise
 
 
 def _copy(snapshot: Snapshot, copy: Directory, segment_bytes: int, progress: Progress | None) -> BackupReport:

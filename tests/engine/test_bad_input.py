@@ -457,6 +457,17 @@ class TestFullDisk:
             untouched.backup(tmp_path / "copy")
         machine.refuse = lambda name, path: None
 
+    def test_a_backup_at_its_last_file(self, untouched: DB, machine: Any, tmp_path: Path) -> None:
+        def refuse(name: str, path: Path) -> None:
+            if name == "allocate" and path.name == "CONTROL":
+                raise OSError(28, "No space left on device")
+
+        machine.refuse = refuse
+        with pytest.raises(DiskFullError):
+            untouched.backup(tmp_path / "copy")
+        machine.refuse = lambda name, path: None
+        untouched.backup(tmp_path / "copy")
+
     def test_creation(self, machine: Any, open_: Any) -> None:
         machine.refuse = full("allocate")
         with pytest.raises(DiskFullError):
