@@ -78,7 +78,11 @@ def _copy(snapshot: Snapshot, copy: Directory, segment_bytes: int, progress: Pro
     _copy_logs(copy, segments, progress)
     floor, max_bytes = view.manifest.floor, view.manifest.max_bytes
     begun = begin_empty(copy, number, floor, segment_bytes, max_bytes)
-    entries = tuple(replace(entry, synced=entry.size, finished=entry.ordered) for entry in segments.values())
+    # Each log of the copy has been synced, whatever became of the one it was copied from.
+    entries = tuple(
+        replace(entry, synced=entry.size, poisoned=False, finished=entry.ordered)
+        for entry in segments.values()
+    )
     copied = Manifest(1, number, number + 1, floor, max_bytes, entries)
     manifest.install(copy, copied)
     start_control(copy, copied.generation, number, copied.next_number, begun.first_link)

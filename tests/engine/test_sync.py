@@ -520,6 +520,17 @@ class TestFailure:
         db.sync()
         assert dict(db.scan()) == {b"k": b"v", b"after": b"v"}
 
+    def test_a_backup_has_nothing_of_it(self, machine: Machine, open_: Open, tmp_path: Path) -> None:
+        db = open_(durability="always")
+        disk_fails(machine)
+        with pytest.raises(SyncError):
+            db.put(b"k", b"v")
+        machine.refuse = lambda name, path: None
+        db.backup(tmp_path / "copy")
+        with stratakv.open(tmp_path / "copy") as copy:
+            copy.sync()
+            assert copy.get(b"k") == b"v"
+
     def test_a_poisoned_log_that_tore_costs_only_itself(
         self, machine: Machine, open_: Open, path: Path
     ) -> None:
