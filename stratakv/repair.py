@@ -23,7 +23,7 @@ from stratakv import past_damage, record
 from stratakv.build import build_index
 from stratakv.commit import Exclusive
 from stratakv.control import W_TIP
-from stratakv.errors import CorruptionError, StorageError, storage_error
+from stratakv.errors import CorruptionError, StorageError, reported, storage_error
 from stratakv.index import FINGERPRINT, OFFSET_MASK, hash_key
 from stratakv.locks import FileLock
 from stratakv.lost_found import LostFound
@@ -61,16 +61,20 @@ class Repair:
         lock = FileLock(self.structure.directory, "maintenance.lock", write=True)
         try:
             lock.exclusive()
-            before = inspect(self.snapshots, progress)
-            if not before.damage():
-                return before.report()
-            self._mend_files(before)
-            lost = sum(self._try(found) for found in before.segments if found.damage)
-            after = inspect(self.snapshots, None)
-            left = set(after.damage())
-            return after.report(tuple(one for one in before.damage() if one not in left), lost)
+            with reported(self.structure.directory.path):
+                return self._run(progress)
         finally:
             lock.free()
+
+    def _run(self, progress: Progress | None) -> VerifyReport:
+        before = inspect(self.snapshots, progress)
+        if not before.damage():
+            return before.report()
+        self._mend_files(before)
+        lost = sum(self._try(found) for found in before.segments if found.damage)
+        after = inspect(self.snapshots, None)
+        left = set(after.damage())
+        return after.report(tuple(one for one in before.damage() if one not in left), lost)
 
     def _mend_files(self, before: Inspection) -> None:
         if before.files:

@@ -30,7 +30,7 @@ from stratakv.directory import (
     MANIFEST_NAME,
     Directory,
 )
-from stratakv.errors import CorruptionError, StrataKVError
+from stratakv.errors import CorruptionError, StrataKVError, reported
 from stratakv.progress import Progress
 from stratakv.resume import MOST_AHEAD
 from stratakv.snapshots import Snapshots
@@ -80,7 +80,8 @@ class Inspection:
 
 def verify(snapshots: Snapshots, progress: Progress | None) -> VerifyReport:
     """Read every file of the store and compare the logs with their indexes."""
-    return inspect(snapshots, progress).report()
+    with reported(snapshots.views.directory.path):
+        return inspect(snapshots, progress).report()
 
 
 def inspect(snapshots: Snapshots, progress: Progress | None) -> Inspection:

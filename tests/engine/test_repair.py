@@ -13,10 +13,11 @@ import pytest
 
 import stratakv
 from stratakv import DB, CorruptionError, ReadOnlyError, StorageError, index
+from stratakv.files import Files
 from stratakv.repair import Repair, _is_led_to, _one_bit_off
 from stratakv.verify import inspect
 from tests.engine.conftest import Open
-from tests.engine.machine import Machine, flip
+from tests.engine.machine import Machine, MachineFiles, flip
 
 Model = dict[bytes, bytes]
 HEADER, LOG_HEADER = 28, 72
@@ -371,6 +372,22 @@ def test_a_disk_that_refuses_to_be_mended(db: DB, machine: Machine, caplog: pyte
     assert not db.verify(repair=True).ok
     assert "the segment is left as it is" in caplog.text
     machine.refuse = lambda step, subject: None
+    assert db.verify(repair=True).ok
+    check(db, model)
+
+
+@pytest.mark.parametrize("repair", [False, True])
+def test_no_descriptor_is_left(db: DB, monkeypatch: pytest.MonkeyPatch, *, repair: bool) -> None:
+    model = fill(db)
+
+    def refuse(files: Files) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    spoil(db.path / "MANIFEST", 100)
+    with monkeypatch.context() as patch:
+        patch.setattr(MachineFiles, "boot_id", refuse)
+        with pytest.raises(StorageError, match="Too many open files"):
+            db.verify(repair=repair)
     assert db.verify(repair=True).ok
     check(db, model)
 
