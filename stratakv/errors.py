@@ -92,8 +92,11 @@ class RemovedError(DirectoryError):
 class StorageError(StrataKVError, OSError):
     """The file system refused; `path` and `errno` say where and why."""
 
+    _reason: str
+
     def __init__(self, path: str | os.PathLike[str], cause: OSError, advice: str) -> None:
-        reason = cause.strerror or type(cause).__name__
+        # Of one that was caught as an OSError on its way and is told again, what the kernel had said.
+        reason = cause._reason if isinstance(cause, StorageError) else cause.strerror or type(cause).__name__
         super().__init__(f"{os.fspath(path)}: {reason}; {advice}")
         self.path = os.fspath(path)
         self.errno = cause.errno  # after OSError's own constructor, which resets it

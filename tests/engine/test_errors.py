@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from stratakv import CorruptionError, DiskFullError, KeyNotFoundError, StrataKVError, SyncError
+from stratakv.errors import storage_error
 
 ERRORS = [
     CorruptionError("store/000001.log", 7, "the record's checksum does not hold"),
@@ -29,3 +30,8 @@ def test_a_copy_says_the_same(error: StrataKVError, again: Callable[[StrataKVErr
     assert (type(copied), str(copied), copied.__notes__) == (type(error), str(error), ["a note"])
     for fact in ("path", "offset", "reason", "errno"):
         assert getattr(copied, fact, None) == getattr(error, fact, None)
+
+
+def test_a_refusal_that_is_passed_on_keeps_its_reason() -> None:
+    refused = storage_error("store/000002.idx", OSError(errno.EMFILE, "Too many open files"))
+    assert "000002.log: Too many open files" in str(storage_error("store/000002.log", refused))
