@@ -96,6 +96,7 @@ class Maintenance:
     def _elected(self, pace: Pace = lambda read: None) -> Iterator[None]:
         """Be the only one at work, whoever else wants to be. pace: what it raises ends the waiting."""
         with self._turn:
+            self._structure.check_in_place()  # before a lock is made where somebody else's files are now
             self._lock = lock = FileLock(self._structure.directory, "maintenance.lock", write=True)
             try:
                 while not lock.try_exclusive():

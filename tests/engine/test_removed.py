@@ -93,6 +93,14 @@ def test_what_would_be_done_by_the_names_of_files_is_refused(
     assert not path.exists()
 
 
+@pytest.mark.parametrize("work", [DB.compact, DB.maintain])
+def test_no_lock_is_made_in_what_took_its_place(db: DB, path: Path, work: Callable[[DB], object]) -> None:
+    remove_content(path)
+    with pytest.raises(RemovedError):
+        work(db)
+    assert not list(path.iterdir())
+
+
 def test_a_child_that_is_forked_then_leaves_it_alone_too(db: DB, path: Path) -> None:
     db.put(b"key", b"old")
     remove_directory(path)
