@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar, overload
 
 from xxhash import xxh3_64_intdigest
@@ -17,7 +18,7 @@ from stratakv.control import OFFSET_MASK, POSITION_BITS, W_GENERATION, W_INDEXED
 from stratakv.errors import CorruptionError
 from stratakv.files import now_ms
 from stratakv.index import FINGERPRINT, HOTTEST, hash_key
-from stratakv.lookup import Found, lookup
+from stratakv.lookup import Found, lookup, newest
 from stratakv.options import MAX_KEY_BYTES
 from stratakv.prefetch import together
 from stratakv.record import HEADER_BYTES, PREFIX_BYTES, PUT, unpack_fields
@@ -160,11 +161,24 @@ class Reader:
                 return found
         with self._snapshots.held_off():
             found = self._get_many(wanted)
-        if found is not None:
-            return found
-        # A writer died in its commit, and we may not heal what it left: key by key, then.
-        values = {key: self.get(key) for key in wanted}
-        return {key: value for key, value in values.items() if value is not None}
+        return self._get_many_below(wanted) if found is None else found
+
+    def _get_many_below(self, keys: list[bytes]) -> dict[bytes, bytes]:
+        """Return the values before a commit that somebody is in the middle of, or has died in.
+
+        For a process that may not write: it can neither keep writers off nor heal. What the slots of the
+        active segment no longer lead to is still in its log.
+        """
+        view, end = self._snapshots.take()
+        found = {key: self.find(view, key) for key in keys}
+        in_active = {key: each.offset for key, each in found.items() if each and each.segment is view.active}
+        found |= _below(view, end, [key for key, offset in in_active.items() if offset >= end])
+        now = now_ms()
+        result = {key: each.value() for key, each in found.items() if each and each.live(now)}
+        self.hits += len(result)
+        self._control.row[_MISSES] += len(keys) - len(result)
+        self.publish()
+        return result
 
     def _get_many(self, keys: list[bytes]) -> dict[bytes, bytes] | None:
         """Return the live values of one moment, or None where a commit came between.
@@ -215,14 +229,14 @@ class Reader:
             ):
                 if record.kind != PUT or not record.key.startswith(prefix):
                     continue
-                newest = self.find(view, record.key)
-                if newest is None or not newest.live(now):
+                last = self.find(view, record.key)
+                if last is None or not last.live(now):
                     continue
-                if newest.segment is view.active and newest.offset >= end:
+                if last.segment is view.active and last.offset >= end:
                     if record.key in rewritten:
                         continue
                     rewritten.add(record.key)
-                elif newest.segment is not segment or newest.offset != record.offset:
+                elif last.segment is not segment or last.offset != record.offset:
                     continue
                 yield record.key
 
@@ -246,3 +260,26 @@ class Reader:
     def leave_out(self, segment: Segment, offset: int) -> None:
         """Count and report a damaged record that a scan leaves out."""
         self.damaged(segment, offset)
+
+
+def _below(view: View, end: int, keys: Sequence[bytes]) -> dict[bytes, Found | None]:
+    """Return the newest record of each of `keys`, of those below the offset `end` of the active log."""
+    found: dict[bytes, Found | None] = dict.fromkeys(keys)
+    with suppress(CorruptionError):  # any of them may be the key of the damaged record
+        latest = view.active.latest(end) if keys else {}
+        for key in keys:
+            found[key] = _of_log(view.active, latest[key]) if key in latest else _of_sealed(view, key)
+    return found
+
+
+def _of_log(active: Segment, offset: int) -> Found:
+    record = active.sound(offset)
+    return Found(active, 0, offset, record.value_offset, record.end, record.expiry)
+
+
+def _of_sealed(view: View, key: bytes) -> Found | None:
+    try:
+        found = newest(view.sealed, key)
+    except CorruptionError:
+        return None
+    return None if found and view.hides(found.segment, key) else found

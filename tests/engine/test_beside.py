@@ -153,7 +153,29 @@ class TestBetweenTipAndSlots:
         with open_(read_only=True) as reader:
             keys = list(reader.keys())
             assert dict(reader.scan()) == {key: reader.get(key) for key in keys} == BEFORE
+            assert reader.get_many(BEFORE) == BEFORE
             assert reader.verify().damage == ()
+
+    @pytest.mark.parametrize("rotated", [False, True])
+    def test_half_of_it_is_indexed_where_nobody_may_write(
+        self, db: DB, open_: Open, machine: Machine, monkeypatch: pytest.MonkeyPatch, *, rotated: bool
+    ) -> None:
+        """What the slots no longer lead to is in the log, or in an older one."""
+        if rotated:
+            rotate(db)
+        real = commit.insert
+
+        def insert(*arguments: Any) -> None:
+            monkeypatch.setattr(commit, "insert", die)
+            real(*arguments)
+
+        monkeypatch.setattr(commit, "insert", insert)
+        with pytest.raises(Death):
+            db.put_many(AFTER | {b"c": b"new"})
+        machine.may_write = False
+        with open_(read_only=True) as reader:
+            assert reader.get(b"a") == b"new"
+            assert reader.get_many([*BEFORE, b"c"]) == BEFORE
 
     def test_its_writer_is_slow(self, db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
         inside, real = threading.Event(), commit.insert
