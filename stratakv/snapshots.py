@@ -41,10 +41,12 @@ class Snapshots:
             if found := self._look():
                 return found
         # This process may not write, so it cannot heal. Until somebody does, lookups see no more than this.
-        view, words = self.views.current(), self.views.control.words
-        indexed, tip = words[W_INDEXED], words[W_TIP]
-        if position(view.active.number, view.active.start) <= indexed <= tip <= _end(view):
-            return view, indexed & OFFSET_MASK
+        words = self.views.control.words
+        for _ in range(_LOOKS):  # somebody may begin a segment between view and words
+            view = self.views.current()
+            indexed, tip = words[W_INDEXED], words[W_TIP]
+            if position(view.active.number, view.active.start) <= indexed <= tip <= _end(view):
+                return view, indexed & OFFSET_MASK
         path = self.views.directory.path / CONTROL_NAME
         raise CorruptionError(path, 8 * W_TIP, "the tip lies in no segment that the manifest names")
 

@@ -177,6 +177,23 @@ class TestBetweenTipAndSlots:
             assert reader.get(b"a") == b"new"
             assert reader.get_many([*BEFORE, b"c"]) == BEFORE
 
+    def test_a_segment_is_begun_while_somebody_looks_who_may_not_write(
+        self, db: DB, open_: Open, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """In the middle of one batch after the other: it is no damage that the tip lies beyond the view."""
+        machine.may_write = False
+        reader = open_(read_only=True)
+        machine.may_write = True
+        stale = reader._store.structure.current()
+        rotate(db)
+        db.put_many(AFTER)
+        views = iter([stale])
+        real = Views.current
+        monkeypatch.setattr(Snapshots, "_look", lambda self: None)
+        monkeypatch.setattr(Views, "current", lambda self: next(views, None) or real(self))
+        assert dict(reader.scan()) == AFTER
+        reader.close()
+
     def test_its_writer_is_slow(self, db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
         inside, real = threading.Event(), commit.insert
 
