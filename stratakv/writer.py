@@ -163,7 +163,11 @@ class Writer:
                 return verdict
         check_key(key)  # not under the lock
         with exclusive.hold() as held:
-            write, verdict = decide(self._reader.find_live(held.view, key))
+            try:
+                write, verdict = decide(self._reader.find_live(held.view, key))
+            except BaseException:
+                exclusive.settle()
+                raise
             end = exclusive.commit(held, (write,)) if write else 0
         if end:
             self._committed(end)

@@ -135,3 +135,13 @@ def test_what_cannot_be_taken_back_is_healed(db: DB, machine: Machine) -> None:
     machine.refuse = lambda name, path: None
     assert db.incr(b"a") == 2
     assert not db._store.control.words[W_BUSY]
+
+
+def test_a_change_that_is_given_up_under_the_lock(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+    def change(value: bytes) -> bytes:
+        raise KeyError(value)
+
+    monkeypatch.setattr(Exclusive, "moment", lambda self: None)  # somebody else is at it
+    with pytest.raises(KeyError):
+        db.update(b"a", change)
+    check(db, monkeypatch)
