@@ -151,7 +151,8 @@ class Structure(Views):
         keep: whether the one that was active until now stays in the store.
         """
         old, sealed = held.view.active, self._seal(held)
-        room = self._room(sealed, size, keys)
+        # For as many again: the one before may have been made longer, by a process with other options.
+        room = self._room(sealed, size, max(keys, 2 * len(beginning.records)))
         doomed = self._over_budget(held, sealed, room)
         # First: what is made in their place would come on top of them.
         self.drop_oldest(held, [entry for entry in doomed if entry is not sealed])

@@ -12,7 +12,7 @@ import stratakv
 from stratakv import DB, handover
 from stratakv.control import Control
 from tests.engine.conftest import Open
-from tests.engine.machine import Death, Machine, flip
+from tests.engine.machine import Death, Machine, flip, in_time
 
 
 def logs(path: Path) -> list[str]:
@@ -74,6 +74,19 @@ def test_what_is_not_deleted_is_handed_over(db: DB, path: Path) -> None:
     assert db.stats().age >= age
     db.put(b"p/1", b"newer")
     assert dict(db.scan()) == {**LEFT, b"p/1": b"newer"}
+
+
+def test_a_segment_made_for_more_than_the_next_one_has_no_more_keys_than_that_takes(open_: Open) -> None:
+    """As the one is that `recover` begins: a table without an empty slot would be probed for ever."""
+    open_(segment_bytes=2**26).close()
+    db = open_(segment_bytes=4096)
+    model = {b"%d" % number: b"v" for number in range(1400)}
+    db.put_many(model)
+    with in_time():
+        db.delete_prefix(b"p/")
+    db.put(b"more", b"v")
+    assert dict(db.scan()) == {**model, b"more": b"v"}
+    assert db.get(b"absent") is None
 
 
 def test_range_tombstones_are_handed_over_but_for_what_the_new_one_covers(db: DB) -> None:
