@@ -11,6 +11,7 @@ import fcntl
 import mmap
 import os
 import platform
+import resource
 import stat
 import struct
 import subprocess
@@ -44,6 +45,15 @@ _BYTE_LOCK = struct.Struct("hhqqi")  # struct flock: type, whence, start, length
 def now_ms() -> int:
     """Milliseconds since the epoch, as expiries are stored."""
     return int(time.time() * 1000)
+
+
+def allow_all_descriptors() -> None:
+    """Let this process have as many files open as it may: a segment takes three.
+
+    For processes that make fewer of them, and must not run out of descriptors.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class Files:

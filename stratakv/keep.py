@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import sys
 
 import stratakv
+from stratakv.files import allow_all_descriptors
 
 LINGER = 2.0  # seconds: starting a process for each segment would cost more than waiting for the next
 _LOWEST_PRIORITY = 19  # of the disk, too: the kernel derives that from this
@@ -23,9 +23,7 @@ def main() -> None:
     path, options = sys.argv[1], json.loads(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(_LOWEST_PRIORITY)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Three for each segment. Merging makes fewer of them, so this process must not run out of descriptors.
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    allow_all_descriptors()
     with stratakv.open(path, **options) as db:
         db.maintain(linger=LINGER)
 

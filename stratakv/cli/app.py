@@ -12,6 +12,7 @@ from stratakv.cli import data, streams, upkeep
 from stratakv.cli.maintain import maintain
 from stratakv.cli.serve import serve
 from stratakv.cli.status import FAILED, OK
+from stratakv.files import allow_all_descriptors
 
 
 class _Commands(click.Group):
@@ -50,6 +51,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status; raises KeyboardInterrupt when interrupted."""
     logging.basicConfig(format="stratakv: %(message)s", level=logging.WARNING)
     warnings.showwarning = _show_warning
+    allow_all_descriptors()
     try:
         return int(stratakv.main(list(arguments), prog_name="stratakv", standalone_mode=False) or OK)
     except click.Abort:

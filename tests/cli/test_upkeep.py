@@ -1,10 +1,12 @@
 """stats, verify, compact, backup and recover, as a script and as a terminal see them."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import pty
 import re
+import resource
 import signal
 import subprocess
 
@@ -30,6 +32,27 @@ def test_a_report_is_text_or_json(stratakv, store, name):
     assert as_text.returncode == 0
     labels = [line.split("  ")[0] for line in as_text.stdout.decode().splitlines() if line[0] != " "]
     assert labels == [field.replace("_", " ") for field in report]
+
+
+def test_a_store_of_more_segments_than_the_shell_allows_files(stratakv, tmp_path, few_files):
+    with engine.open(tmp_path / "store", segment_bytes=4096, maintenance="manual", durability="os") as db:
+        for number in range(500):
+            db.put(b"%d" % number, bytes(400))
+    with few_files():
+        assert stratakv("compact", tmp_path / "store").returncode == 0
+    assert len(content(tmp_path / "store")) == 500
+
+
+@pytest.fixture
+def few_files():
+    @contextlib.contextmanager
+    def limit():
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (128, before[1]))
+        yield
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    return limit
 
 
 def test_a_path_that_is_not_utf8_is_reported_as_it_is(stratakv, tmp_path, monkeypatch):
