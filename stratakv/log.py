@@ -9,7 +9,8 @@
         32     8  newest: highest rank among them
         40     8  floor: segments whose newest is below it were dropped before this log was made
         48     8  began: when the oldest of its records was written at the earliest, ms since the epoch
-        56     4  1: the records are in key order, not in that of arrival; 2: of the main generation
+        56     2  1: the records are in key order, not in that of arrival; 2: of the main generation
+        58     2  how many records it took over from the log before, which stand behind its range tombstones
         60     4  how many range tombstones the log begins with
         64     8  XXH3-64 of bytes 0 to 63
 
@@ -31,7 +32,7 @@ HEADER_BYTES = 72
 FORMAT = 1
 RANKS_PER_NUMBER = 1 << 16
 _MAGIC = b"STRATALG"
-_HEADER = struct.Struct("<8sIIQQQQQII")
+_HEADER = struct.Struct("<8sIIQQQQQHHI")
 _CHECKSUM = struct.Struct("<Q")
 _ORDERED, _MAIN = 1, 2
 
@@ -51,6 +52,7 @@ class LogHeader:
     began: int
     ordered: bool = False
     main: bool = False
+    taken: int = 0
     ranges: int = 0
 
     @property
@@ -69,6 +71,7 @@ class LogHeader:
             self.floor,
             self.began,
             self.ordered * _ORDERED | self.main * _MAIN,
+            self.taken,
             self.ranges,
         )
         return head + _CHECKSUM.pack(xxh3_64_intdigest(head))
@@ -81,8 +84,10 @@ class LogHeader:
         head = data[: _HEADER.size]
         if _CHECKSUM.unpack_from(data, _HEADER.size)[0] != xxh3_64_intdigest(head):
             return None
-        magic, version, first_link, number, oldest, newest, floor, began, flags, ranges = _HEADER.unpack(head)
+        magic, version, first_link, number, oldest, newest, floor, began, flags, taken, ranges = (
+            _HEADER.unpack(head)
+        )
         if magic != _MAGIC or version != FORMAT or not oldest <= newest <= rank_of(number):
             return None
         ordered, main = bool(flags & _ORDERED), bool(flags & _MAIN)
-        return cls(number, oldest, newest, floor, first_link, began, ordered, main, ranges)
+        return cls(number, oldest, newest, floor, first_link, began, ordered, main, taken, ranges)

@@ -292,8 +292,10 @@ class Structure(Views):
         number, old = self.take_number(), beginning.replaced
         oldest, began = (old.header.oldest, old.header.began) if old else (rank_of(number), now_ms())
         floor = max(held.view.manifest.floor, edit.floor)
-        first_link, ranges = self.files.random_u32(), len(beginning.prefixes)
-        header = LogHeader(number, oldest, rank_of(number), floor, first_link, began, ranges=ranges)
+        first_link, ranges, taken = self.files.random_u32(), len(beginning.prefixes), len(beginning.records)
+        header = LogHeader(
+            number, oldest, rank_of(number), floor, first_link, began, taken=taken, ranges=ranges
+        )
         data, moved = beginning.encode(first_link)
         reached = self.control.words[W_SYNCED]
         synced = {e.number: bytes_below(reached, e.number, e.size) for e in held.view.manifest.segments}

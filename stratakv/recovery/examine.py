@@ -78,7 +78,15 @@ def header_of(entry: Entry, number: int, floor: int, first_link: int, ranges: in
     """Return the header of a log that holds, or again holds, what `entry` stands for."""
     main = entry.kind == "main"
     return LogHeader(
-        number, entry.oldest, entry.newest, floor, first_link, entry.began, entry.ordered, main, ranges
+        number,
+        entry.oldest,
+        entry.newest,
+        floor,
+        first_link,
+        entry.began,
+        entry.ordered,
+        main,
+        ranges=ranges,
     )
 
 
@@ -116,3 +124,17 @@ def is_empty(directory: Directory, number: int) -> bool:
             return False
         end = found.end
     return last_byte(segment.log, end, segment.files.written(segment.fd)) <= end
+
+
+def is_written(directory: Directory, number: int) -> bool:
+    """Whether writers wrote a log, and more into it than what it took over as it was begun."""
+    try:
+        segment = open_log(directory, number, None, write=False)
+    except CorruptionError:
+        return False
+    header, end, left = segment.header, HEADER_BYTES, segment.header.taken
+    for found in record.walk(segment.log, segment.view, end, header.first_link, segment.end):
+        left -= found.kind != RANGE
+        end = found.end
+    more = left == 0 and last_byte(segment.log, end, segment.files.written(segment.fd)) > end
+    return header.is_original and (left < 0 or more)

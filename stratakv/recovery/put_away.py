@@ -8,11 +8,10 @@ from stratakv.directory import MANIFEST_NAME, OLD_MANIFEST_NAME, Directory
 from stratakv.errors import CorruptionError, StrataKVError
 from stratakv.log import HEADER_BYTES
 from stratakv.lost_found import LostFound
-from stratakv.recovery.examine import is_empty, written
+from stratakv.recovery.examine import is_empty, is_written, written
 from stratakv.recovery.report import Finding, Mode
 from stratakv.recovery.survey import Survey
 from stratakv.recovery.verdict import Fate, Verdict
-from stratakv.segment import open_log
 
 
 class PutAway:
@@ -81,18 +80,10 @@ def strays(directory: Directory, survey: Survey, mode: Mode, *, asked: bool) -> 
             what = "neither its header nor its records tell what it is"
             found.append(Finding(path.name, 0, "left", what, 0, True))
             continue
-        strange = not survey.rebuilt and number > survey.entries[-1].number and _is_written(directory, number)
+        strange = not survey.rebuilt and number > survey.entries[-1].number and is_written(directory, number)
         if strange and mode is Mode.STRICT:
             raise CorruptionError(path, 0, "writers wrote it, and the manifest does not know it yet")
         if strange or asked:
             lost = written(directory, number) if strange else 0
             found.append(Finding(path.name, 0, "dropped", "the manifest does not name it", lost, strange))
     return found
-
-
-def _is_written(directory: Directory, number: int) -> bool:
-    """Whether writers wrote a log, and not maintenance."""
-    try:
-        return open_log(directory, number, None, write=False).header.is_original
-    except CorruptionError:
-        return False

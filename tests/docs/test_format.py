@@ -34,8 +34,19 @@ class Record(NamedTuple):
 
 def read_log(data: bytes) -> tuple[dict[str, int], list[Record]]:
     """Return the header of a log and its records, each checked as the page says."""
-    names = ("format", "first_link", "number", "oldest", "newest", "floor", "began", "flags", "ranges")
-    magic, *fields, checksum = struct.unpack_from("<8sIIQQQQQIIQ", data)
+    names = (
+        "format",
+        "first_link",
+        "number",
+        "oldest",
+        "newest",
+        "floor",
+        "began",
+        "flags",
+        "taken",
+        "ranges",
+    )
+    magic, *fields, checksum = struct.unpack_from("<8sIIQQQQQHHIQ", data)
     assert magic == b"STRATALG"
     assert checksum == xxhash.xxh3_64_intdigest(data[:64])
     header = dict(zip(names, fields, strict=True))
@@ -195,6 +206,7 @@ def test_log_and_records(store: Path) -> None:
         "newest": RANKS,
         "floor": 0,
         "flags": 0,
+        "taken": 0,
         "ranges": 0,
     }
     assert 0 <= (store / "FORMAT").stat().st_mtime - began / 1000 < 60
@@ -298,7 +310,7 @@ def test_a_range_tombstone(store: Path) -> None:
         db.put(b"later", b"v")
     number = read_manifest(store)["active"]
     header, records = log_of(store, number)
-    assert header["ranges"] == 1
+    assert (header["ranges"], header["taken"]) == (1, 1)
     assert (records[0].kind, records[0].key, records[0].expiry) == (RANGE | COMMIT, b"filler", 1)
     taken_over, later = records[1:]
     assert (taken_over.kind, taken_over.key, later.key) == (PUT | COMMIT, b"other", b"later")

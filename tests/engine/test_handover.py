@@ -193,6 +193,35 @@ def test_a_power_cut_on_the_way_and_no_manifest_is_left(
     assert found in (LEFT, {**LEFT, b"p/0": b"old", b"p/1": b"new"})
 
 
+@pytest.mark.parametrize("reboot", [False, True])
+@pytest.mark.parametrize("steps", range(20))
+def test_a_writer_that_died_on_the_way_is_no_damage(
+    db: DB, open_: Open, machine: Machine, path: Path, steps: int, reboot: bool
+) -> None:
+    """The log that it has begun has records, and the manifest does not know it; but they are in another."""
+    machine.die_after(steps)
+    with suppress(Death):
+        db.delete_prefix(b"p/")
+    machine.bury(db)
+    if reboot:
+        machine.reboot()
+    assert not stratakv.recover(path, mode="strict").damage
+    assert dict(open_().scan()) in (LEFT, {**LEFT, b"p/0": b"old", b"p/1": b"new"})
+
+
+def test_what_was_written_after_that_is_missed(db: DB, open_: Open, path: Path) -> None:
+    """An older manifest than the last one is damage, also where the unknown log took records over."""
+    older = (path / "MANIFEST").read_bytes(), (kept := active(db)).read_bytes()
+    db.delete_prefix(b"p/")
+    db.put(b"later", b"v")
+    db.close()
+    (path / "MANIFEST").write_bytes(older[0])
+    kept.write_bytes(older[1])
+    (path / "CONTROL").unlink()
+    with pytest.raises(stratakv.CorruptionError, match="the manifest does not know it yet"):
+        stratakv.recover(path, mode="strict")
+
+
 def test_the_log_that_was_replaced_comes_to_light_again(open_: Open, path: Path) -> None:
     """As after a power cut that took its removal; it is void, also where the manifest is lost."""
     db = open_()

@@ -13,6 +13,7 @@ GOLDEN = bytes.fromhex(
 )
 u64 = st.integers(0, 2**64 - 1)
 u32 = st.integers(0, 2**32 - 1)
+u16 = st.integers(0, 2**16 - 1)
 
 
 def test_layout_is_frozen() -> None:
@@ -33,7 +34,12 @@ def test_layout_is_frozen() -> None:
     assert RANKS_PER_NUMBER == 65536
 
 
-@given(st.integers(0, 2**40), st.data(), u64, u32, u64, st.booleans(), st.booleans(), u32)
+def test_where_it_says_what_was_taken_over() -> None:
+    packed = LogHeader(9, 3, 7, 2, 1, 0, main=True, taken=0x0605).pack()
+    assert packed[56:60].hex() == "02000506"
+
+
+@given(st.integers(0, 2**40), st.data(), u64, u32, u64, st.booleans(), st.booleans(), u16, u32)
 def test_round_trip(
     number: int,
     data: st.DataObject,
@@ -42,11 +48,12 @@ def test_round_trip(
     began: int,
     ordered: bool,
     main: bool,
+    taken: int,
     ranges: int,
 ) -> None:
     newest = data.draw(st.integers(0, rank_of(number)))
     oldest = data.draw(st.integers(0, newest))
-    header = LogHeader(number, oldest, newest, floor, link, began, ordered, main, ranges)
+    header = LogHeader(number, oldest, newest, floor, link, began, ordered, main, taken, ranges)
     assert LogHeader.unpack(header.pack() + b"records") == header
 
 
