@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Never
 
+from stratakv.attach import check_directory
 from stratakv.backup import BackupReport
 from stratakv.db import DB
 from stratakv.directory import NetworkFileSystemWarning
@@ -76,6 +77,7 @@ __all__ = [
     "Transaction",
     "TransactionError",
     "VerifyReport",
+    "check_directory",
     "open",
     "recover",
     "rescue",

@@ -8,7 +8,9 @@ been done; whoever comes second and finds it undone (the first one failed, or ha
 from __future__ import annotations
 
 import logging
+import os
 import time
+from pathlib import Path
 from random import random
 
 from stratakv import index, manifest
@@ -26,7 +28,8 @@ from stratakv.control import (
     start_control,
 )
 from stratakv.directory import CONTROL_NAME, Directory
-from stratakv.errors import CorruptionError, DirectoryError, ReadOnlyError, StoreBusyError
+from stratakv.errors import CorruptionError, DirectoryError, ReadOnlyError, StoreBusyError, reported
+from stratakv.files import Files
 from stratakv.locks import FileLock
 from stratakv.manifest import Manifest
 from stratakv.opening import begin_empty, check_indexes
@@ -46,8 +49,20 @@ _TRIES = 200
 _PAUSE = 0.01  # seconds
 
 
-def attach(directory: Directory, options: Options) -> FileLock:
-    """Return attach.lock, held shared, with the store behind it prepared."""
+def check_directory(path: str | os.PathLike[str], options: Options) -> None:
+    """Raise what keeps this user from opening a store in the directory `path`; change nothing.
+
+    Whatever `open` would say before it reads any data, so not what is damaged: DirectoryError, also where
+    there is no directory, FormatError for a store of a newer StrataKV, ReadOnlyError.
+    """
+    directory = Directory(Path(path).absolute(), Files(), options.mode)
+    with reported(directory.path):
+        directory.enter(create=False)
+        _check_use(directory, options)
+
+
+def _check_use(directory: Directory, options: Options) -> bool:
+    """Raise what keeps this user from opening the store; return whether it may be written."""
     write = directory.writable()
     if not write and not options.read_only:
         raise ReadOnlyError(
@@ -57,6 +72,12 @@ def attach(directory: Directory, options: Options) -> FileLock:
         if options.read_only or not options.create:
             raise DirectoryError(f"{directory.path} is not a StrataKV store; nothing was created")
         _check_unclaimed(directory)
+    return write
+
+
+def attach(directory: Directory, options: Options) -> FileLock:
+    """Return attach.lock, held shared, with the store behind it prepared."""
+    write = _check_use(directory, options)
     lock = FileLock(directory, "attach.lock", write=write)
     try:
         for _ in range(_TRIES):

@@ -126,13 +126,23 @@ class StrataKVCache(SingleFlight):
     def incr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
         """Add `delta`, atomically, and keep the time to live; raises ValueError if `key` is missing."""
         name = self._name(key, version)
-        with self._tolerance.block("write"):
-            stored = self._db.update(
-                name, lambda stored: codec.encode(name, codec.decode(name, stored) + delta)
-            )
+        before = None
+
+        def added(stored: bytes) -> bytes:
+            nonlocal before
+            before = stored
+            return codec.encode(name, codec.decode(name, stored) + delta)
+
+        try:
+            stored = self._db.update(name, added)
             if stored is not None:
                 value: int = codec.decode(name, stored)
                 return value
+        except codec.UndecodableValueError as error:
+            self._discard(name, before, error)
+        except STORAGE_ERRORS as error:
+            if not self._tolerance.covers("write", error):
+                raise
         raise ValueError(f"Key '{key}' not found")
 
     def decr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
@@ -147,8 +157,11 @@ class StrataKVCache(SingleFlight):
             if stored is not None:
                 ttl = tx.ttl(old)
                 tx.delete(old)
-                tx.put(new, codec.rename(stored, old, new), ttl)
-                return version + delta
+                try:
+                    tx.put(new, codec.rename(stored, old, new), ttl)
+                    return version + delta
+                except codec.UndecodableValueError as error:
+                    self._tolerance.undecodable(error)
         raise ValueError(f"Key '{key}' not found")
 
     def decr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.utils.module_loading import import_string
 
+import stratakv
 from stratakv_django import conf
 from stratakv_django.cache import StrataKVCache
 
@@ -91,6 +92,11 @@ def _unmakeable(alias: str, cache: conf.CacheSettings) -> Iterator[Error]:
         use = "used" if there == path else "made"
         hint = f"Let the user that runs the site read and write {there}, or change LOCATION."
         yield _error("E004", alias, f"{path} cannot be {use}: no permission on {there}", hint)
+    elif there == path:
+        try:
+            stratakv.check_directory(path, cache.engine)
+        except stratakv.StrataKVError as error:
+            yield _error("E004", alias, str(error), "Until then the site has no cache.")
 
 
 def _exists(path: Path) -> bool:

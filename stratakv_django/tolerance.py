@@ -55,7 +55,4 @@ class TolerantBlock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        if isinstance(error, UndecodableValueError):
-            self._tolerance.undecodable(error)
-            return True
         return isinstance(error, STORAGE_ERRORS) and self._tolerance.covers(self._kind, error)

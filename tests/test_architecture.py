@@ -224,6 +224,7 @@ def test_public_names_are_pinned() -> None:
         "Transaction",
         "TransactionError",
         "VerifyReport",
+        "check_directory",
         "open",
         "recover",
         "rescue",

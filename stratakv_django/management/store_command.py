@@ -38,11 +38,8 @@ class StoreCommand(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         self.alias = options["cache"]
         cache = _cache_settings(self.alias)
-        if not Path(cache.path).is_dir():
-            reason = "this cache was never used, or its directory cannot be made; `manage.py check` tells"
-            raise CommandError(f"{cache.path} is not a directory: {reason}", returncode=FAILED)
         try:
-            report = self.work(cache, options)
+            report = self.work(cache, options) if Path(cache.path).is_dir() else self.missing(cache)
         except (stratakv.StrataKVError, OSError) as error:
             raise CommandError(str(error), returncode=FAILED) from error
         problem = self.problem(report)
@@ -58,6 +55,11 @@ class StoreCommand(BaseCommand):
     def work(self, cache: conf.CacheSettings, options: dict[str, Any]) -> Any:
         """Do the work on the store and return its report, a dataclass."""
         raise NotImplementedError
+
+    def missing(self, cache: conf.CacheSettings) -> Any:
+        """Return the report on a cache whose directory is missing, or raise CommandError."""
+        reason = "this cache was never used, or its directory cannot be made; `manage.py check` tells"
+        raise CommandError(f"{cache.path} is not a directory: {reason}", returncode=FAILED)
 
     def problem(self, report: Any) -> str | None:
         """Return in a sentence what in `report` makes the command exit with 1, or None."""

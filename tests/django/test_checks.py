@@ -13,6 +13,7 @@ from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
+import stratakv
 from stratakv_django.cache import StrataKVCache
 from stratakv_django.checks import check_caches
 from tests.support.children import run
@@ -140,14 +141,37 @@ def test_e004_a_missing_store_that_must_not_be_made(store: Path, options: dict[s
     params = {"LOCATION": str(store), "OPTIONS": options}
     assert ids(default=params) == ["stratakv.E004"]
     store.mkdir()
+    assert ids(default=params) == ["stratakv.E004"]
+    stratakv.open(store, maintenance="manual").close()
     assert ids(default=params) == []
+
+
+def test_e004_a_directory_of_something_else(store: Path) -> None:
+    """As a cache of files has left it; the site would have no cache, and one line a minute in its log."""
+    store.mkdir(mode=0o700)
+    assert ids(default={"LOCATION": str(store)}) == []
+    (store / "abc.djcache").touch()
+    (message,) = found(default={"LOCATION": str(store)})
+    assert "is not a StrataKV store and not empty (it has 'abc.djcache')" in message.msg
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o777])
+def test_e004_a_directory_that_others_may_write(store: Path, mode: int) -> None:
+    store.mkdir()
+    store.chmod(mode)
+    (message,) = found(default={"LOCATION": str(store)})
+    assert "can be written by" in message.msg
+    shared = {"LOCATION": str(store), "OPTIONS": {"mode": 0o770}}
+    assert ids(default=shared) == ([] if mode == 0o770 else ["stratakv.E004"])
 
 
 @pytest.mark.parametrize("below", [".", "missing"])
 def test_e004_no_permission(tmp_path: Path, below: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Tests may run as root, who has every permission: so ask as somebody who has none.
-    monkeypatch.setattr(os, "access", lambda path, mode: mode & os.W_OK == 0)
     location = str(tmp_path / below)
+    if below == ".":
+        stratakv.open(location, maintenance="manual").close()
+    # Tests may run as root, who has every permission: so ask as somebody who has none.
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: mode & os.W_OK == 0)
     assert ids(default={"LOCATION": location}) == ["stratakv.E004"]
     if below == ".":
         assert ids(default={"LOCATION": location, "OPTIONS": {"read_only": True}}) == []

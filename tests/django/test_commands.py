@@ -337,12 +337,21 @@ def test_a_duration_is_in_words(seconds: float, text: str) -> None:
 
 
 @pytest.mark.usefixtures("site")
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", sorted({*COMMANDS} - {"stratakv_clear"}))
 def test_a_cache_that_was_never_used_is_left_so(command: str, store: Path) -> None:
     with pytest.raises(CommandError, match="never used") as error:
         called(command)
     assert error.value.returncode == store_command.FAILED
     assert not store.exists()
+
+
+@pytest.mark.usefixtures("site")
+def test_a_cache_that_was_never_used_is_clear(store: Path) -> None:
+    assert report("stratakv_clear")["disk_bytes_after"] == 0
+    assert not store.exists()
+    store.touch()
+    with pytest.raises(CommandError, match="is not a directory"):
+        called("stratakv_clear")
 
 
 @pytest.mark.parametrize(

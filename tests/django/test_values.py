@@ -165,7 +165,12 @@ def test_many_values_are_decoded_one_by_one(cache: StrataKVCache) -> None:
     assert "bad" not in cache
 
 
-def test_an_undecodable_number_counts_as_missing(cache: StrataKVCache) -> None:
+@pytest.mark.parametrize("method", ["incr", "decr", "incr_version", "decr_version"])
+def test_an_undecodable_number_is_missing_and_goes(cache: StrataKVCache, method: str) -> None:
+    """Else `add` and `incr` would both refuse, and a counter would never begin again."""
     cache.set("key", Refuses())
-    with pytest.raises(ValueError, match="'key' not found"):
-        cache.incr("key")
+    with override_settings(SECRET_KEY="another"), pytest.raises(ValueError, match="'key' not found"):
+        getattr(cache, method)("key")
+    assert cache.incidents() == {"read": 0, "write": 0, "value": 1}
+    assert cache.add("key", 0)
+    assert cache.incr("key") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os.path import exists
 from typing import Any
 
 from stratakv_django import conf, naming
@@ -23,9 +24,17 @@ class Command(StoreCommand):
     help = "Remove every entry of a cache's KEY_PREFIX, in all its versions, and nothing else from its store."
 
     def work(self, cache: conf.CacheSettings, options: dict[str, Any]) -> ClearReport:
-        key_prefix = str(stratakv_aliases()[self.alias].get("KEY_PREFIX", ""))
         with self.open(cache) as db:
             before = db.stats().disk_bytes
-            db.delete_prefix(naming.namespace(key_prefix))
+            db.delete_prefix(naming.namespace(self._key_prefix()))
             db.maintain()
-            return ClearReport(key_prefix, before, db.stats().disk_bytes)
+            return ClearReport(self._key_prefix(), before, db.stats().disk_bytes)
+
+    def missing(self, cache: conf.CacheSettings) -> ClearReport:
+        if exists(cache.path):
+            super().missing(cache)
+        # Never used, and so empty: the first deployment of a site may clear its cache as any other does.
+        return ClearReport(self._key_prefix(), 0, 0)
+
+    def _key_prefix(self) -> str:
+        return str(stratakv_aliases()[self.alias].get("KEY_PREFIX", ""))
