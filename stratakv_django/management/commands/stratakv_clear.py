@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from os.path import exists
+from pathlib import Path
 from typing import Any
 
 from stratakv_django import conf, naming
@@ -31,7 +31,7 @@ class Command(StoreCommand):
             return ClearReport(self._key_prefix(), before, db.stats().disk_bytes)
 
     def missing(self, cache: conf.CacheSettings) -> ClearReport:
-        if exists(cache.path):
+        if Path(cache.path).exists():
             super().missing(cache)
         # Never used, and so empty: the first deployment of a site may clear its cache as any other does.
         return ClearReport(self._key_prefix(), 0, 0)
