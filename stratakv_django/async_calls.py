@@ -19,12 +19,11 @@ from functools import lru_cache, partial
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
-from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
+from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import close_old_connections
 
-import stratakv
-from stratakv_django.handles import Store
+from stratakv_django.sync_calls import SyncCalls
 from stratakv_django.tolerance import STORAGE_ERRORS
 
 P = ParamSpec("P")
@@ -71,15 +70,8 @@ def _leaving_no_connection(run: Callable[[], T]) -> T:
         close_old_connections()
 
 
-class AsyncCalls(BaseCache):
-    """`BaseCache` with `a*` methods that call their synchronous twins."""
-
-    _store: Store
-    _writes_can_block: bool
-    _open: Callable[[], stratakv.DB]
-
-    ttl: Callable[[Any, int | None], float | None]
-    delete_prefix: Callable[[str, int | None], None]
+class AsyncCalls(SyncCalls):
+    """The same with `a*` methods that call their synchronous twins."""
 
     async def _is_open(self) -> bool:
         """Open the store, in a thread; return whether that was possible. If not, each call will say so."""

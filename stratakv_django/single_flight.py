@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from asyncio import get_running_loop, sleep
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from inspect import isawaitable, iscoroutinefunction
@@ -20,7 +20,6 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT
 import stratakv
 from stratakv_django import naming
 from stratakv_django.async_calls import AsyncCalls, in_compute_thread, is_computing
-from stratakv_django.tolerance import Tolerance
 
 LONGEST_WAIT = 60.0  # seconds; what takes longer may never end
 _PAUSE, _LONGEST_PAUSE = 1e-3, 50e-3  # seconds between two looks
@@ -31,11 +30,7 @@ _held: ContextVar[frozenset[bytes]] = ContextVar("_held", default=frozenset())
 
 
 class SingleFlight(AsyncCalls):
-    """A cache whose `get_or_set` and `aget_or_set` call a function once for all that need its value."""
-
-    _tolerance: Tolerance
-    _name: Callable[[Any, int | None], bytes]
-    _ttl: Callable[[float | None], float | None]
+    """The same, whose `get_or_set` and `aget_or_set` call a function once for all that need its value."""
 
     def get_or_set(
         self, key: Any, default: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None

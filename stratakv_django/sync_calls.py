@@ -1,0 +1,350 @@
+"""Django's cache API over a StrataKV store: every call but the `a*` ones and `get_or_set`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Any
+
+from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache, default_key_func
+from django.core.exceptions import ImproperlyConfigured
+
+import stratakv
+from stratakv_django import codec, conf, handles, naming
+from stratakv_django.incidents import Kind
+from stratakv_django.tolerance import STORAGE_ERRORS, Tolerance
+
+
+class SyncCalls(BaseCache):
+    """A cache in a directory, with all of `BaseCache` that does not await anything."""
+
+    def __init__(self, location: object, params: dict[str, Any]) -> None:
+        """Read the settings of one alias; touch no file. Wrong ones raise ImproperlyConfigured when used."""
+        super().__init__(params)
+        try:
+            settings = conf.parse(location, params)
+            self._store = handles.store(settings.path, settings.engine)
+        except ImproperlyConfigured as error:  # not yet: `manage.py check` makes all backends, and must go on
+            settings = conf.CacheSettings()
+            self._store = handles.MisconfiguredStore(error)
+        self._max_entries = settings.max_entries
+        self._cull_frequency = settings.cull_frequency
+        self._key_warnings = settings.key_warnings
+        self._tolerance = Tolerance(self._store, strict=settings.strict)
+        self._namespace = naming.namespace(str(self.key_prefix))
+        self._head = self._namespace + naming.utf8(default_key_func("", self.key_prefix, self.version))
+        self._makes_plain_keys = not self._key_warnings and _makes_plain_keys(type(self))
+        # Counting and culling walk over all keys, and "always" waits for the disk.
+        self._limited = settings.max_entries != conf.UNLIMITED
+        self._has_budget = bool(settings.engine.max_bytes)
+        self._writes_can_block = self._limited or settings.engine.durability == "always"
+
+    def _open(self) -> stratakv.DB:
+        # Whoever wants errors raised wants to see this one, too, with the store as it is.
+        return self._store.open(rescue=not self._tolerance.strict)
+
+    # -- one key ---------------------------------------------------------------------------------------
+
+    def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
+        name = self._name(key, version)
+        stored = None
+        try:
+            stored = (self._store.handle or self._open()).get(name)
+            return default if stored is None else codec.decode(name, stored)
+        except codec.UndecodableValueError as error:
+            self._discard(name, stored, error)
+        except STORAGE_ERRORS as error:
+            if not self._tolerance.covers("read", error):
+                raise
+        return default
+
+    def set(
+        self, key: Any, value: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> None:
+        name = self._name(key, version)
+        stored = codec.encode(name, value)
+        ttl = self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
+        try:
+            if ttl is not None and ttl <= 0:
+                self._db.delete(name)
+                return
+            if self._limited:
+                self._make_room(name)
+            (self._store.handle or self._open()).put(name, stored, ttl)
+        except STORAGE_ERRORS as error:
+            if not self._survives_unsaved([name], error):
+                raise
+
+    def add(
+        self, key: Any, value: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> bool:
+        name = self._name(key, version)
+        stored = codec.encode(name, value)
+        ttl = self._ttl(timeout)
+        with self._tolerance.block("write"):
+            if ttl is not None and ttl <= 0:
+                return name not in self._db
+            if self._limited:
+                self._make_room(name)
+            return self._db.add(name, stored, ttl)
+        return False
+
+    def touch(self, key: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
+        name = self._name(key, version)
+        ttl = self._ttl(timeout)
+        with self._tolerance.block("write"):
+            if ttl is not None and ttl <= 0:
+                return self._db.delete(name)
+            return self._db.touch(name, ttl)
+        return False
+
+    def ttl(self, key: Any, version: int | None = None) -> float | None:
+        """Return the seconds an entry has left: None for ever, 0 for one that is not there."""
+        name = self._name(key, version)
+        with self._tolerance.block("read"):
+            try:
+                return self._db.ttl(name)
+            except stratakv.KeyNotFoundError:
+                pass
+        return 0
+
+    def delete(self, key: Any, version: int | None = None) -> bool:
+        name = self._name(key, version)
+        with self._tolerance.block("write"):
+            deleted = self._db.delete(name)
+            self._release(int(deleted))
+            return deleted
+        return False
+
+    def has_key(self, key: Any, version: int | None = None) -> bool:
+        name = self._name(key, version)
+        with self._tolerance.block("read"):
+            return name in self._db
+        return False
+
+    def incr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        """Add `delta`, atomically, and keep the time to live; raises ValueError if `key` is missing."""
+        name = self._name(key, version)
+        before = None
+
+        def added(stored: bytes) -> bytes:
+            nonlocal before
+            before = stored
+            return codec.encode(name, codec.decode(name, stored) + delta)
+
+        try:
+            stored = self._db.update(name, added)
+            if stored is not None:
+                value: int = codec.decode(name, stored)
+                return value
+        except codec.UndecodableValueError as error:
+            self._discard(name, before, error)
+        except STORAGE_ERRORS as error:
+            if not self._tolerance.covers("write", error):
+                raise
+        raise ValueError(f"Key '{key}' not found")
+
+    def decr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        return self.incr(key, -delta, version)
+
+    def incr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        """Move a value to another version, atomically, with its time to live; raises ValueError."""
+        version = self.version if version is None else version
+        old, new = self._name(key, version), self._name(key, version + delta)
+        with self._tolerance.block("write"), self._db.transaction() as tx:
+            stored = tx.get(old)
+            if stored is not None:
+                ttl = tx.ttl(old)
+                tx.delete(old)
+                try:
+                    tx.put(new, codec.rename(stored, old, new), ttl)
+                    return version + delta
+                except codec.UndecodableValueError as error:
+                    self._tolerance.undecodable(error)
+        raise ValueError(f"Key '{key}' not found")
+
+    def decr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        return self.incr_version(key, -delta, version)
+
+    # -- many keys -------------------------------------------------------------------------------------
+
+    def get_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
+        """Return what is there; of a batch that another process writes, all or nothing is seen."""
+        names = {key: self._name(key, version) for key in keys}
+        stored: dict[bytes, bytes] = {}
+        with self._tolerance.block("read"):
+            stored = self._db.get_many(list(names.values()))
+        found = {}
+        for key, name in names.items():
+            if name in stored:
+                try:
+                    found[key] = codec.decode(name, stored[name])
+                except codec.UndecodableValueError as error:
+                    self._discard(name, stored[name], error)
+        return found
+
+    def set_many(
+        self, data: dict[Any, Any], timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> list[Any]:
+        """Write `data` as one atomic batch; return the keys that were not saved, which are none or all.
+
+        A batch that is too large for the budget is written in parts, each of them atomic; where there are
+        MAX_ENTRIES, each entry is one.
+        """
+        names = {key: self._name(key, version) for key in data}
+        batch = {names[key]: codec.encode(names[key], value) for key, value in data.items()}
+        ttl = self._ttl(timeout)
+        if ttl is not None and ttl <= 0:
+            with self._tolerance.block("write"):
+                self._db.delete_many(batch)
+                return []
+            return list(data)
+        parts = [{name: stored} for name, stored in batch.items()] if self._limited else [batch]
+        unsaved = frozenset[bytes]().union(*[self._put_batch(part, ttl) for part in parts])
+        return [key for key, name in names.items() if name in unsaved]
+
+    def _put_batch(self, batch: dict[bytes, bytes], ttl: float | None) -> frozenset[bytes]:
+        """Write a batch, halved until the budget takes it; return the names that were not saved."""
+        try:
+            if self._limited:
+                for name in batch:
+                    self._make_room(name)
+            self._db.put_many(batch, ttl)
+        except STORAGE_ERRORS as error:
+            if isinstance(error, stratakv.InvalidValueError) and self._has_budget and len(batch) > 1:
+                items, half = list(batch.items()), len(batch) // 2
+                try:
+                    unsaved = self._put_batch(dict(items[:half]), ttl)
+                finally:  # also where a value of the first half is raised about
+                    rest = self._put_batch(dict(items[half:]), ttl)
+                return unsaved | rest
+            if not self._survives_unsaved(batch, error):
+                raise
+            return frozenset(batch)
+        return frozenset()
+
+    def delete_many(self, keys: Iterable[Any], version: int | None = None) -> None:
+        names = [self._name(key, version) for key in keys]
+        with self._tolerance.block("write"):
+            self._release(self._db.delete_many(names))
+
+    def clear(self) -> None:
+        """Remove every entry of this KEY_PREFIX, in all its versions, and nothing else from the store.
+
+        At once, whatever their number; maintenance gives the space back.
+        """
+        with self._tolerance.block("write"):
+            self._db.delete_prefix(self._namespace)
+            self._store.census(self._namespace).forget()
+
+    def delete_prefix(self, prefix: str, version: int | None = None) -> None:
+        """Remove every entry of this version whose key begins with `prefix`, at once, whatever their number.
+
+        It begins a new segment of the store, so it is for some of a site's requests, not for each. Keys that
+        are longer than 65,000 bytes are not found. Raises TypeError for a prefix that is no text, and
+        ImproperlyConfigured with a KEY_FUNCTION, which may put anything in front of it.
+        """
+        name = self._prefix_name(prefix, version)
+        with self._tolerance.block("write"):
+            self._db.delete_prefix(name)
+            self._store.census(self._namespace).forget()
+
+    def iter_keys(self, prefix: str = "", version: int | None = None) -> Iterator[str]:
+        """Yield the keys of this version that begin with `prefix`, those written first before the others.
+
+        It walks over all of the store. Keys and errors are as for `delete_prefix`.
+        """
+        head, name = self._prefix_name("", version), self._prefix_name(prefix, version)
+        return self._iter_keys(name, len(head))
+
+    def _iter_keys(self, name: bytes, start: int) -> Iterator[str]:
+        with self._tolerance.block("read"):
+            for found in self._db.keys(name):
+                yield naming.text(found[start:])
+
+    def _prefix_name(self, prefix: str, version: int | None) -> bytes:
+        """Return what the engine keys of this version begin with whose keys begin with `prefix`."""
+        if not isinstance(prefix, str):
+            raise TypeError(f"a prefix must be text, not {type(prefix).__name__}")
+        if self.key_func is not default_key_func or not _makes_plain_keys(type(self)):
+            raise ImproperlyConfigured("a prefix needs the keys as Django makes them: no KEY_FUNCTION")
+        return self._name(prefix, version)
+
+    def lock(self, key: Any, version: int | None = None) -> stratakv.Lock:
+        """Return a lock that only one thread of all processes can hold, for work that should be done once.
+
+        It keeps nobody from reading or writing the entry. See `stratakv.Lock`; its errors are raised, always.
+        """
+        return self._db.lock(self._name(key, version))
+
+    # -- the rest of Django's interface, and what can be seen from outside -----------------------------
+
+    def validate_key(self, key: Any) -> None:
+        """Warn about a key that memcached would refuse, if the option `key_warnings` asks for it."""
+        if self._key_warnings:
+            super().validate_key(key)
+
+    def close(self, **kwargs: Any) -> None:
+        """Leave the store open for the next request, unless somebody has removed it; looks once a second."""
+        self._store.look()
+
+    def stats(self) -> stratakv.Stats:
+        """Return the statistics of the whole store; raises StrataKVError."""
+        return self._db.stats()
+
+    def incidents(self) -> dict[Kind, int]:
+        """Return how many failed reads, failed writes and bad values this process has survived."""
+        return self._store.incidents.counts()
+
+    # -- keys, times and failures ----------------------------------------------------------------------
+
+    @property
+    def _db(self) -> stratakv.DB:
+        """The open store; get and set say this themselves, as a call would be 3 % of a get."""
+        return self._store.handle or self._open()
+
+    def _name(self, key: Any, version: int | None) -> bytes:
+        """Return the engine key. `make_key` is written out here: calling it would be 15 % of a get."""
+        if version is None and self._makes_plain_keys and self.key_func is default_key_func:
+            try:
+                name = self._head + f"{key!s}".encode()
+            except UnicodeEncodeError:
+                name = self._head + naming.utf8(str(key))
+        else:
+            name = self._namespace + naming.utf8(str(self.make_and_validate_key(key, version)))
+        return name if len(name) <= naming.MAX_KEY_BYTES else naming.long_name(self._namespace, name)
+
+    def _ttl(self, timeout: float | None) -> float | None:
+        return self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
+
+    def _make_room(self, name: bytes) -> None:
+        """Cull, if `name` is new and the alias is full."""
+        if name not in self._db:
+            self._store.census(self._namespace).admit(self._db, self._max_entries, self._cull_frequency)
+
+    def _release(self, count: int) -> None:
+        if self._limited:
+            self._store.census(self._namespace).release(count)
+
+    def _survives_unsaved(self, names: Iterable[bytes], error: BaseException) -> bool:
+        """Tell if a failed write is tolerated. What a too large value should have replaced is removed."""
+        if isinstance(error, stratakv.InvalidValueError):
+            with self._tolerance.block("write"):
+                self._db.delete_many(names)
+        return self._tolerance.covers("write", error)
+
+    def _discard(self, name: bytes, stored: bytes | None, error: codec.UndecodableValueError) -> None:
+        """Remove a value that does not decode: it is a miss, which `add` must be able to fill."""
+        self._tolerance.undecodable(error)
+        with suppress(*STORAGE_ERRORS), self._db.transaction() as tx:
+            if tx.get(name) == stored:  # nobody wrote a better one meanwhile
+                tx.delete(name)
+
+
+def _makes_plain_keys(backend: type[SyncCalls]) -> bool:
+    """Tell if `backend` makes keys as `BaseCache` does, and not as a subclass of its own does."""
+    return (
+        backend.make_key is BaseCache.make_key
+        and backend.make_and_validate_key is BaseCache.make_and_validate_key
+        and backend.validate_key is SyncCalls.validate_key
+    )
