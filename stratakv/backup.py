@@ -9,7 +9,7 @@ from pathlib import Path
 from stratakv import manifest
 from stratakv.control import start_control
 from stratakv.directory import Directory
-from stratakv.errors import DirectoryError, reported, storage_error
+from stratakv.errors import DirectoryError, reported
 from stratakv.index import occupied
 from stratakv.log import HEADER_BYTES
 from stratakv.manifest import Entry, Manifest
@@ -102,12 +102,10 @@ def _copy_logs(copy: Directory, segments: dict[Segment, Entry], progress: Progre
 
     for segment, entry in segments.items():
         path = copy.log_path(segment.number)
-        try:
+        with reported(path):
             fd = copy.open(path, write=True, create=True)
             try:
                 copy.files.copy(segment.fd, fd, entry.size, copied)
                 copy.files.fdatasync(fd)
             finally:
                 copy.files.close(fd)
-        except OSError as cause:
-            raise storage_error(path, cause) from cause

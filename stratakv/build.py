@@ -9,7 +9,7 @@ from typing import Any
 
 from stratakv import index, record
 from stratakv.directory import Directory
-from stratakv.errors import storage_error
+from stratakv.errors import reported
 from stratakv.index import ORDER_STRIDE, Shape
 from stratakv.segment import Segment
 
@@ -41,22 +41,23 @@ def build_index(
     files, path = directory.files, directory.index_path(segment.number)
     # Two processes may both find it missing; what the elected one leaves behind, the next one removes.
     temporary = path.with_suffix(".tmp" if elected else f".{files.random_u32()}.tmp")
-    try:
-        files.unlink(temporary)
-        fd = directory.open(temporary, write=True, create=True)
+    with reported(path):
         try:
-            take(fd, shape.size)
-            files.allocate_large(fd, shape.size)
-            _fill(segment, files.map(fd, shape.size, write=True), shape, keys, files.inode(fd))
-            if ordered:  # else it is made anew soon, and would be found out if a power cut took it
-                files.fdatasync(fd)
-        finally:
-            files.close(fd)
-        files.rename(temporary, path)
-    except OSError as cause:
-        with suppress(OSError):  # a full disk must not fill up with attempts
             files.unlink(temporary)
-        raise storage_error(path, cause) from cause
+            fd = directory.open(temporary, write=True, create=True)
+            try:
+                take(fd, shape.size)
+                files.allocate_large(fd, shape.size)
+                _fill(segment, files.map(fd, shape.size, write=True), shape, keys, files.inode(fd))
+                if ordered:  # else it is made anew soon, and would be found out if a power cut took it
+                    files.fdatasync(fd)
+            finally:
+                files.close(fd)
+            files.rename(temporary, path)
+        except OSError:
+            with suppress(OSError):  # a full disk must not fill up with attempts
+                files.unlink(temporary)
+            raise
 
 
 def entries(segment: Segment) -> Iterator[tuple[bytes, int]]:

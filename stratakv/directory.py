@@ -7,9 +7,10 @@ import logging
 import re
 import stat
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
-from stratakv.errors import DirectoryError, FormatError, ReadOnlyError, storage_error
+from stratakv.errors import DirectoryError, FormatError, ReadOnlyError, reported, storage_error
 from stratakv.files import NETWORK_FILE_SYSTEMS, Attributes, Files
 from stratakv.log import HEADER_BYTES, LogHeader
 
@@ -228,7 +229,7 @@ class Directory:
         """Put `data` under `name` as a whole: on disk either the old or the new is found, never a part."""
         files, path = self.files, self.path / name
         temporary = self.path / f"{name}.tmp"
-        try:
+        with reported(path):
             files.unlink(temporary)
             fd = self.open(temporary, write=True, create=True)
             try:
@@ -238,21 +239,16 @@ class Directory:
                 files.close(fd)
             files.rename(temporary, path)
             files.sync_directory(self.path)
-        except OSError as cause:
-            raise storage_error(path, cause) from cause
 
     def keep(self, name: str, kept: str) -> None:
         """Let `kept` name the file that is `name` now; it stays when `name` is replaced."""
         temporary = self.path / f"{kept}.tmp"
-        try:
+        # The first manifest has no predecessor.
+        with reported(self.path / kept), suppress(FileNotFoundError):
             self.files.unlink(temporary)
             self.files.link(self.path / name, temporary)
             self.files.rename(temporary, self.path / kept)
             self.files.unlink(temporary)  # which a rename leaves where `kept` was the same file before
-        except FileNotFoundError:
-            return  # the first manifest has no predecessor
-        except OSError as cause:
-            raise storage_error(self.path / kept, cause) from cause
 
     def remove(self, number: int) -> None:
         """Take the files of one segment off the disk; what cannot be removed now is tidied up later."""
@@ -279,7 +275,5 @@ class Directory:
         return self.files.allocated(self.log_path(number)) + self.files.allocated(self.index_path(number))
 
     def sync(self) -> None:
-        try:
+        with reported(self.path):
             self.files.sync_directory(self.path)
-        except OSError as cause:
-            raise storage_error(self.path, cause) from cause

@@ -18,7 +18,7 @@ from mmap import mmap
 from pathlib import Path
 
 from stratakv.directory import LOST_FOUND_NAME, Directory
-from stratakv.errors import storage_error
+from stratakv.errors import reported
 from stratakv.files import Files, now_ms
 
 _STEP_BYTES = 8 * 2**20
@@ -45,15 +45,13 @@ class LostFound:
         path = self._directory.path / name
         if not self._has_room(self._files.allocated(path)):
             return None
-        try:
+        with reported(path):
             fd = self._directory.open(path, write=False)
             try:
                 self._files.fdatasync(fd)
             finally:
                 self._files.close(fd)
             self._files.link(path, self._here() / name)
-        except OSError as cause:
-            raise storage_error(path, cause) from cause
         return self._took(name)
 
     def copy(self, name: str, log: mmap, start: int, end: int) -> str | None:
@@ -61,7 +59,7 @@ class LostFound:
         if not self._has_room(end - start):
             return None
         part = f"{name}.from-{start}"
-        try:
+        with reported(self._directory.path / LOST_FOUND_NAME):
             path = self._here() / part
             self._took(part)
             fd = self._directory.open(path, write=True, create=True)
@@ -71,17 +69,13 @@ class LostFound:
                 self._files.fdatasync(fd)
             finally:
                 self._files.close(fd)
-        except OSError as cause:
-            raise storage_error(self._directory.path / LOST_FOUND_NAME, cause) from cause
         return f"{self.folder}/{part}"
 
     def sync(self) -> None:
         """Return once everything here is on disk; before that, nothing may leave the store."""
         if self._folder:
-            try:
+            with reported(self._folder):
                 self._files.sync_directory(self._folder)
-            except OSError as cause:
-                raise storage_error(self._folder, cause) from cause
 
     def give_up(self) -> None:
         """Take back what was linked and copied, as far as that is possible; the store still has all of it."""

@@ -23,7 +23,7 @@ from stratakv import past_damage, record
 from stratakv.build import build_index
 from stratakv.commit import Exclusive
 from stratakv.control import W_TIP
-from stratakv.errors import CorruptionError, StorageError, reported, storage_error
+from stratakv.errors import CorruptionError, StorageError, reported
 from stratakv.index import FINGERPRINT, OFFSET_MASK, hash_key
 from stratakv.locks import FileLock
 from stratakv.lost_found import LostFound
@@ -114,21 +114,19 @@ class Repair:
 
     def _put_back(self, segment: Segment, end: int) -> None:
         """Write a log that was deleted or replaced to its place, from what is open here."""
-        problem = None
         with self.exclusive.hold() as held:
             self.structure.check_in_place()  # reading all of it took its time
+            if held.view.active is segment:
+                end = self.structure.control.words[W_TIP] & OFFSET_MASK
             try:
-                if held.view.active is segment:
-                    end = self.structure.control.words[W_TIP] & OFFSET_MASK
-                self._copy(segment, end)
-            except OSError as cause:
-                problem = cause  # raised in here, it would pass for a commit that was broken off
-            else:
-                # The others write on to a file without a name.
-                if held.view.active is segment:
-                    self.structure.rotate(held)
-        if problem:
-            raise storage_error(segment.path, problem) from problem
+                with reported(segment.path):
+                    self._copy(segment, end)
+            except StorageError:
+                self.exclusive.settle()  # else it would pass for a commit that was broken off
+                raise
+            # The others write on to a file without a name.
+            if held.view.active is segment:
+                self.structure.rotate(held)
 
     def _copy(self, segment: Segment, end: int) -> None:
         directory, files = self.structure.directory, self.structure.files
@@ -157,11 +155,9 @@ class Repair:
 
     def _write(self, segment: Segment, data: bytes, offset: int) -> None:
         files = self.structure.files
-        try:
+        with reported(segment.path):
             files.write_all(segment.fd, data, offset)
             files.fdatasync(segment.fd)
-        except OSError as cause:
-            raise storage_error(segment.path, cause) from cause
 
     def _flip_back(self, segment: Segment, offset: int, end: int) -> bool:
         """Mend a record of which one bit is wrong; return whether it was."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from stratakv import log, record
 from stratakv.directory import Directory
-from stratakv.errors import storage_error
+from stratakv.errors import reported, storage_error
 from stratakv.log import LogHeader
 from stratakv.record import COMMIT, LINK_MASK, Kind, Record
 from stratakv.segment import Segment, create_log
@@ -64,10 +64,8 @@ class LogWriter:
             self._flush()
 
     def _flush(self) -> None:
-        try:
+        with reported(self._path):
             self._files.write_all(self.fd, b"".join(self._buffer), self._written)
-        except OSError as cause:
-            raise storage_error(self._path, cause) from cause
         self._written += self._buffered
         self._buffer, self._buffered = [], 0
         if self._written - self._begun >= _SYNC_BYTES:

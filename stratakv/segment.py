@@ -17,7 +17,7 @@ from typing import Any
 from stratakv import index, record
 from stratakv.bloom import PATTERN_MASK, PATTERNS
 from stratakv.directory import Directory
-from stratakv.errors import CorruptionError, storage_error
+from stratakv.errors import CorruptionError, reported
 from stratakv.log import HEADER_BYTES, LogHeader
 from stratakv.manifest import Entry
 from stratakv.record import Record
@@ -256,20 +256,18 @@ def create_log(directory: Directory, header: LogHeader, beginning: bytes = b"") 
     Returns its descriptor.
     """
     path = directory.log_path(header.number)
-    try:
+    with reported(path):
         directory.files.unlink(path)  # what a process left behind that died while making it
         fd = directory.open(path, write=True, create=True)
-    except OSError as cause:
-        raise storage_error(path, cause) from cause
-    try:
-        directory.files.write_all(fd, header.pack() + beginning, 0)
-        if beginning:
-            directory.files.fdatasync(fd)
-    except OSError as cause:
-        directory.files.close(fd)
-        with suppress(OSError):  # a full disk must not fill up with attempts
-            directory.files.unlink(path)
-        raise storage_error(path, cause) from cause
+        try:
+            directory.files.write_all(fd, header.pack() + beginning, 0)
+            if beginning:
+                directory.files.fdatasync(fd)
+        except OSError:
+            directory.files.close(fd)
+            with suppress(OSError):  # a full disk must not fill up with attempts
+                directory.files.unlink(path)
+            raise
     return fd
 
 
@@ -283,12 +281,13 @@ def create_active(
     files = directory.files
     fd = create_log(directory, header, beginning)
     path = directory.index_path(header.number)
-    try:
-        files.truncate(fd, capacity)
-    except OSError as cause:
-        files.close(fd)
-        raise storage_error(directory.log_path(header.number), cause) from cause
-    try:
+    with reported(directory.log_path(header.number)):
+        try:
+            files.truncate(fd, capacity)
+        except OSError:
+            files.close(fd)
+            raise
+    with reported(path):
         segment = Segment(directory, fd, header, capacity, None, mapped_writes=directory.mapped_writes)
         segment.read_ranges()
         shape = index.Shape.young(keys)
@@ -300,8 +299,6 @@ def create_active(
             segment.attach_index(buffer, shape, files.inode(index_fd))
         finally:
             files.close(index_fd)
-    except OSError as cause:
-        raise storage_error(path, cause) from cause
     index.write_header(segment.arrays, header.number)
     index.fill(segment.arrays, segment.latest(HEADER_BYTES + len(beginning)).items())
     return segment

@@ -35,7 +35,7 @@ from stratakv.control import (
     position,
 )
 from stratakv.directory import MOST_NUMBER, Directory
-from stratakv.errors import CorruptionError, InvalidValueError, StorageError, reported, storage_error
+from stratakv.errors import CorruptionError, InvalidValueError, StorageError, reported
 from stratakv.files import now_ms
 from stratakv.handover import NOTHING, Beginning, without
 from stratakv.log import HEADER_BYTES, LogHeader, rank_of
@@ -254,23 +254,21 @@ class Structure(Views):
             return []
         usual = self._room(sealed, 0, 0)
         limit = hard_limit(found.max_bytes, usual.disk_bytes())
-        with reported(self.directory.path):
-            excess = self.directory.used() + room.disk_bytes() - limit
+        excess = self.directory.used() + room.disk_bytes() - limit
         doomed = []
-        for entry in (*reversed(found.segments), sealed):
-            if excess <= 0:
-                break
-            doomed.append(entry)
-            excess -= self.directory.used_by(entry.number)
+        with reported(self.directory.path):
+            for entry in (*reversed(found.segments), sealed):
+                if excess <= 0:
+                    break
+                doomed.append(entry)
+                excess -= self.directory.used_by(entry.number)
         return doomed
 
     def _end_log(self, segment: Segment) -> None:
         """Give a sealed log the size it was sealed at: it was made longer than that."""
-        try:
+        with reported(segment.path):
             if self.files.size(segment.fd) > segment.end:
                 self.files.truncate(segment.fd, segment.end)
-        except OSError as cause:
-            raise storage_error(segment.path, cause) from cause
 
     def clear(self, held: Held) -> None:
         """Drop every segment, at once, and take their files off the disk."""

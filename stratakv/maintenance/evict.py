@@ -14,7 +14,7 @@ from itertools import takewhile
 
 from stratakv import ghosts
 from stratakv.directory import GHOSTS_NAME, Directory
-from stratakv.errors import CorruptionError, storage_error
+from stratakv.errors import CorruptionError, reported
 from stratakv.ghosts import Ghosts
 from stratakv.index import HOTTEST, hash_key
 from stratakv.lookup import newest
@@ -171,7 +171,7 @@ def ghosts_for(view: View, directory: Directory, take: Take) -> Ghosts:
 def _make(directory: Directory, entries: int, take: Take) -> Ghosts:
     files, path = directory.files, directory.path / GHOSTS_NAME
     temporary = path.with_suffix(".tmp")
-    try:
+    with reported(path):
         files.unlink(temporary)
         files.unlink(path)  # first: both may not fit into the budget
         fd = directory.open(temporary, write=True, create=True)
@@ -183,8 +183,6 @@ def _make(directory: Directory, entries: int, take: Take) -> Ghosts:
         finally:
             files.close(fd)
         files.rename(temporary, path)
-    except OSError as cause:
-        raise storage_error(path, cause) from cause
     table = map_ghosts(directory)
     assert table is not None  # it has just been made
     return table

@@ -11,7 +11,7 @@ from stratakv import index
 from stratakv.bloom import PATTERN_MASK, PATTERNS
 from stratakv.build import build_index, entries
 from stratakv.directory import Directory
-from stratakv.errors import CorruptionError, storage_error
+from stratakv.errors import CorruptionError, reported
 from stratakv.index import FINGERPRINT, ORDER_STRIDE, Shape, hash_key
 from stratakv.log import LogHeader
 from stratakv.lookup import lookup
@@ -58,14 +58,12 @@ class Output:
 
     def _make_index(self) -> Any:
         files, path = self._directory.files, self._directory.index_path(self._header.number)
-        try:
+        with reported(path):
             files.unlink(path)
             self._index_fd = self._directory.open(path, write=True, create=True)
             self._take(self._index_fd, self._shape.size)
             files.allocate_large(self._index_fd, self._shape.size)
             buffer = files.map(self._index_fd, self._shape.size, write=True)
-        except OSError as cause:
-            raise storage_error(path, cause) from cause
         self._arrays = index.arrays(buffer, self._shape)
         return buffer
 
@@ -108,10 +106,8 @@ class Output:
                 self._warm = True
             places.append(at)
             at += PREFIX_BYTES + len(body)
-        try:
+        with reported(self._directory.log_path(self._header.number)):
             self._take(self._log.fd, at + HEADER_BYTES)  # with the END record
-        except OSError as cause:
-            raise storage_error(self._directory.log_path(self._header.number), cause) from cause
         self._log.write(frames, at - begun, link)
         self._order.extend(places[-self.keys % ORDER_STRIDE :: ORDER_STRIDE])
         self.keys += len(places)
@@ -161,11 +157,9 @@ class Output:
         index.write_header(arrays, entry.number)
         index.seal(arrays, self.keys, entry.size)
         files = self._directory.files
-        try:
+        with reported(self._directory.index_path(entry.number)):
             files.truncate(self._index_fd, shape.size)
             files.fdatasync(self._index_fd)
-        except OSError as cause:
-            raise storage_error(self._directory.index_path(entry.number), cause) from cause
 
     def close(self) -> None:
         self._log.close()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from stratakv import manifest
 from stratakv.control import W_STATE, State, open_control, start_control
 from stratakv.directory import MANIFEST_NAME, Directory
-from stratakv.errors import StrataKVError, storage_error
+from stratakv.errors import StrataKVError, reported
 from stratakv.log import HEADER_BYTES, rank_of
 from stratakv.manifest import Entry, Manifest
 from stratakv.opening import begin_empty
@@ -76,13 +76,11 @@ class Renewal:
             return None
         segment = examined.segment
         header = replace(segment.header, ranges=examined.ranges)
-        try:
+        with reported(segment.path):
             if examined.header_damaged or header != segment.header:
                 self.begun = True
                 self._files.write_all(segment.fd, header.pack(), 0)
             self._files.fdatasync(segment.fd)
-        except OSError as cause:
-            raise storage_error(segment.path, cause) from cause
         return _stays(verdict.entry, segment.number, examined.whole, examined.keys, segment.header.began)
 
     def _salvage(self, verdict: Verdict) -> tuple[Entry | None, int]:
@@ -144,11 +142,9 @@ class Renewal:
     def _cut(self, examined: Examined) -> None:
         """End a log behind its last whole commit, durably."""
         segment = examined.segment
-        try:
+        with reported(segment.path):
             self._files.truncate(segment.fd, examined.whole)
             self._files.fdatasync(segment.fd)
-        except OSError as cause:
-            raise storage_error(segment.path, cause) from cause
 
 
 def _examined(verdict: Verdict) -> Examined:

@@ -872,8 +872,9 @@ _RECOVERY = (
         "cut-before-the-manifest",
         "a recovery that dies can be done again",
         "stratakv/recovery/renewal.py",
-        "        try:\n            if examined.header_damaged or",
-        "        self._cut(examined)\n        try:\n            if examined.header_damaged or",
+        "        with reported(segment.path):\n            if examined.header_damaged or",
+        "        self._cut(examined)\n"
+        "        with reported(segment.path):\n            if examined.header_damaged or",
         (f"{_LOST_FOUND}::TestOrder::test_the_steps",),
     ),
     Breakage(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import errno
 import gc
 import numbers
 import os
@@ -411,6 +412,24 @@ class TestFullDisk:
         db.close()
         with stratakv.open(path, durability="os", segment_bytes=4096) as db:
             assert dict(db.scan()) == model | {b"after": b"v"}
+
+    @pytest.mark.parametrize("suffix", [".log", ".idx", ".tmp"])
+    def test_the_reason_for_which_no_file_can_be_made(
+        self, db: DB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+    ) -> None:
+        """The message has what the kernel said, also where several steps pass the error on."""
+        files, real = db._store.directory.files, db._store.directory.files.open
+
+        def refuse(path: Path, *, create: bool = False, **others: Any) -> int:
+            if create and path.suffix == suffix:
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            return real(path, create=create, **others)
+
+        db.put(b"k", b"v")
+        monkeypatch.setattr(files, "open", refuse)
+        for work in (db.clear, db.compact, lambda: db.backup(tmp_path / "copy")):
+            with pytest.raises(DiskFullError, match=f"{suffix}: No space left on device; free some space"):
+                work()
 
     def test_the_error_carries_its_number(self, db: DB, machine: Any) -> None:
         machine.refuse = full("pwrite")

@@ -282,6 +282,21 @@ class TestBudget:
         assert db.get(b"0") is None
         assert db.verify().ok
 
+    def test_a_file_of_which_the_kernel_does_not_tell_the_size(
+        self, open_: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        db = open_(max_bytes=BUDGET)
+
+        def refuse(path: Path) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+        with monkeypatch.context() as here:
+            here.setattr(db._store.directory.files, "allocated", refuse)
+            with pytest.raises(stratakv.StorageError, match="Input/output error"):
+                fill(db, keys=6000, size=1000)
+        db.put(b"k", b"v")
+        assert db.get(b"k") == b"v"
+
     def test_a_batch_that_needs_the_room_of_many(self, open_: Open, path: Path) -> None:
         db = open_(max_bytes=BUDGET, segment_bytes=2**26)
         fill(db, keys=2000, size=400)
