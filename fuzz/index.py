@@ -13,7 +13,8 @@ from stratakv.log import LogHeader, rank_of
 from stratakv.lookup import lookup
 from stratakv.maintenance import blocks
 from stratakv.manifest import Entry
-from stratakv.segment import Segment, map_index, open_log
+from stratakv.segment import Segment
+from stratakv.segment_files import map_index, open_log
 
 _KEYS = [b"k%d" % number for number in range(6)]
 

@@ -13,7 +13,8 @@ from stratakv.log import LogHeader
 from stratakv.lookup import lookup
 from stratakv.maintenance import blocks
 from stratakv.manifest import Entry
-from stratakv.segment import Segment, open_log
+from stratakv.segment import Segment
+from stratakv.segment_files import open_log
 
 _directory = places.directory()
 

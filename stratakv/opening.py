@@ -14,7 +14,8 @@ from stratakv.files import now_ms
 from stratakv.ghosts import Ghosts
 from stratakv.log import LogHeader, rank_of
 from stratakv.manifest import Entry, Manifest
-from stratakv.segment import Segment, create_active, map_index, open_log
+from stratakv.segment import Segment
+from stratakv.segment_files import create_active, map_index, open_log
 
 logger = logging.getLogger("stratakv")
 

@@ -32,7 +32,8 @@ from stratakv.maintenance.merge import Merger, SupersededError, job_of, with_hea
 from stratakv.manifest import Edit
 from stratakv.progress import Progress
 from stratakv.record import PREFIX_BYTES, TOMBSTONE, TOMBSTONE_EXPIRY, checksum_of
-from stratakv.segment import Segment, open_log
+from stratakv.segment import Segment
+from stratakv.segment_files import open_log
 from stratakv.snapshots import Snapshots
 from stratakv.soundness import Condition
 from stratakv.structure import Structure

@@ -35,7 +35,7 @@ from stratakv.recover import directory_of, recover_alone
 from stratakv.recovery.renewal import Renewal
 from stratakv.recovery.report import Mode, RecoveryReport
 from stratakv.recovery.survey import empty
-from stratakv.segment import map_index, open_log
+from stratakv.segment_files import map_index, open_log
 
 _TRIES = 50
 _PAUSE = 0.1  # seconds, at most, between two tries
@@ -101,7 +101,7 @@ def _check_ours(directory: Directory) -> None:
 def _has_sound_parts(directory: Directory) -> bool:
     for number in directory.numbers("log"):
         try:
-            open_log(directory, number, None, write=False)
+            open_log(directory, number, write=False)
         except (CorruptionError, FileNotFoundError):
             continue
         return True
@@ -143,11 +143,11 @@ def _unclaimed(directory: Directory) -> str | None:
 def _open_logs(directory: Directory, found: Manifest) -> None:
     for entry in found.segments:
         open_sealed(directory, entry, write=False).read_ranges()
-    open_log(directory, found.active, None, write=False).read_ranges()
+    open_log(directory, found.active, write=False).read_ranges()
 
 
 def _open_index(directory: Directory, active: int) -> None:
-    if not map_index(directory, open_log(directory, active, None, write=False), write=False):
+    if not map_index(directory, open_log(directory, active, write=False), write=False):
         raise CorruptionError(directory.index_path(active), 0, "the index is missing or damaged")
 
 

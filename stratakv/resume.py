@@ -38,7 +38,8 @@ from stratakv.errors import CorruptionError
 from stratakv.log import HEADER_BYTES
 from stratakv.manifest import Manifest
 from stratakv.record import LINK_MASK
-from stratakv.segment import Segment, map_index, open_log
+from stratakv.segment import Segment
+from stratakv.segment_files import map_index, open_log
 
 logger = logging.getLogger("stratakv")
 
@@ -53,7 +54,7 @@ def resume(directory: Directory, control: Control, found: Manifest, *, write: bo
     """
     words = control.words
     number, tip = words[W_TIP] >> POSITION_BITS, words[W_TIP] & OFFSET_MASK
-    segment = open_log(directory, number, None, write=write)
+    segment = open_log(directory, number, write=write)
     if not map_index(directory, segment, write=write) or not HEADER_BYTES <= tip <= segment.end:
         return False
     if 0 < words[W_GENERATION] - found.generation <= MOST_AHEAD and not words[W_BUSY]:

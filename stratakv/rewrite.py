@@ -10,7 +10,8 @@ from stratakv.directory import Directory
 from stratakv.errors import reported, storage_error
 from stratakv.log import LogHeader
 from stratakv.record import COMMIT, LINK_MASK, Kind, Record
-from stratakv.segment import Segment, create_log
+from stratakv.segment import Segment
+from stratakv.segment_files import create_log
 
 _BUFFER_BYTES = 2**20
 # Synced as it grows: a sync of all at the end would hold up everybody's writes for as long as it takes.

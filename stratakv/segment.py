@@ -7,7 +7,6 @@ written when it is sealed.
 
 from __future__ import annotations
 
-import errno
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,19 +16,21 @@ from typing import Any
 from stratakv import index, record
 from stratakv.bloom import PATTERN_MASK, PATTERNS
 from stratakv.directory import Directory
-from stratakv.errors import CorruptionError, reported
+from stratakv.errors import CorruptionError
 from stratakv.log import HEADER_BYTES, LogHeader
 from stratakv.manifest import Entry
 from stratakv.record import Record
 
 _WINDOWS = (2**12, 2**16, 2**20)  # bytes before the end of a log in which its last record is looked for
 
-# An index may take so many bytes beyond twice its log: it may have been made for more keys than then came.
-_SPARE_INDEX_BYTES = 4 * 2**20
-
 
 class Segment:
     """One open segment.
+
+    It is made in three steps: the constructor maps the log, `attach_index` lays an index over it, and
+    `read_ranges` reads the range tombstones. Before the second step there are no arrays, so no key can be
+    looked up. Before the third, `ranges` is empty, and `start` and `chain` are those of a log without range
+    tombstones, whatever its header says.
 
     end: where the log ends, which is its size once sealed and its capacity while active.
     ranges: the prefixes of its range tombstones, once they have been read.
@@ -245,113 +246,3 @@ class Segment:
         if found is None:
             raise CorruptionError(self.path, offset, "the record's checksum does not hold")
         return found
-
-
-# -- making and opening --------------------------------------------------------------------------------
-
-
-def create_log(directory: Directory, header: LogHeader, beginning: bytes = b"") -> int:
-    """Make a new log of its header and the records it begins with, durable if there are any.
-
-    Returns its descriptor.
-    """
-    path = directory.log_path(header.number)
-    with reported(path):
-        directory.files.unlink(path)  # what a process left behind that died while making it
-        fd = directory.open(path, write=True, create=True)
-        try:
-            directory.files.write_all(fd, header.pack() + beginning, 0)
-            if beginning:
-                directory.files.fdatasync(fd)
-        except OSError:
-            directory.files.close(fd)
-            with suppress(OSError):  # a full disk must not fill up with attempts
-                directory.files.unlink(path)
-            raise
-    return fd
-
-
-def create_active(
-    directory: Directory, header: LogHeader, capacity: int, keys: int, beginning: bytes = b""
-) -> Segment:
-    """Make the log and the index of a new active segment for `capacity` bytes and `keys` keys.
-
-    beginning: what it begins with, the range tombstones that `header` tells of first.
-    """
-    files = directory.files
-    fd = create_log(directory, header, beginning)
-    path = directory.index_path(header.number)
-    with reported(directory.log_path(header.number)):
-        try:
-            files.truncate(fd, capacity)
-        except OSError:
-            files.close(fd)
-            raise
-    with reported(path):
-        segment = Segment(directory, fd, header, capacity, None, mapped_writes=directory.mapped_writes)
-        segment.read_ranges()
-        shape = index.Shape.young(keys)
-        files.unlink(path)
-        index_fd = directory.open(path, write=True, create=True)
-        try:
-            files.allocate(index_fd, shape.size)
-            buffer = files.map(index_fd, shape.size, write=True)
-            segment.attach_index(buffer, shape, files.inode(index_fd))
-        finally:
-            files.close(index_fd)
-    index.write_header(segment.arrays, header.number)
-    index.fill(segment.arrays, segment.latest(HEADER_BYTES + len(beginning)).items())
-    return segment
-
-
-def open_log(
-    directory: Directory, number: int, entry: Entry | None, *, write: bool, mapped_writes: bool = False
-) -> Segment:
-    """Open a log without its index; raises CorruptionError, and FileNotFoundError where it has gone.
-
-    mapped_writes: it is the one being written, and may be written through its map.
-    """
-    path = directory.log_path(number)
-    fd = directory.open(path, write=write)
-    try:
-        size = directory.files.size(fd)
-        end = size if entry is None else entry.size
-        header = LogHeader.unpack(directory.files.pread(fd, HEADER_BYTES, 0))
-        if header is None or header.number != number:
-            raise CorruptionError(path, 0, "the header of the log is not sound")
-        if size < end or end < HEADER_BYTES:
-            raise CorruptionError(path, size, f"the log is cut short: {end} bytes were written")
-    except BaseException:
-        directory.files.close(fd)
-        raise
-    try:
-        return Segment(directory, fd, header, end, entry, mapped_writes=mapped_writes)
-    except ValueError as shorter:
-        # Sealed, and so cut, since we asked for its size: there is a manifest that says so.
-        raise FileNotFoundError(errno.ENOENT, "no longer being written", str(path)) from shorter
-
-
-def map_index(directory: Directory, segment: Segment, *, write: bool) -> bool:
-    """Map the segment's index file if there is one of a sensible shape; its checksum is not looked at.
-
-    Raises FileNotFoundError where the segment has left the store since its log was opened.
-    """
-    files = directory.files
-    try:
-        fd = directory.open(directory.index_path(segment.number), write=write)
-    except FileNotFoundError:
-        if files.is_removed(segment.fd):  # the log goes first, see `Directory.remove`
-            raise
-        return False
-    try:
-        size = files.size(fd)
-        if not index.HEADER_BYTES <= size <= _SPARE_INDEX_BYTES + 2 * segment.end:
-            return False
-        buffer, inode = files.map(fd, size, write=write), files.inode(fd)
-    finally:
-        files.close(fd)
-    shape = index.read_shape(buffer, size, segment.number)
-    if shape is None:
-        return False
-    segment.attach_index(buffer, shape, inode)
-    return True

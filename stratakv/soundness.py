@@ -18,7 +18,8 @@ from stratakv.index import hash_key
 from stratakv.log import HEADER_BYTES, LogHeader
 from stratakv.lookup import lookup
 from stratakv.record import END, LINK_MASK, TOMBSTONE
-from stratakv.segment import Segment, map_index, open_log
+from stratakv.segment import Segment
+from stratakv.segment_files import map_index, open_log
 
 _STEP_BYTES = 2**20
 _STEP_RECORDS = 4096

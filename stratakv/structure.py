@@ -42,7 +42,8 @@ from stratakv.log import HEADER_BYTES, LogHeader, rank_of
 from stratakv.manifest import Edit, Entry, Manifest
 from stratakv.opening import young_keys
 from stratakv.resume import MOST_AHEAD
-from stratakv.segment import Segment, create_active, open_log
+from stratakv.segment import Segment
+from stratakv.segment_files import create_active, open_log
 from stratakv.view import View
 from stratakv.views import Views
 

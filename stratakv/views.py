@@ -21,7 +21,8 @@ from stratakv.errors import CorruptionError, RemovedError, StorageError, reporte
 from stratakv.ghosts import Ghosts
 from stratakv.manifest import Manifest
 from stratakv.opening import map_ghosts, open_sealed
-from stratakv.segment import Segment, map_index, open_log
+from stratakv.segment import Segment
+from stratakv.segment_files import map_index, open_log
 from stratakv.view import FORKED, View
 
 logger = logging.getLogger("stratakv")
@@ -177,7 +178,7 @@ class Views:
     def open_active(self, number: int) -> Segment:
         """Open the segment that is being written; raises CorruptionError where its index does not fit it."""
         mapped_writes = self._write and self.directory.mapped_writes
-        segment = open_log(self.directory, number, None, write=self._write, mapped_writes=mapped_writes)
+        segment = open_log(self.directory, number, write=self._write, mapped_writes=mapped_writes)
         if not map_index(self.directory, segment, write=self._write):
             path = self.directory.index_path(number)
             raise CorruptionError(path, 0, "the index of the segment being written is missing or damaged")

@@ -21,7 +21,8 @@ from stratakv.maintenance.merge import Pace, SupersededError
 from stratakv.maintenance.output import Take
 from stratakv.manifest import Edit, Entry
 from stratakv.record import PREFIX_BYTES, TOMBSTONE_EXPIRY
-from stratakv.segment import Segment, open_log
+from stratakv.segment import Segment
+from stratakv.segment_files import open_log
 from stratakv.structure import Structure
 from stratakv.view import View
 

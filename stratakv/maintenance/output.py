@@ -19,7 +19,7 @@ from stratakv.maintenance.blocks import Block
 from stratakv.manifest import Entry
 from stratakv.record import HEADER_BYTES, LINK_MASK, PREFIX_BYTES, TOMBSTONE_EXPIRY, pack_prefix
 from stratakv.rewrite import LogWriter
-from stratakv.segment import map_index, open_log
+from stratakv.segment_files import map_index, open_log
 
 _CHECKED = 16  # one in so many of the keys in the order is looked up before the index is used
 _ROOMY = 5 / 4  # an index for so many times the keys that came is made again

@@ -12,7 +12,8 @@ from stratakv.errors import CorruptionError
 from stratakv.log import HEADER_BYTES, LogHeader
 from stratakv.manifest import Entry
 from stratakv.record import RANGE, TOMBSTONE
-from stratakv.segment import Segment, open_log
+from stratakv.segment import Segment
+from stratakv.segment_files import open_log
 
 _STEP_BYTES = 2**20
 
@@ -59,7 +60,7 @@ def examine(directory: Directory, entry: Entry, floor: int) -> Examined:
 def open_anyhow(directory: Directory, entry: Entry, floor: int) -> tuple[Segment, bool]:
     """Open a log even if its header is damaged; return it, and whether that is so."""
     with suppress(CorruptionError):
-        return open_log(directory, entry.number, None, write=True), False
+        return open_log(directory, entry.number, write=True), False
     path = directory.log_path(entry.number)
     fd = directory.open(path, write=True)
     try:
@@ -104,7 +105,7 @@ def last_byte(log: mmap, start: int, end: int) -> int:
 def written(directory: Directory, number: int) -> int:
     """Return up to where anything was written to a log; 0 for one that has no sound header."""
     try:
-        segment = open_log(directory, number, None, write=False)
+        segment = open_log(directory, number, write=False)
     except (FileNotFoundError, CorruptionError):
         return 0
     return last_byte(segment.log, HEADER_BYTES, segment.files.written(segment.fd))
@@ -113,7 +114,7 @@ def written(directory: Directory, number: int) -> int:
 def is_empty(directory: Directory, number: int) -> bool:
     """Whether a log holds no record that tells of a write, sound or not; a missing one holds none."""
     try:
-        segment = open_log(directory, number, None, write=False)
+        segment = open_log(directory, number, write=False)
     except FileNotFoundError:
         return True
     except CorruptionError:
@@ -129,7 +130,7 @@ def is_empty(directory: Directory, number: int) -> bool:
 def is_written(directory: Directory, number: int) -> bool:
     """Whether writers wrote a log, and more into it than what it took over as it was begun."""
     try:
-        segment = open_log(directory, number, None, write=False)
+        segment = open_log(directory, number, write=False)
     except CorruptionError:
         return False
     header, end, left = segment.header, HEADER_BYTES, segment.header.taken

@@ -11,7 +11,8 @@ from stratakv.log import HEADER_BYTES, LogHeader, rank_of
 from stratakv.manifest import Entry, Manifest, decode
 from stratakv.record import END
 from stratakv.recovery.examine import examine, open_anyhow
-from stratakv.segment import Segment, open_log
+from stratakv.segment import Segment
+from stratakv.segment_files import open_log
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def _candidate(directory: Directory, number: int, before: Manifest) -> _Candidat
     """Return what is known of one log; None where that is too little to give it a place."""
     known = next((entry for entry in before.segments if entry.number == number), None)
     try:
-        segment = open_log(directory, number, None, write=False)
+        segment = open_log(directory, number, write=False)
     except CorruptionError:
         entry = known or _by_its_records(directory, number)
         return _Candidate(entry, 0) if entry else None

@@ -26,7 +26,7 @@ from stratakv.control import ROWS, W_BUSY, W_INDEXED, W_TIP, Counter
 from stratakv.files import Files
 from stratakv.locks import UNLOCK, FileLock
 from stratakv.log import HEADER_BYTES, LogHeader
-from stratakv.segment import open_log
+from stratakv.segment_files import open_log
 from tests.engine.conftest import Open
 from tests.engine.layout import Layout
 from tests.engine.machine import Machine, MachineFiles
@@ -220,7 +220,7 @@ def test_a_log_that_is_sealed_while_it_is_opened(db: DB, monkeypatch: pytest.Mon
     real = Files.size
     monkeypatch.setattr(MachineFiles, "size", lambda self, fd: real(self, fd) + 2**20)
     with pytest.raises(FileNotFoundError, match="no longer being written"):
-        open_log(directory, 1, None, write=False)
+        open_log(directory, 1, write=False)
 
 
 class TestCounters:

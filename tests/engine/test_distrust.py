@@ -19,7 +19,8 @@ from stratakv.maintenance.merge import SupersededError
 from stratakv.maintenance.plan import Task
 from stratakv.maintenance.tasks import Tasks, is_hidden
 from stratakv.record import PREFIX_BYTES, checksum_of
-from stratakv.segment import Segment, map_index, open_log
+from stratakv.segment import Segment
+from stratakv.segment_files import map_index, open_log
 from stratakv.view import View
 from tests.engine.conftest import Open
 from tests.engine.machine import Machine, flip

@@ -906,7 +906,7 @@ def test_an_index_that_is_replaced_meanwhile_is_finished_again(
 ) -> None:
     from stratakv.build import build_index
     from stratakv.maintenance import finish
-    from stratakv.segment import open_log
+    from stratakv.segment_files import open_log
 
     fill(db, keys=20)
     seal(db)

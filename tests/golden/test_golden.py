@@ -18,7 +18,8 @@ from stratakv.directory import Directory
 from stratakv.index import Shape
 from stratakv.log import HEADER_BYTES, rank_of
 from stratakv.manifest import Manifest
-from stratakv.segment import Segment, map_index, open_log
+from stratakv.segment import Segment
+from stratakv.segment_files import map_index, open_log
 from tests.golden.make import BOOT, EVICTED, HERE, OPTIONS, SteadyFiles, describe, machine
 
 FOLDERS = sorted(path for path in HERE.glob("v*/*") if path.is_dir())
