@@ -169,7 +169,7 @@ def _create(directory: Directory, options: Options) -> None:
     header = begin_empty(directory, 1, 0, options.segment_bytes, max_bytes)
     first = Manifest(generation=1, active=1, next_number=2, max_bytes=max_bytes)
     manifest.install(directory, first)
-    start_control(directory, first.generation, first.active, first.next_number, header.first_link)
+    start_control(directory, first, header.first_link)
     directory.write_format()  # last: a directory without it is one whose making broke off
 
 

@@ -59,19 +59,10 @@ def backup(
 
 def _copy(snapshot: Snapshot, copy: Directory, segment_bytes: int, progress: Progress | None) -> BackupReport:
     view, tip = snapshot
-    last, number = view.active.header, view.manifest.next_number
+    number = view.manifest.next_number
     # Others put on meanwhile, so there may be more slots by now than records below the tip.
     most = (tip - view.active.start) // RECORD_HEADER_BYTES
-    active = Entry(
-        number=last.number,
-        kind="young",
-        oldest=last.oldest,
-        newest=last.newest,
-        size=tip,
-        keys=min(occupied(view.active.arrays), most),
-        synced=tip,
-        began=last.began,
-    )
+    active = Entry.of(view.active.header, tip, min(occupied(view.active.arrays), most), tip)
     segments = {segment: segment.entry or active for segment in view.segments()}
     if tip == HEADER_BYTES:
         del segments[view.active]
@@ -85,7 +76,7 @@ def _copy(snapshot: Snapshot, copy: Directory, segment_bytes: int, progress: Pro
     )
     copied = Manifest(1, number, number + 1, floor, max_bytes, entries)
     manifest.install(copy, copied)
-    start_control(copy, copied.generation, number, copied.next_number, begun.first_link)
+    start_control(copy, copied, begun.first_link)
     copy.write_format()
     return BackupReport(str(copy.path), len(segments), sum(entry.size for entry in entries))
 

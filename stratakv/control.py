@@ -27,6 +27,7 @@ from typing import Any
 
 from stratakv.directory import CONTROL_NAME, Directory
 from stratakv.log import HEADER_BYTES as LOG_HEADER_BYTES
+from stratakv.manifest import Manifest
 
 MAGIC = int.from_bytes(b"STRATACT", "little")
 FORMAT = 1
@@ -205,12 +206,10 @@ def open_control(directory: Directory, *, write: bool) -> Control:
         files.close(fd)
 
 
-def start_control(
-    directory: Directory, generation: int, active: int, next_number: int, first_link: int
-) -> None:
+def start_control(directory: Directory, manifest: Manifest, first_link: int) -> None:
     """Begin CONTROL anew for a manifest whose active segment is empty, its chain starting at `first_link`."""
     control = open_control(directory, write=True)
-    control.start(directory.files.boot_id(), generation, next_number)
-    control.set_active(active, LOG_HEADER_BYTES, first_link, 0)
-    control.words[W_SYNCED] = position(active, 0)
+    control.start(directory.files.boot_id(), manifest.generation, manifest.next_number)
+    control.set_active(manifest.active, LOG_HEADER_BYTES, first_link, 0)
+    control.words[W_SYNCED] = position(manifest.active, 0)
     control.words[W_STATE] = State.OPEN

@@ -18,7 +18,7 @@ from xxhash import xxh3_64_hexdigest
 from stratakv.directory import MANIFEST_NAME, MOST_NUMBER, OLD_MANIFEST_NAME, Directory
 from stratakv.errors import CorruptionError, DirectoryError
 from stratakv.log import HEADER_BYTES as LOG_HEADER_BYTES
-from stratakv.log import rank_of
+from stratakv.log import LogHeader, rank_of
 from stratakv.record import HEADER_BYTES as RECORD_HEADER_BYTES
 
 _TITLE = "stratakv-manifest 1 "
@@ -61,6 +61,30 @@ class Entry:
     tombstones: int = 0
     soonest: int = 0
     latest: int = 0
+
+    @classmethod
+    def of(cls, header: LogHeader, size: int, keys: int, synced: int) -> Entry:
+        """Return the entry of a log with this header, of which no more is known than what is given.
+
+        A log in key order was written with its final index, so it counts as finished.
+        """
+        return cls(
+            number=header.number,
+            kind="main" if header.main else "young",
+            oldest=header.oldest,
+            newest=header.newest,
+            size=size,
+            keys=keys,
+            synced=synced,
+            began=header.began,
+            ordered=header.ordered,
+            finished=header.ordered,
+        )
+
+    @property
+    def is_original(self) -> bool:
+        """Whether writers wrote its log, see `LogHeader.is_original`."""
+        return self.newest == rank_of(self.number)
 
 
 @dataclass(frozen=True, slots=True)

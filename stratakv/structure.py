@@ -220,16 +220,7 @@ class Structure(Views):
         """Return the entry of the active segment as it is now, its index made checkable."""
         words, old = self.control.words, held.view.active
         tip = words[W_TIP] & OFFSET_MASK
-        entry = Entry(
-            number=old.number,
-            kind="young",
-            oldest=old.header.oldest,
-            newest=old.header.newest,
-            size=tip,
-            keys=words[W_USED],
-            synced=bytes_below(words[W_SYNCED], old.number, tip),
-            began=old.header.began,
-        )
+        entry = Entry.of(old.header, tip, words[W_USED], bytes_below(words[W_SYNCED], old.number, tip))
         # Before the manifest calls it sealed; should this end before that, the next rotation does it again.
         index.seal(old.arrays, entry.keys, tip)
         return entry

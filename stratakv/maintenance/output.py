@@ -124,18 +124,8 @@ class Output:
         """Make log and index durable, check what is on disk, and return the entry for the manifest."""
         self._log.end()
         self._log.finish()
-        header = self._header
-        entry = Entry(
-            number=header.number,
-            kind="main" if header.main else "young",
-            oldest=header.oldest,
-            newest=header.newest,
-            size=self._log.size,
-            keys=self.keys,
-            synced=self._log.size,
-            began=header.began,
-            ordered=True,
-            finished=True,
+        entry = replace(
+            Entry.of(self._header, self._log.size, self.keys, self._log.size),
             tombstones=self._tombstone_bytes,
             soonest=self._soonest,
             latest=self._latest if self._expiring == self.keys else 0,

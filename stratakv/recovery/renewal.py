@@ -126,9 +126,7 @@ class Renewal:
         else:
             manifest.install(directory, following)
         self._tidy(following)
-        start_control(
-            directory, following.generation, following.active, following.next_number, begun.first_link
-        )
+        start_control(directory, following, begun.first_link)
 
     def _tidy(self, following: Manifest) -> None:
         for verdict in self._verdicts:

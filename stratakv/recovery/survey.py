@@ -42,10 +42,8 @@ class _Candidate:
 
 def from_manifest(directory: Directory, found: Manifest) -> Survey:
     """Return the manifest's segments, with the active one as the last."""
-    rank = rank_of(found.active)
-    active = Entry(found.active, "young", rank, rank, 0, 0, 0)
     return Survey(
-        entries=(*reversed(found.segments), active),
+        entries=(*reversed(found.segments), _original(found.active)),
         generation=found.generation,
         next_number=directory.free_number(found.next_number),
         floor=found.floor,
@@ -116,28 +114,19 @@ def _candidate(directory: Directory, number: int, before: Manifest) -> _Candidat
     header = segment.header
     if known and (known.oldest, known.newest) == (header.oldest, header.newest):
         return _Candidate(known, header.floor)
-    return _Candidate(_entry_of(header, segment.end), header.floor)
+    size = 0 if header.is_original else segment.end
+    return _Candidate(Entry.of(header, size, keys=0, synced=0), header.floor)
 
 
-def _entry_of(header: LogHeader, size: int) -> Entry:
-    return Entry(
-        number=header.number,
-        kind="main" if header.main else "young",
-        oldest=header.oldest,
-        newest=header.newest,
-        size=0 if header.is_original else size,
-        keys=0,
-        synced=0,
-        began=header.began,
-        ordered=header.ordered,
-        finished=header.ordered,
-    )
+def _original(number: int) -> Entry:
+    """Return the entry of a log that writers wrote, of which no more is known than its number."""
+    rank = rank_of(number)
+    return Entry(number, "young", rank, rank, size=0, keys=0, synced=0)
 
 
 def _by_its_records(directory: Directory, number: int) -> Entry | None:
     """Return the entry of a log that writers wrote and that has only its records to show for it."""
-    rank = rank_of(number)
-    entry = Entry(number, "young", rank, rank, 0, 0, 0)
+    entry = _original(number)
     fd = directory.open(directory.log_path(number), write=False)
     try:
         if LogHeader.unpack(directory.files.pread(fd, HEADER_BYTES, 0)):
@@ -153,10 +142,6 @@ def _by_its_records(directory: Directory, number: int) -> Entry | None:
     return entry
 
 
-def _is_original(entry: Entry) -> bool:
-    return entry.newest == rank_of(entry.number)
-
-
 def _is_whole(directory: Directory, candidate: _Candidate, found: list[_Candidate]) -> bool:
     """Whether writers wrote a log, or it was written from others and is finished.
 
@@ -165,7 +150,7 @@ def _is_whole(directory: Directory, candidate: _Candidate, found: list[_Candidat
     Once they are gone, it was finished, and a break in it is damage.
     """
     entry = candidate.entry
-    if _is_original(entry):
+    if entry.is_original:
         return True
     segment, _ = open_anyhow(directory, entry, 0)
     if not _ends(segment):
@@ -190,4 +175,4 @@ def _ends(segment: Segment) -> bool:
 def _replaces(one: Entry, other: Entry) -> bool:
     """Whether `one` was written from a range of segments to which `other` belongs."""
     within = one.oldest <= other.oldest and other.newest <= one.newest
-    return within and other.number < one.number and not _is_original(one)
+    return within and other.number < one.number and not one.is_original
