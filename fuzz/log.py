@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from fuzz import mending, places
 from stratakv import key_order
-from stratakv.build import build_index
+from stratakv.build import build_in_memory
 from stratakv.errors import CorruptionError
 from stratakv.index import hash_key
 from stratakv.log import LogHeader
@@ -39,7 +39,7 @@ def _entry(size: int) -> Entry:
 
 
 def _use(segment: Segment) -> None:
-    build_index(_directory, segment, ordered=True, write=False)
+    build_in_memory(segment, ordered=True)
     keys = {found.key: found.offset for found in segment.records() if found.kind <= 2}
     for key, offset in keys.items():
         found = lookup(segment, key, hash_key(key)[0])

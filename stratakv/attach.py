@@ -138,7 +138,7 @@ def prepare(directory: Directory, options: Options, *, write: bool) -> None:
             )
         recovery = Recovery(directory, options.segment_bytes, Mode.POINT_IN_TIME, asked=False)
         _tell(directory, recovery.run(found))
-        check_indexes(directory, manifest.load(directory), write=write)
+        check_indexes(directory, manifest.load(directory))
         return
     if write:
         control = open_control(directory, write=True)

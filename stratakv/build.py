@@ -19,25 +19,15 @@ def build_index(
     segment: Segment,
     *,
     ordered: bool,
-    write: bool,
     elected: bool = False,
     take: Callable[[int, int], None] = lambda fd, end: None,
 ) -> None:
-    """Build, seal and attach the index of a sealed log, its hot bytes all 0.
+    """Build the index of a sealed log as its file on disk, and seal and attach it; its hot bytes are all 0.
 
-    ordered: in its final form, with the offsets in key order, and durable. write: put it on disk; otherwise
-    it lives in this process's memory. elected: this is the one process that does maintenance. take: is told
-    file and size first, and raises what is wrong with that.
+    ordered: in its final form, with the offsets in key order, and durable. elected: this is the one process
+    that does maintenance. take: is told file and size first, and raises what is wrong with that.
     """
-    if segment.header.ordered:
-        count, stride, keys = sum(1 for _ in entries(segment)), ORDER_STRIDE, None
-    else:
-        keys = sorted(segment.latest(segment.end).items())
-        count, stride = len(keys), int(ordered)
-    shape = Shape.exact(count, stride)
-    if not write:
-        _fill(segment, bytearray(shape.size), shape, keys, 0)
-        return
+    shape, keys = _layout(segment, ordered=ordered)
     files, path = directory.files, directory.index_path(segment.number)
     # Two processes may both find it missing; what the elected one leaves behind, the next one removes.
     temporary = path.with_suffix(".tmp" if elected else f".{files.random_u32()}.tmp")
@@ -58,6 +48,24 @@ def build_index(
             with suppress(OSError):  # a full disk must not fill up with attempts
                 files.unlink(temporary)
             raise
+
+
+def build_in_memory(segment: Segment, *, ordered: bool) -> None:
+    """Do the same in the memory of this process alone, which may not write to the disk."""
+    shape, keys = _layout(segment, ordered=ordered)
+    _fill(segment, bytearray(shape.size), shape, keys, 0)
+
+
+def _layout(segment: Segment, *, ordered: bool) -> tuple[Shape, Sequence[tuple[bytes, int]] | None]:
+    """Return the shape of the index of a log, and each key with the offset of its last record, in key order.
+
+    The second is None for a log that is in key order itself: it is read again as the index is filled, so that
+    its keys need not all be in memory.
+    """
+    if segment.header.ordered:
+        return Shape.exact(sum(1 for _ in entries(segment)), ORDER_STRIDE), None
+    keys = sorted(segment.latest(segment.end).items())
+    return Shape.exact(len(keys), int(ordered)), keys
 
 
 def entries(segment: Segment) -> Iterator[tuple[bytes, int]]:

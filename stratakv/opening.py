@@ -7,7 +7,7 @@ from typing import Any
 
 from stratakv import ghosts, index
 from stratakv.budget import segment_capacity
-from stratakv.build import build_index
+from stratakv.build import build_in_memory, build_index
 from stratakv.directory import GHOSTS_NAME, Directory
 from stratakv.errors import CorruptionError
 from stratakv.files import now_ms
@@ -35,7 +35,10 @@ def open_sealed(directory: Directory, entry: Entry, *, write: bool) -> Segment:
     if not mapped or not index.is_sound(segment.arrays, entry.size):
         if mapped and segment.arrays.header[index.W_SEALED]:  # not merely what a power cut has left unsealed
             logger.warning("%s: its index is damaged, and is built anew", segment.path)
-        build_index(directory, segment, ordered=entry.finished, write=write)
+        if write:
+            build_index(directory, segment, ordered=entry.finished)
+        else:
+            build_in_memory(segment, ordered=entry.finished)
     elif segment.arrays.shape.size > _KEPT_BYTES:
         # Most of what was read to verify it may never be asked for, and looking a key up maps it again.
         buffer: Any = segment.arrays.header.obj
@@ -43,11 +46,11 @@ def open_sealed(directory: Directory, entry: Entry, *, write: bool) -> Segment:
     return segment
 
 
-def check_indexes(directory: Directory, found: Manifest, *, write: bool) -> None:
+def check_indexes(directory: Directory, found: Manifest) -> None:
     """Verify the index of every sealed segment before anybody trusts it; build those that are not sound."""
     for entry in found.segments:
         try:
-            open_sealed(directory, entry, write=write)
+            open_sealed(directory, entry, write=True)
         except FileNotFoundError:
             path = directory.log_path(entry.number)
             raise CorruptionError(path, 0, "the manifest names the file, and it is missing") from None

@@ -64,7 +64,7 @@ def recover_alone(directory: Directory, mode: Mode, progress: Progress | None = 
     recovered = manifest.load(directory)
     for entry in recovered.segments:  # all are made anew, whatever they look like
         directory.discard(directory.index_path(entry.number))
-    check_indexes(directory, recovered, write=True)
+    check_indexes(directory, recovered)
     return report if sound else _with_format(directory, recovery, report)
 
 

@@ -173,7 +173,7 @@ class Repair:
         """Make the index of a sealed segment anew, and have all processes map it."""
         entry = segment.sealed_entry
         fresh = open_log(self.structure.directory, segment.number, entry, write=True)
-        build_index(self.structure.directory, fresh, ordered=entry.finished, write=True, elected=True)
+        build_index(self.structure.directory, fresh, ordered=entry.finished, elected=True)
         with self.exclusive.hold() as held:
             self.structure.install(held, Edit())
 

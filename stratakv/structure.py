@@ -193,7 +193,7 @@ class Structure(Views):
             return
         with suppress(StorageError, CorruptionError):  # maintenance will try again, and tell
             fresh = open_log(self.directory, segment.number, segment.entry, write=True)
-            build_index(self.directory, fresh, ordered=False, write=True)
+            build_index(self.directory, fresh, ordered=False)
             index.copy_hot(segment.arrays, fresh.arrays, fresh.latest(fresh.end).items())
 
     def check_fits(self, held: Held, size: int) -> None:

@@ -157,7 +157,7 @@ class Views:
                 return True  # pragma: no cover: another thread was faster, by microseconds
             try:
                 fresh = open_log(self.directory, segment.number, entry, write=True)
-                build_index(self.directory, fresh, ordered=entry.finished, write=True)
+                build_index(self.directory, fresh, ordered=entry.finished)
                 self.view = self._load(self.view)
             except (CorruptionError, StorageError, FileNotFoundError):
                 logger.exception("%s: its index is damaged and could not be made anew", segment.path)

@@ -60,7 +60,7 @@ def finish(
         except OSError:  # never to be tried again: the next one would succeed without the data
             logger.exception("%s could not be synced; what is not on disk yet may be lost", fresh.path)
             poisoned = True
-    build_index(directory, fresh, ordered=True, write=True, elected=True, take=take)
+    build_index(directory, fresh, ordered=True, elected=True, take=take)
     if view.marks:
         index.copy_hot(segment.arrays, fresh.arrays, segment.latest(segment.end).items())
     older = view.sealed[view.sealed.index(segment) + 1 :]

@@ -137,7 +137,7 @@ class Output:
     def _finish_index(self, entry: Entry) -> None:
         if self.keys * _ROOMY < self._most:
             segment = open_log(self._directory, entry.number, entry, write=True)
-            build_index(self._directory, segment, ordered=True, write=True, elected=True, take=self._take)
+            build_index(self._directory, segment, ordered=True, elected=True, take=self._take)
             if self._warm:
                 index.copy_hot(self._arrays, segment.arrays, entries(segment))
             return

@@ -915,7 +915,7 @@ def test_an_index_that_is_replaced_meanwhile_is_finished_again(
     def slow(segment: Any, *arguments: Any) -> Any:
         monkeypatch.setattr(finish, "_count", real)
         fresh = open_log(db._store.directory, segment.number, segment.entry, write=True)
-        build_index(db._store.directory, fresh, ordered=False, write=True)
+        build_index(db._store.directory, fresh, ordered=False)
         return real(segment, *arguments)
 
     monkeypatch.setattr(finish, "_count", slow)
