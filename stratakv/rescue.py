@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from stratakv import manifest
@@ -74,7 +75,7 @@ def rescue(path: str | os.PathLike[str]) -> RescueReport:
                 if lock.try_exclusive():
                     return _rescue(directory)
                 lock.shared()  # once the one who was faster has finished
-                if not _damage(directory, alone=False):
+                if not _damage(directory, _look):
                     return RescueReport("none")
                 # Whoever has it may be about to find out that it does not open, as we did.
                 lock.release()
@@ -112,18 +113,17 @@ def _has_sound_parts(directory: Directory) -> bool:
     return True
 
 
-def _damage(directory: Directory, *, alone: bool) -> str | None:
-    """Return what keeps the store from opening; None where nothing does. Raises what is no damage."""
+def _damage(directory: Directory, look: Callable[[Directory], None]) -> str | None:
+    """Return what keeps the store from opening; None where nothing does. Raises what is no damage.
+
+    look: finds damage in what is a store, and raises it.
+    """
     if directory.format_is_damaged():
         return f"{FORMAT_NAME} is damaged"
     if not directory.is_store():
         return _unclaimed(directory)
     try:
-        _open_logs(directory, manifest.load(directory))  # before `prepare` goes back to before a missing one
-        if alone:
-            prepare(directory, Options(), write=True)
-        _open_logs(directory, found := manifest.load(directory))
-        _open_index(directory, found.active)
+        look(directory)
     except CorruptionError as damage:
         return f"{damage.path} is damaged at byte {damage.offset}: {damage.reason}"
     except FileNotFoundError as missing:
@@ -140,6 +140,24 @@ def _unclaimed(directory: Directory) -> str | None:
     return None
 
 
+def _look(directory: Directory) -> None:
+    """Open what a handle opens, and change nothing."""
+    found = manifest.load(directory)
+    _open_logs(directory, found)
+    _open_index(directory, found.active)
+
+
+def _look_and_prepare(directory: Directory) -> None:
+    """Open the logs, make the store fit for use as the first process to open it does, and look again.
+
+    That may recover the store, so the caller must be alone with it.
+    """
+    # IMPORTANT: first. Where a log is missing, `prepare` may go back to what the store was before that log.
+    _open_logs(directory, manifest.load(directory))
+    prepare(directory, Options(), write=True)
+    _look(directory)
+
+
 def _open_logs(directory: Directory, found: Manifest) -> None:
     for entry in found.segments:
         open_sealed(directory, entry, write=False).read_ranges()
@@ -152,14 +170,14 @@ def _open_index(directory: Directory, active: int) -> None:
 
 
 def _rescue(directory: Directory) -> RescueReport:
-    reason = _damage(directory, alone=True)
+    reason = _damage(directory, _look_and_prepare)
     if reason is None:
         return RescueReport("none")
     try:
         recovery = recover_alone(directory, Mode.STRICT)
     except (CorruptionError, DirectoryError):
         return RescueReport("set aside", reason, _set_aside(directory))
-    if _damage(directory, alone=True):
+    if _damage(directory, _look_and_prepare):
         return RescueReport("set aside", reason, _set_aside(directory))
     return RescueReport("recovered", reason, recovery=recovery)
 
