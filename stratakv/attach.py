@@ -14,6 +14,7 @@ from pathlib import Path
 from random import random
 
 from stratakv import index, manifest
+from stratakv.budget import lost_found_limit
 from stratakv.control import (
     OFFSET_MASK,
     POSITION_BITS,
@@ -136,7 +137,8 @@ def prepare(directory: Directory, options: Options, *, write: bool) -> None:
                 f"{directory.path} must be recovered after a reboot and cannot be written; "
                 "open it once as a user who may write, or copy it"
             )
-        recovery = Recovery(directory, options.segment_bytes, Mode.POINT_IN_TIME, asked=False)
+        limit = lost_found_limit(found.max_bytes)
+        recovery = Recovery(directory, options.segment_bytes, Mode.POINT_IN_TIME, asked=False, limit=limit)
         _tell(directory, recovery.run(found))
         check_indexes(directory, manifest.load(directory))
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from stratakv.budget import lost_found_limit
 from stratakv.control import MAGIC, W_MAGIC, W_SYNCED, open_control
 from stratakv.directory import Directory
 from stratakv.errors import DirectoryError, StrataKVError
@@ -20,7 +19,8 @@ class Recovery:
     """One run over a directory that nobody else has open.
 
     asked: somebody asked for it. Otherwise it comes after a reboot: what the manifest knows to be on disk is
-    left alone, and ordinary torn tails do not go into lost+found.
+    left alone, and ordinary torn tails do not go into lost+found. limit: bytes that lost+found may take as a
+    whole; None for any number.
     """
 
     def __init__(
@@ -31,13 +31,14 @@ class Recovery:
         progress: Progress | None = None,
         *,
         asked: bool = True,
+        limit: int | None = None,
     ) -> None:
         self._directory = directory
         self._segment_bytes = segment_bytes
         self._mode = mode
         self._progress = progress
         self._asked = asked
-        self.lost_found = LostFound(directory)
+        self.lost_found = LostFound(directory, limit)
 
     def run(self, found: Manifest | None) -> RecoveryReport:
         """Recover from the manifest `found`, or from the logs alone where there is none."""
@@ -49,8 +50,6 @@ class Recovery:
                 raise DirectoryError(
                     f"{self._directory.path} has no StrataKV log: there is nothing to recover"
                 )
-        if not self._asked:
-            self.lost_found = LostFound(self._directory, lost_found_limit(survey.max_bytes))
         verdicts = self._judge(survey)
         stray = strays(self._directory, survey, self._mode, asked=self._asked)
         findings = PutAway(self._directory, self.lost_found, asked=self._asked).run(survey, verdicts, stray)
