@@ -8,7 +8,7 @@ from stratakv.directory import MANIFEST_NAME, OLD_MANIFEST_NAME, Directory
 from stratakv.errors import CorruptionError, StrataKVError
 from stratakv.log import HEADER_BYTES
 from stratakv.lost_found import LostFound
-from stratakv.recovery.examine import is_empty, is_written, written
+from stratakv.recovery.examine import Examined, is_empty, is_written, written
 from stratakv.recovery.report import Finding, Mode
 from stratakv.recovery.survey import Survey
 from stratakv.recovery.verdict import Fate, Verdict
@@ -22,14 +22,17 @@ class PutAway:
         self._lost_found = lost_found
         self._asked = asked
 
-    def run(self, survey: Survey, verdicts: list[Verdict], strays: list[Finding]) -> list[Finding]:
-        """Put it away, durably, or change nothing and raise StorageError; return what was found so far."""
+    def run(
+        self, survey: Survey, verdicts: list[Verdict], strays: list[Finding]
+    ) -> tuple[list[Verdict], list[Finding]]:
+        """Put it away, durably, or change nothing and raise StorageError.
+
+        Returns the verdicts, with where everything is now, and all that was found so far.
+        """
         try:
             found = [self._manifest()] if survey.rebuilt else []
-            for verdict in verdicts:
-                if verdict.fate is not Fate.TRUSTED and (self._asked or verdict.damage):
-                    self._log(verdict)
-                found += verdict.findings
+            judged = [self._log(verdict) for verdict in verdicts]
+            found += [finding for verdict in judged for finding in verdict.findings]
             for stray in strays:
                 linked = None if stray.action == "left" else self._lost_found.link(stray.file)
                 found.append(replace(stray, saved_as=linked))
@@ -37,7 +40,7 @@ class PutAway:
         except (StrataKVError, OSError):
             self._lost_found.give_up()
             raise
-        return found
+        return judged, found
 
     def _manifest(self) -> Finding:
         saved = None
@@ -47,20 +50,27 @@ class PutAway:
         what = "lost or damaged; rebuilt from the logs"
         return Finding(MANIFEST_NAME, 0, "rebuilt", what, 0, True, saved)
 
-    def _log(self, verdict: Verdict) -> None:
-        """Keep what the store is to lose of one log: all of it, or what stands behind the cut."""
+    def _log(self, verdict: Verdict) -> Verdict:
+        """Keep what the store is to lose of one log; return the verdict that says where that is."""
+        if verdict.fate is Fate.TRUSTED or not (self._asked or verdict.damage):
+            return verdict
         number, examined = verdict.entry.number, verdict.examined
         name = self._directory.log_path(number).name
         if examined is None or examined.whole == HEADER_BYTES or verdict.fate is Fate.SALVAGED:
-            if not is_empty(self._directory, number):
-                verdict.saved_as = self._lost_found.link(name)
-                verdict.findings = [replace(each, saved_as=verdict.saved_as) for each in verdict.findings]
-            return
-        for place, finding in enumerate(verdict.findings):
-            end = examined.last if finding.action == "cut" else HEADER_BYTES
-            if finding.offset < end:
-                saved = self._lost_found.copy(name, examined.segment.log, finding.offset, end)
-                verdict.findings[place] = replace(finding, saved_as=saved)
+            if is_empty(self._directory, number):
+                return verdict
+            saved = self._lost_found.link(name)
+            findings = [replace(finding, saved_as=saved) for finding in verdict.findings]
+            return replace(verdict, findings=findings, saved_as=saved)
+        return replace(verdict, findings=[self._part(name, examined, each) for each in verdict.findings])
+
+    def _part(self, name: str, examined: Examined, finding: Finding) -> Finding:
+        """Keep the part of a log that a finding is about: its header, or what stands behind the cut."""
+        end = examined.last if finding.action == "cut" else HEADER_BYTES
+        if finding.offset >= end:
+            return finding
+        saved = self._lost_found.copy(name, examined.segment.log, finding.offset, end)
+        return replace(finding, saved_as=saved)
 
 
 def strays(directory: Directory, survey: Survey, mode: Mode, *, asked: bool) -> list[Finding]:

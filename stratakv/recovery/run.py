@@ -52,7 +52,8 @@ class Recovery:
                 )
         verdicts = self._judge(survey)
         stray = strays(self._directory, survey, self._mode, asked=self._asked)
-        findings = PutAway(self._directory, self.lost_found, asked=self._asked).run(survey, verdicts, stray)
+        put_away = PutAway(self._directory, self.lost_found, asked=self._asked)
+        verdicts, findings = put_away.run(survey, verdicts, stray)
         renewal = Renewal(self._directory, self._segment_bytes, survey, verdicts)
         try:
             renewal.run()

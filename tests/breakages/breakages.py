@@ -881,8 +881,8 @@ _RECOVERY = (
         "lost-found-skipped",
         "what recover takes out is in lost+found",
         "stratakv/recovery/put_away.py",
-        "                    self._log(verdict)\n",
-        "                    pass\n",
+        "judged = [self._log(verdict) for verdict in verdicts]\n",
+        "judged = verdicts\n",
         (f"{_LOST_FOUND}::TestWhatIsPutAway",),
     ),
     Breakage(
