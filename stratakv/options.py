@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -88,7 +89,7 @@ def _mode(name: str, value: object) -> None:
         )
 
 
-def _bytes(least: int, most: int) -> Any:
+def _bytes(least: int, most: int) -> Callable[[str, object], None]:
     def check(name: str, value: object) -> None:
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             raise OptionError(f"{name} must be a number of bytes from {least:,} to {most:,}, not {value!r}")

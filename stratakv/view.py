@@ -39,12 +39,20 @@ class View:
         manifest: Manifest,
         active: Segment,
         sealed: tuple[Segment, ...],
-        ghosts: Ghosts | None,
+        *,
         marks: bool,
+        ghosts: Ghosts | None,
     ) -> View:
-        rows = tuple((s.bloom, s.word_count, s) for s in (active, *sealed))
+        segments = (active, *sealed)
         return cls(
-            manifest.generation, manifest, active, sealed, rows, _hidden((active, *sealed)), marks, ghosts
+            generation=manifest.generation,
+            manifest=manifest,
+            active=active,
+            sealed=sealed,
+            rows=tuple((segment.bloom, segment.word_count, segment) for segment in segments),
+            hidden=_hidden(segments),
+            marks=marks,
+            ghosts=ghosts,
         )
 
     def forked(self) -> View:

@@ -132,7 +132,8 @@ class Views:
             sealed.append(segment)
         self._expect_lookups(active, sealed)
         marks = bool(found.max_bytes) and self._write
-        return View.of(found, active, tuple(sealed), self._open_ghosts() if marks else None, marks)
+        ghosts = self._open_ghosts() if marks else None
+        return View.of(found, active, tuple(sealed), marks=marks, ghosts=ghosts)
 
     def _expect_lookups(self, active: Segment, sealed: Sequence[Segment]) -> None:
         """Let lookups bring in their own records only, where these are short and not all in memory."""
