@@ -28,7 +28,8 @@ from stratakv.index import FINGERPRINT, OFFSET_MASK, hash_key
 from stratakv.locks import FileLock
 from stratakv.lost_found import LostFound
 from stratakv.maintenance.blocks import Block, Item, merged, without
-from stratakv.maintenance.merge import Merger, SupersededError, job_of, with_heat
+from stratakv.maintenance.early_end import SupersededError
+from stratakv.maintenance.merge import Merger, job_of, with_heat
 from stratakv.manifest import Edit
 from stratakv.progress import Progress
 from stratakv.record import PREFIX_BYTES, TOMBSTONE, TOMBSTONE_EXPIRY, checksum_of

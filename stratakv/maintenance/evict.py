@@ -19,8 +19,8 @@ from stratakv.ghosts import Ghosts
 from stratakv.index import HOTTEST, hash_key
 from stratakv.lookup import newest
 from stratakv.maintenance.blocks import Block, Item, in_key_order, range_prefixes
+from stratakv.maintenance.early_end import Take
 from stratakv.maintenance.merge import Job, heat_of
-from stratakv.maintenance.output import Take
 from stratakv.maintenance.plan import generations
 from stratakv.opening import map_ghosts
 from stratakv.record import TOMBSTONE_EXPIRY

@@ -17,8 +17,7 @@ from stratakv.commit import Exclusive
 from stratakv.errors import CorruptionError
 from stratakv.lookup import newest
 from stratakv.maintenance.blocks import in_key_order
-from stratakv.maintenance.merge import Pace, SupersededError
-from stratakv.maintenance.output import Take
+from stratakv.maintenance.early_end import Pace, SupersededError, Take
 from stratakv.manifest import Edit, Entry
 from stratakv.record import PREFIX_BYTES, TOMBSTONE_EXPIRY
 from stratakv.segment import Segment

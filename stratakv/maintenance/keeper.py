@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from stratakv.directory import Directory
 from stratakv.errors import RemovedError
-from stratakv.maintenance.work import Maintenance, StoppedError
+from stratakv.maintenance.early_end import StoppedError
+from stratakv.maintenance.work import Maintenance
 
 if TYPE_CHECKING:
     from subprocess import Popen

@@ -18,15 +18,13 @@ from stratakv.files import now_ms
 from stratakv.log import LogHeader
 from stratakv.lookup import newest
 from stratakv.maintenance.blocks import Block, Item, in_key_order, merged, range_prefixes, without
-from stratakv.maintenance.output import Output, Take
+from stratakv.maintenance.early_end import Pace, SupersededError, Take
+from stratakv.maintenance.output import Output
 from stratakv.manifest import Edit, Entry, Generation
 from stratakv.record import COMMIT, TOMBSTONE, TOMBSTONE_EXPIRY, checksum_of, encode
 from stratakv.segment import Segment
 from stratakv.structure import Structure
 from stratakv.view import View
-
-# Told how many bytes of log each step of the work has read; what it raises ends the merge.
-Pace = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +55,7 @@ def job_of(view: View, inputs: Sequence[Segment], kind: Generation) -> Job:
 
 
 class Merger:
-    """Runs merges of one store; the caller holds maintenance.lock.
-
-    take: asked before a file of the output grows.
-    """
+    """Runs merges of one store; the caller holds maintenance.lock."""
 
     def __init__(
         self,
@@ -71,8 +66,8 @@ class Merger:
     ) -> None:
         self._structure = structure
         self._exclusive = exclusive
-        self.pace = pace
-        self.take = take
+        self._pace = pace
+        self._take = take
 
     def run(
         self,
@@ -114,7 +109,7 @@ class Merger:
         share = segment.end / max(1, segment.sealed_entry.keys)
         for block in blocks:
             yield block
-            self.pace(round(len(block) * share))
+            self._pace(round(len(block) * share))
 
     def _take_number(self) -> int:
         with self._exclusive.hold():
@@ -134,7 +129,7 @@ class Merger:
             ranges=len(job.ranges),
         )
         most = sum(segment.sealed_entry.keys for segment in inputs)
-        output = Output(directory, header, most, job.ranges, self.take)
+        output = Output(directory, header, most, job.ranges, self._take)
         try:
             for block in living(merged(blocks), now_ms(), _Older(view, job.older).has):
                 output.write(block)
@@ -164,10 +159,6 @@ class Merger:
         """Remove an unfinished output, unless the manifest on disk has it already."""
         if number not in manifest.load(self._structure.directory).numbers():
             self._structure.directory.remove(number)
-
-
-class SupersededError(Exception):
-    """What a task was about has left the store meanwhile; nothing was changed, and nothing is wrong."""
 
 
 class _Older:

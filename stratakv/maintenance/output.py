@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from stratakv.index import FINGERPRINT, ORDER_STRIDE, Shape, hash_key
 from stratakv.log import LogHeader
 from stratakv.lookup import lookup
 from stratakv.maintenance.blocks import Block
+from stratakv.maintenance.early_end import Take
 from stratakv.manifest import Entry
 from stratakv.record import HEADER_BYTES, LINK_MASK, PREFIX_BYTES, TOMBSTONE_EXPIRY, pack_prefix
 from stratakv.rewrite import LogWriter
@@ -23,10 +24,6 @@ from stratakv.segment_files import map_index, open_log
 
 _CHECKED = 16  # one in so many of the keys in the order is looked up before the index is used
 _ROOMY = 5 / 4  # an index for so many times the keys that came is made again
-
-
-# Told which file will reach which offset before it does; raises what is wrong with that.
-Take = Callable[[int, int], None]
 
 
 class Output:

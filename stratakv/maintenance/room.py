@@ -7,12 +7,9 @@ from __future__ import annotations
 
 from stratakv.budget import blocks, ceiling
 from stratakv.commit import Exclusive
+from stratakv.maintenance.early_end import NoRoomError
 from stratakv.structure import Structure
 from stratakv.view import View
-
-
-class NoRoomError(Exception):
-    """What a task would write does not fit beside what the store holds; nothing was changed."""
 
 
 class Room:

@@ -12,11 +12,12 @@ from stratakv.control import Counter
 from stratakv.errors import CorruptionError
 from stratakv.files import now_ms
 from stratakv.maintenance import plan
+from stratakv.maintenance.early_end import NoRoomError, Pace, SupersededError
 from stratakv.maintenance.evict import Eviction, current, ghosts_for, retire_main
 from stratakv.maintenance.finish import finish
-from stratakv.maintenance.merge import Job, Merger, Pace, SupersededError, job_of
+from stratakv.maintenance.merge import Job, Merger, job_of
 from stratakv.maintenance.plan import Task
-from stratakv.maintenance.room import NoRoomError, Room
+from stratakv.maintenance.room import Room
 from stratakv.manifest import Edit, Generation
 from stratakv.segment import Segment
 from stratakv.structure import Structure
@@ -28,9 +29,8 @@ _FUTILE = 8  # a retirement that frees less than one in so many bytes of its seg
 class Tasks:
     """What can be done to the segments of one store.
 
-    pace: is told how many bytes of log each step has read. sync: makes all that is committed durable. It is
-    called before a record goes because of a newer one: that must not be lost in a power cut while this one
-    is gone.
+    sync: makes all that is committed durable. It is called before a record goes because of a newer one: that
+    must not be lost in a power cut while this one is gone.
     """
 
     def __init__(
@@ -39,7 +39,9 @@ class Tasks:
         self._structure = structure
         self._exclusive = exclusive
         self._sync = sync
-        self._merger = Merger(structure, exclusive, pace, Room(structure, exclusive).take)
+        self._pace = pace
+        self._take = Room(structure, exclusive).take
+        self._merger = Merger(structure, exclusive, pace, self._take)
 
     def do(self, task: Task) -> None:
         """Do one task; raises SupersededError where its segments have gone meanwhile."""
@@ -62,7 +64,7 @@ class Tasks:
             raise SupersededError
         inputs = [by_number[number] for number in task.numbers]
         if task.kind == "finish":
-            finish(self._structure, self._exclusive, view, inputs[0], self._merger.pace, self._merger.take)
+            finish(self._structure, self._exclusive, view, inputs[0], self._pace, self._take)
         elif task.kind == "retire":
             self._retire(view, job_of(view, inputs, "main"), young=True)
         elif task.kind == "evict":
@@ -91,7 +93,7 @@ class Tasks:
         """
         inputs = what.inputs
         retired = inputs[0 if young else -1]
-        table = ghosts_for(view, self._structure.directory, self._merger.take)
+        table = ghosts_for(view, self._structure.directory, self._take)
         eviction = Eviction(view, table, now_ms())
         chosen = eviction.of_young if young else eviction.of_main
         blocks = [chosen(each) if each is retired else self._merger.whole(view, each) for each in inputs]

@@ -23,7 +23,7 @@ from stratakv.errors import CorruptionError, reported
 from stratakv.files import now_ms
 from stratakv.locks import FileLock
 from stratakv.maintenance import plan
-from stratakv.maintenance.merge import Pace, SupersededError
+from stratakv.maintenance.early_end import Pace, StoppedError, SupersededError
 from stratakv.maintenance.plan import Limits, Task
 from stratakv.maintenance.room import Room
 from stratakv.maintenance.tasks import Tasks, is_hidden
@@ -67,10 +67,6 @@ class CompactionReport:
     bytes_before: int
     bytes_after: int
     records: int
-
-
-class StoppedError(Exception):
-    """Whoever is at work is asked to end."""
 
 
 class Maintenance:

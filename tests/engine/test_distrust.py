@@ -14,8 +14,8 @@ from stratakv.index import OFFSET_MASK
 from stratakv.log import HEADER_BYTES
 from stratakv.maintenance import output
 from stratakv.maintenance.blocks import in_key_order
+from stratakv.maintenance.early_end import SupersededError
 from stratakv.maintenance.evict import is_current
-from stratakv.maintenance.merge import SupersededError
 from stratakv.maintenance.plan import Task
 from stratakv.maintenance.tasks import Tasks, is_hidden
 from stratakv.record import PREFIX_BYTES, checksum_of
@@ -280,7 +280,7 @@ class TestSupersededTasks:
         rotate(db)
         number = young(db).number
         begun = tasks(db)
-        begun._merger.pace = lambda read: db.clear()
+        begun._pace = lambda read: db.clear()
         with pytest.raises(SupersededError):
             begun.do(Task("finish", (number,)))
         assert dict(db.scan()) == {}
@@ -310,7 +310,7 @@ def test_bytes_that_a_segment_hides_in_one_that_has_gone(db: DB) -> None:
             tasks(db).do(Task("drop", (older.number,)))
 
     begun = tasks(db)
-    begun._merger.pace = drop
+    begun._pace = drop
     begun.do(Task("finish", (number,)))
     entry = view_of(db).sealed[0].entry
     assert entry
