@@ -30,7 +30,8 @@ from stratakv.errors import (
     TransactionError,
 )
 from stratakv.key_lock import Lock
-from stratakv.maintenance.work import CompactionReport, MaintenanceReport
+from stratakv.maintenance.compaction import CompactionReport
+from stratakv.maintenance.work import MaintenanceReport
 from stratakv.options import Options
 from stratakv.recover import recover
 from stratakv.recovery.report import Finding, KeptLog, RecoveryReport

@@ -14,8 +14,9 @@ from stratakv.arguments import Value, check_key, seconds_left
 from stratakv.backup import BackupReport, backup
 from stratakv.errors import ClosedError, KeyNotFoundError, ReadOnlyError
 from stratakv.key_lock import Lock
+from stratakv.maintenance.compaction import CompactionReport
 from stratakv.maintenance.early_end import StoppedError
-from stratakv.maintenance.work import CompactionReport, MaintenanceReport
+from stratakv.maintenance.work import MaintenanceReport
 from stratakv.options import Options
 from stratakv.progress import Progress
 from stratakv.reader import Reader

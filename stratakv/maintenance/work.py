@@ -11,11 +11,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from stratakv.budget import SEGMENTS
 from stratakv.commit import Exclusive
 from stratakv.control import OFFSET_MASK, W_GENERATION, W_LOGGED, W_TIP
 from stratakv.control import Counter as Figure
@@ -23,13 +22,13 @@ from stratakv.errors import CorruptionError, reported
 from stratakv.files import now_ms
 from stratakv.locks import FileLock
 from stratakv.maintenance import plan
+from stratakv.maintenance.compaction import CompactionReport, compact
 from stratakv.maintenance.early_end import Pace, StoppedError, SupersededError
 from stratakv.maintenance.plan import Limits, Task
 from stratakv.maintenance.room import Room
 from stratakv.maintenance.tasks import Tasks, is_hidden
 from stratakv.orphans import remove_orphans
 from stratakv.progress import Progress
-from stratakv.segment import Segment
 from stratakv.structure import Structure
 from stratakv.view import View
 
@@ -58,15 +57,23 @@ class MaintenanceReport:
     evicted: int
 
 
-@dataclass(frozen=True, slots=True)
-class CompactionReport:
-    """What a compaction did. Sizes are of logs, in bytes; `records` counts what is left."""
+@dataclass(slots=True)
+class _Done:
+    """What one run has done. tasks: how many of each kind. damage: the first that was met."""
 
-    segments_before: int
-    segments_after: int
-    bytes_before: int
-    bytes_after: int
-    records: int
+    tasks: Counter[str] = field(default_factory=Counter)
+    damage: CorruptionError | None = None
+
+    def report(self) -> MaintenanceReport:
+        return MaintenanceReport(
+            finished=self.tasks["finish"],
+            merged=self.tasks["merge"],
+            swept=self.tasks["sweep"],
+            dropped=self.tasks["drop"],
+            adopted=self.tasks["adopt"],
+            retired=self.tasks["retire"],
+            evicted=self.tasks["evict"],
+        )
 
 
 class Maintenance:
@@ -154,27 +161,21 @@ class Maintenance:
         A StoppedError of `pace` ends it: the task at hand is given up, and what it has written is removed.
         Raises CorruptionError where a log was found to be damaged, after all the rest is done.
         """
+        done = _Done()
         with reported(self._structure.directory.path):
-            return self._run(linger, pace)
+            with suppress(StoppedError):  # what is damaged was logged
+                self._go_on(linger, pace, done)
+                if done.damage:
+                    raise done.damage
+            return done.report()
 
-    def _run(self, linger: float, pace: Pace) -> MaintenanceReport:
-        done: Counter[str] = Counter()
-        damage: list[CorruptionError] = []
-        try:
-            self._go_on(linger, pace, done, damage)
-        except StoppedError:  # what is damaged was logged
-            return _report(done)
-        if damage:
-            raise damage[0]
-        return _report(done)
-
-    def _go_on(self, linger: float, pace: Pace, done: Counter[str], damage: list[CorruptionError]) -> None:
+    def _go_on(self, linger: float, pace: Pace, done: _Done) -> None:
         self._tidy(pace)
         idle_since = time.monotonic()
         while True:
             self._structure.check_in_place()
             idle = time.monotonic() - idle_since
-            if self._step(done, damage, pace, at_rest=min(idle, linger) >= _REST):
+            if self._step(pace, done, at_rest=min(idle, linger) >= _REST):
                 idle_since = time.monotonic()
             elif idle >= linger:
                 return
@@ -188,29 +189,30 @@ class Maintenance:
         left = self.seconds_left()
         time.sleep(seconds if left is None or words[W_GENERATION] != before else min(seconds, max(0.0, left)))
 
-    def _step(self, done: Counter[str], damage: list[CorruptionError], pace: Pace, *, at_rest: bool) -> bool:
+    def _step(self, pace: Pace, done: _Done, *, at_rest: bool) -> bool:
         """Do one task, if there is one; return whether there was."""
         if self.next_task(at_rest=at_rest) is None:
             return False
         with self._elected(pace):
             self._remove_left()
             task = self.next_task(at_rest=at_rest)  # another process may have been faster
-            if task is None:
-                return False
-            try:
-                Tasks(self._structure, self._exclusive, self._sync, pace).do(task)
-                done[task.kind] += 1
-                logger.info("%s: segments %s done", task.kind, ", ".join(map(str, task.numbers)))
-            except SupersededError:
-                logger.info(
-                    "%s: segments %s have gone meanwhile", task.kind, ", ".join(map(str, task.numbers))
-                )
-            except CorruptionError as error:
-                logger.error("%s; its segment is left as it is", error)
-                broken = {number for number in task.numbers if Path(error.path).stem == f"{number:06d}"}
-                self._damaged.update(broken or task.numbers)
-                damage.append(error)
-        return True
+            if task:
+                self._do(task, pace, done)
+        return task is not None
+
+    def _do(self, task: Task, pace: Pace, done: _Done) -> None:
+        segments = ", ".join(map(str, task.numbers))
+        try:
+            Tasks(self._structure, self._exclusive, self._sync, pace).do(task)
+            done.tasks[task.kind] += 1
+            logger.info("%s: segments %s done", task.kind, segments)
+        except SupersededError:
+            logger.info("%s: segments %s have gone meanwhile", task.kind, segments)
+        except CorruptionError as error:
+            logger.error("%s; its segment is left as it is", error)
+            broken = {number for number in task.numbers if Path(error.path).stem == f"{number:06d}"}
+            self._damaged.update(broken or task.numbers)
+            done.damage = done.damage or error
 
     def _tidy(self, pace: Pace) -> None:
         """Remove what one who was elected before has left unfinished."""
@@ -228,92 +230,6 @@ class Maintenance:
     # -- all at once -------------------------------------------------------------------------------------
 
     def compact(self, progress: Progress | None) -> CompactionReport:
-        """Leave each live key once: in one segment or, with a budget, in segments fit to be evicted."""
+        """Leave each live key once, see `compaction`."""
         with reported(self._structure.directory.path), self._elected():
-            with self._exclusive.hold() as held:
-                if self._structure.control.words[W_TIP] & OFFSET_MASK > held.view.active.start:
-                    self._structure.rotate(held)
-                view = held.view
-                # Nobody makes a segment now, so what the manifest does not name was left by one who died.
-                remove_orphans(self._structure.directory, view.manifest)
-            before = sum(segment.end for segment in view.sealed)
-            tasks = Tasks(self._structure, self._exclusive, self._sync, _pace(progress, before))
-            try:
-                for group in _groups(view):
-                    self._compact(tasks, group)
-                while (task := self.next_task()) and task.kind in ("retire", "evict"):
-                    tasks.do(task)
-            except SupersededError:  # cleared meanwhile: there is nothing left to compact
-                pass
-            after = [segment.sealed_entry for segment in self._structure.current().sealed]
-            return CompactionReport(
-                segments_before=len(view.sealed),
-                segments_after=len(after),
-                bytes_before=before,
-                bytes_after=sum(entry.size for entry in after),
-                records=sum(entry.keys for entry in after),
-            )
-
-    def _compact(self, tasks: Tasks, numbers: set[int]) -> None:
-        view = self._structure.current()
-        inputs = [segment for segment in view.sealed if segment.number in numbers]
-        if len(inputs) < len(numbers):
-            raise SupersededError  # pragma: no cover: cleared between two groups
-        if view.manifest.max_bytes:
-            with tasks.in_budget():
-                tasks.sweep(view, inputs)
-        elif inputs and not (len(inputs) == 1 and _is_clean(inputs[0])):
-            tasks.merge(view, inputs)
-
-
-def _groups(view: View) -> list[set[int]]:
-    """Return the numbers of the segments that a compaction makes one of, newest first.
-
-    In a store with a budget those are as large as eviction takes them.
-    """
-    entries, max_bytes = view.manifest.segments, view.manifest.max_bytes
-    if not max_bytes:
-        return [{entry.number for entry in entries}] if entries else []
-    groups: list[set[int]] = []
-    for generation in plan.generations(entries):
-        size = max_bytes
-        for entry in generation:
-            if size + entry.size > max_bytes // SEGMENTS:
-                groups.append(set())
-                size = 0
-            groups[-1].add(entry.number)
-            size += entry.size
-    return groups
-
-
-def _is_clean(segment: Segment) -> bool:
-    """Whether a merge of this segment alone would change nothing: merged before, and nothing has expired."""
-    if not segment.header.ordered or segment.ranges:
-        return False
-    now = now_ms()
-    return all(not found.expiry or found.expiry > now for found in segment.records())
-
-
-def _pace(progress: Progress | None, total: int) -> Pace:
-    """Return what tells `progress` how much of `total` bytes has been read."""
-    done = 0
-
-    def read(step: int) -> None:
-        nonlocal done
-        done = min(total, done + step)
-        if progress:
-            progress(done, total)
-
-    return read
-
-
-def _report(done: Counter[str]) -> MaintenanceReport:
-    return MaintenanceReport(
-        finished=done["finish"],
-        merged=done["merge"],
-        swept=done["sweep"],
-        dropped=done["drop"],
-        adopted=done["adopt"],
-        retired=done["retire"],
-        evicted=done["evict"],
-    )
+            return compact(self._structure, self._exclusive, self._sync, self.next_task, progress)
