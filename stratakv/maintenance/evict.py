@@ -1,4 +1,7 @@
-"""Eviction: what of a retired segment moves on, and what is forgotten.
+"""What is kept of a segment that is given up for the budget.
+
+Such a segment is retired: some of its records move on into another segment, and the rest are evicted. Two
+tasks of the plan do this: "retire" to a young segment, "evict" to a main one.
 
 A record moves when it was read and is still its key's current version. One that came into its young segment
 as a ghost counts as read, and so does one that has replaced a version that was: what each request reads and
@@ -28,7 +31,7 @@ from stratakv.segment import Segment
 from stratakv.view import View
 
 
-def retire_main(view: View, inputs: Sequence[Segment]) -> Job:
+def job_of_main(view: View, inputs: Sequence[Segment]) -> Job:
     """Return the job that retires the oldest segment, the last of `inputs`.
 
     What moves becomes the newest of the main segments, so that it is a whole round until it is asked again.
@@ -50,8 +53,8 @@ def retire_main(view: View, inputs: Sequence[Segment]) -> Job:
     return Job((*joined, oldest), between, ranges, "main", lowest, highest, oldest.header.newest + 1)
 
 
-class Eviction:
-    """One retirement. keys: how many were not moved on."""
+class Retirement:
+    """What of one segment moves on. keys: how many were evicted."""
 
     def __init__(self, view: View, table: Ghosts, now: int) -> None:
         self._view = view

@@ -13,7 +13,7 @@ from stratakv.errors import CorruptionError
 from stratakv.files import now_ms
 from stratakv.maintenance import plan
 from stratakv.maintenance.early_end import NoRoomError, Pace, SupersededError
-from stratakv.maintenance.evict import Eviction, current, ghosts_for, retire_main
+from stratakv.maintenance.evict import Retirement, current, ghosts_for, job_of_main
 from stratakv.maintenance.finish import finish
 from stratakv.maintenance.merge import Job, Merger, job_of
 from stratakv.maintenance.plan import Task
@@ -68,7 +68,7 @@ class Tasks:
         elif task.kind == "retire":
             self._retire(view, job_of(view, inputs, "main"), young=True)
         elif task.kind == "evict":
-            self._retire(view, retire_main(view, inputs), young=False)
+            self._retire(view, job_of_main(view, inputs), young=False)
         elif task.kind == "sweep":
             self.sweep(view, inputs)
         elif task.kind == "adopt":
@@ -94,12 +94,12 @@ class Tasks:
         inputs = what.inputs
         retired = inputs[0 if young else -1]
         table = ghosts_for(view, self._structure.directory, self._take)
-        eviction = Eviction(view, table, now_ms())
-        chosen = eviction.of_young if young else eviction.of_main
+        retirement = Retirement(view, table, now_ms())
+        chosen = retirement.of_young if young else retirement.of_main
         blocks = [chosen(each) if each is retired else self._merger.whole(view, each) for each in inputs]
         made = self._merger.run(view, what, blocks, before_install=self._sync)
-        eviction.end()
-        self._structure.control.row[Counter.EVICTED] += eviction.keys
+        retirement.end()
+        self._structure.control.row[Counter.EVICTED] += retirement.keys
         freed = sum(segment.end for segment in inputs) - (made.size if made else 0)
         left, _ = plan.generations(view.manifest.segments)
         if not young and left and freed * _FUTILE < retired.end:
