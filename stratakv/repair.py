@@ -27,12 +27,12 @@ from stratakv.errors import CorruptionError, StorageError, reported
 from stratakv.index import FINGERPRINT, OFFSET_MASK, hash_key
 from stratakv.locks import FileLock
 from stratakv.lost_found import LostFound
-from stratakv.maintenance.blocks import Block, Item, merged, without
+from stratakv.maintenance.blocks import Block, merged, placeholder, without
 from stratakv.maintenance.early_end import SupersededError
 from stratakv.maintenance.merge import Merger, job_of, with_heat
 from stratakv.manifest import Edit
 from stratakv.progress import Progress
-from stratakv.record import PREFIX_BYTES, TOMBSTONE, TOMBSTONE_EXPIRY, checksum_of
+from stratakv.record import PREFIX_BYTES, TOMBSTONE, checksum_of
 from stratakv.segment import Segment
 from stratakv.segment_files import open_log
 from stratakv.snapshots import Snapshots
@@ -189,7 +189,7 @@ class Repair:
             blocks = with_heat(segment, blocks)
         older = view.sealed[view.sealed.index(segment) + 1 :]
         hidden = sorted(_keys_for(segment, lost, older))
-        blocks = merged([blocks, iter([[_tombstone(key) for key in hidden]])])
+        blocks = merged([blocks, iter([[placeholder(key) for key in hidden]])])
         prefixes = view.hidden.get(segment.number, ())
         lost_found = LostFound(self.structure.directory)
         kept = lost_found.link(segment.path.name)
@@ -268,10 +268,6 @@ def _sound(segment: Segment, unsound: set[int]) -> Iterator[Block]:
             body = segment.view[offset + PREFIX_BYTES : found.end]
             block.append((found.key, body, offset, found.checksum, found.expiry, 0))
         yield block
-
-
-def _tombstone(key: bytes) -> Item:
-    return key, b"", 0, 0, TOMBSTONE_EXPIRY, 0  # a merge makes a record of it where there is one to hide
 
 
 def _keys_for(segment: Segment, lost: Sequence[int], older: Sequence[Segment]) -> set[bytes]:

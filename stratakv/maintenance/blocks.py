@@ -14,7 +14,7 @@ from operator import itemgetter
 
 from xxhash import xxh3_64_intdigest
 
-from stratakv import key_order
+from stratakv import index, key_order
 from stratakv.errors import CorruptionError
 from stratakv.record import HEADER_BYTES, PREFIX_BYTES, TOMBSTONE_EXPIRY, unpack_fields
 from stratakv.segment import Segment
@@ -29,6 +29,25 @@ _SHORT_BYTES = 2**8  # on average: up to here the map is faster than a call for 
 _MAPPED_BYTES = 2**25  # of log: all of it may count as our memory while a block is read
 _COPIED_BYTES = 2**16  # longer records stay in the map until they are written, for the same reason
 _key = itemgetter(0)
+
+
+def hiding(item: Item) -> Item:
+    """Return what a merge makes a tombstone of, where an older record of the item's key must be hidden."""
+    return (*item[:4], TOMBSTONE_EXPIRY, 0)
+
+
+def placeholder(key: bytes) -> Item:
+    """Return the same for a key whose record is lost."""
+    return key, b"", 0, 0, TOMBSTONE_EXPIRY, 0
+
+
+def warmed(item: Item, heat: int) -> Item:
+    return (*item[:5], heat)
+
+
+def heat_in(segment: Segment, item: Item) -> int:
+    """Return how often the key of an item was read in its segment, up to `HOTTEST`."""
+    return index.heat_of(segment.arrays, item[0], item[2])
 
 
 def in_key_order(segment: Segment) -> Iterator[Block]:
@@ -146,7 +165,7 @@ def _damaged(segment: Segment, offset: int) -> CorruptionError:
 def without(blocks: Iterable[Block], prefixes: tuple[bytes, ...]) -> Iterator[Block]:
     """Turn what younger range tombstones delete into tombstones."""
     for block in blocks:
-        yield [(*item[:4], TOMBSTONE_EXPIRY, 0) if item[0].startswith(prefixes) else item for item in block]
+        yield [hiding(item) if item[0].startswith(prefixes) else item for item in block]
 
 
 def merged(sources: Sequence[Iterator[Block]]) -> Iterator[Block]:

@@ -21,12 +21,11 @@ from stratakv.errors import CorruptionError, reported
 from stratakv.ghosts import Ghosts
 from stratakv.index import HOTTEST, hash_key
 from stratakv.lookup import newest
-from stratakv.maintenance.blocks import Block, Item, in_key_order, range_prefixes
+from stratakv.maintenance.blocks import Block, Item, heat_in, hiding, in_key_order, range_prefixes, warmed
 from stratakv.maintenance.early_end import Take
-from stratakv.maintenance.merge import Job, heat_of
+from stratakv.maintenance.merge import Job
 from stratakv.maintenance.plan import generations
 from stratakv.opening import map_ghosts
-from stratakv.record import TOMBSTONE_EXPIRY
 from stratakv.segment import Segment
 from stratakv.view import View
 
@@ -76,13 +75,13 @@ class Retirement:
         for block in in_key_order(segment):
             moved = []
             for item in block:
-                heat = heat_of(segment, item) or self._taken_over(older, item[0])
+                heat = heat_in(segment, item) or self._taken_over(older, item[0])
                 if heat and self._moves(segment, item, heat):
-                    moved.append((*item[:5], 0))
+                    moved.append(warmed(item, 0))
                 else:
                     self.keys += 1
                     self._ghosts.add(hash_key(item[0])[0])
-                    moved.append((*item[:4], TOMBSTONE_EXPIRY, 0))
+                    moved.append(hiding(item))
             yield moved
 
     def _taken_over(self, older: Sequence[Segment], key: bytes) -> int:
@@ -107,10 +106,10 @@ class Retirement:
         for block in in_key_order(segment):
             moved = []
             for item in block:
-                heat = heat_of(segment, item)
+                heat = heat_in(segment, item)
                 chosen = heat > least or (heat == least and left > 0)
                 if chosen and self._moves(segment, item, heat):
-                    moved.append((*item[:5], heat - 1))
+                    moved.append(warmed(item, heat - 1))
                     left -= heat == least
                 else:
                     self.keys += 1

@@ -10,14 +10,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from stratakv import index, manifest
+from stratakv import manifest
 from stratakv.commit import Exclusive
 from stratakv.control import Counter
 from stratakv.errors import CorruptionError
 from stratakv.files import now_ms
 from stratakv.log import LogHeader
 from stratakv.lookup import newest
-from stratakv.maintenance.blocks import Block, Item, in_key_order, merged, range_prefixes, without
+from stratakv.maintenance.blocks import (
+    Block,
+    Item,
+    heat_in,
+    in_key_order,
+    merged,
+    range_prefixes,
+    warmed,
+    without,
+)
 from stratakv.maintenance.early_end import Pace, SupersededError, Take
 from stratakv.maintenance.output import Output
 from stratakv.manifest import Edit, Entry, Generation
@@ -205,9 +214,4 @@ def _tombstone(key: bytes) -> Item:
 def with_heat(segment: Segment, blocks: Iterator[Block]) -> Iterator[Block]:
     """Give the items of a segment the heat that their keys have in its index."""
     for block in blocks:
-        yield [(*item[:5], heat_of(segment, item)) for item in block]
-
-
-def heat_of(segment: Segment, item: Item) -> int:
-    """Return how often the key of an item was read in its segment, up to `HOTTEST`."""
-    return index.heat_of(segment.arrays, item[0], item[2])
+        yield [warmed(item, heat_in(segment, item)) for item in block]

@@ -741,8 +741,8 @@ _AGES = (
         "heat-lost-with-a-version",
         "what is read and written again stays within a budget",
         "stratakv/maintenance/evict.py",
-        "                heat = heat_of(segment, item) or self._taken_over(older, item[0])\n",
-        "                heat = heat_of(segment, item)\n",
+        "                heat = heat_in(segment, item) or self._taken_over(older, item[0])\n",
+        "                heat = heat_in(segment, item)\n",
         (f"{_MAINTENANCE}::TestBudget::test_what_is_read_and_written_again_stays",),
     ),
     Breakage(
