@@ -97,13 +97,13 @@ class Repair:
     def _mend(self, found: Condition) -> int:
         segment = found.segment
         self._mend_in_place(found)
-        if not found.there:
+        if not found.log_there:
             self._put_back(segment, found.end)
-        if segment.entry is None and (found.unsound or not found.index):
+        if segment.entry is None and (found.unsound or not found.index_sound):
             segment = self._sealed(segment)
-        if found.unsound and found.index:
+        if found.unsound and found.index_sound:
             return self._rewrite(segment, set(found.unsound))
-        if not found.index and not found.unsound:
+        if not found.index_sound and not found.unsound:
             self._reindex(segment)
         return 0
 
@@ -147,7 +147,7 @@ class Repair:
 
     def _mend_in_place(self, found: Condition) -> None:
         segment = found.segment
-        if not found.header:
+        if not found.header_sound:
             self._write(segment, segment.header.pack(), 0)
         found.unsound = [
             offset for offset in found.unsound if not self._flip_back(segment, offset, found.end)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stratakv import index, manifest, past_damage
@@ -43,28 +43,28 @@ class Condition:
     unlinked: offset of each record whose link is not that of the record before, with the link it should have.
     newest: offset of the last record of each key up to `end`.
     chain: the link of the record that comes next.
-    header, index, there: whether the log's header, the index, and the log's file are as they should be.
-    places: where the slots lead, ascending, once that was needed. furthest: the largest of all of these.
+    header_sound: that of the log. log_there: whether the log's file is in its place.
+    furthest: the largest offset that a slot leads to.
     """
 
     segment: Segment
     end: int
-    damage: list[Damage]
-    records: int
-    unsound: list[int]
-    unlinked: dict[int, int]
-    newest: dict[bytes, int]
     chain: int
-    header: bool = True
-    index: bool = True
-    there: bool = True
-    places: list[int] | None = None
+    damage: list[Damage] = field(default_factory=list)
+    records: int = 0
+    unsound: list[int] = field(default_factory=list)
+    unlinked: dict[int, int] = field(default_factory=dict)
+    newest: dict[bytes, int] = field(default_factory=dict)
+    header_sound: bool = True
+    index_sound: bool = True
+    log_there: bool = True
     furthest: int = 0
+    places: list[int] | None = None  # for `_behind` only: where the slots lead, ascending
 
 
 def check(directory: Directory, segment: Segment, end: int, reached: Callable[[int], None]) -> Condition:
     """Read a segment up to the offset `end`. reached: is told now and then how far that is, as an offset."""
-    found = Condition(segment, end, [], 0, [], {}, {}, segment.header.first_link)
+    found = Condition(segment, end, segment.header.first_link)
     if _is_there(directory, found):
         _check_header(found)
         with segment.walked():
@@ -78,7 +78,7 @@ def _note(found: Condition, offset: int, reason: str) -> None:
 
 
 def note_index(found: Condition, reason: str) -> None:
-    found.index = False
+    found.index_sound = False
     path = found.segment.path.with_suffix(".idx")
     found.damage.append(Damage(str(path), 0, reason))
 
@@ -91,7 +91,7 @@ def _is_there(directory: Directory, found: Condition) -> bool:
         _note(found, size, f"the log is cut short: {found.end} bytes were written")
         return False
     if not _is_same(directory, segment.path, segment.fd, segment.inode, found.end):
-        found.there = False
+        found.log_there = False
         _note(found, 0, "the file was deleted or replaced; what this process has open is read on")
     path = directory.index_path(segment.number)
     replaced = segment.index_inode and _inode(directory, path) != segment.index_inode
@@ -142,7 +142,7 @@ def _is_same(directory: Directory, path: Path, fd: int, inode: int, end: int) ->
 def _check_header(found: Condition) -> None:
     segment = found.segment
     if LogHeader.unpack(segment.log[:HEADER_BYTES]) != segment.header:
-        found.header = False
+        found.header_sound = False
         _note(found, 0, "the header of the log is not sound")
 
 
