@@ -17,9 +17,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from mmap import mmap
 
-from stratakv import past_damage, record
+from stratakv import past_damage
+from stratakv.bit_flip import flipped_back
 from stratakv.build import build_index
 from stratakv.commit import Exclusive
 from stratakv.control import W_TIP
@@ -32,7 +32,7 @@ from stratakv.maintenance.early_end import SupersededError
 from stratakv.maintenance.merge import Merger, job_of, with_heat
 from stratakv.manifest import Edit
 from stratakv.progress import Progress
-from stratakv.record import PREFIX_BYTES, TOMBSTONE, checksum_of
+from stratakv.record import PREFIX_BYTES, TOMBSTONE
 from stratakv.segment import Segment
 from stratakv.segment_files import open_log
 from stratakv.snapshots import Snapshots
@@ -43,8 +43,6 @@ from stratakv.view import View
 
 logger = logging.getLogger("stratakv")
 
-_MOST_TRIED = 2**14  # bytes of a record in which a flipped bit is looked for: 0.3 s
-_LENGTHS = range(12, 18)  # bytes of a record that say how long it is
 _BLOCK = 4096  # records
 
 
@@ -163,7 +161,7 @@ class Repair:
 
     def _flip_back(self, segment: Segment, offset: int, end: int) -> bool:
         """Mend a record of which one bit is wrong; return whether it was."""
-        mended = _one_bit_off(segment.log, offset, end)
+        mended = flipped_back(segment.log, offset, end)
         if mended:
             self._write(segment, mended, offset)
         return mended is not None
@@ -211,46 +209,6 @@ def _segment(view: View, number: int) -> Segment:
         if segment.number == number:
             return segment
     raise SupersededError
-
-
-# -- one bit -------------------------------------------------------------------------------------------
-
-
-def _one_bit_off(log: mmap, offset: int, end: int) -> bytes | None:
-    """Return the record at `offset` with the one bit flipped back that makes its checksum hold, or None."""
-    head = bytearray(log[offset : offset + record.HEADER_BYTES])
-    if len(head) < record.HEADER_BYTES or offset + record.HEADER_BYTES > end:
-        return None
-    for place in range(_LENGTHS.start * 8, _LENGTHS.stop * 8):
-        head[place // 8] ^= 1 << place % 8
-        size = _size(head)
-        if offset + size <= end:
-            whole = bytes(head) + log[offset + record.HEADER_BYTES : offset + size]
-            if checksum_of(whole[PREFIX_BYTES:]) == int.from_bytes(whole[:8], "little"):
-                return whole
-        head[place // 8] ^= 1 << place % 8
-    size = _size(head)
-    return _flipped_back(log[offset : offset + size]) if offset + size <= end else None
-
-
-def _flipped_back(damaged: bytes) -> bytes | None:
-    """The same for a record whose lengths are right."""
-    body, wanted = bytearray(damaged[PREFIX_BYTES:]), int.from_bytes(damaged[:8], "little")
-    checksum = checksum_of(body)
-    if (checksum ^ wanted).bit_count() == 1:
-        return checksum.to_bytes(8, "little") + damaged[8:]
-    for place in range(8 * len(body) if len(body) <= _MOST_TRIED else 0):
-        body[place // 8] ^= 1 << place % 8
-        if checksum_of(body) == wanted:
-            return damaged[:PREFIX_BYTES] + body
-        body[place // 8] ^= 1 << place % 8
-    return None
-
-
-def _size(head: bytes | bytearray) -> int:
-    """Return the size of the record that begins so."""
-    _, _, value_bytes, key_bytes, _, _, _ = record.unpack_header(head)
-    return record.HEADER_BYTES + int(value_bytes) + int(key_bytes)
 
 
 # -- a segment without some of its records -------------------------------------------------------------

@@ -15,7 +15,7 @@ import stratakv
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "stratakv"
-PURE = ("bloom", "budget", "ghosts", "index", "log", "record")
+PURE = ("bit_flip", "bloom", "budget", "ghosts", "index", "log", "record")
 IMPURE = {"fcntl", "io", "logging", "os", "pathlib", "random", "signal", "socket", "threading", "time"}
 # What else than `files` may use of the modules that reach the operating system: types, constants, names.
 HARMLESS = {

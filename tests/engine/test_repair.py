@@ -13,8 +13,9 @@ import pytest
 
 import stratakv
 from stratakv import DB, CorruptionError, ReadOnlyError, StorageError, index
+from stratakv.bit_flip import flipped_back
 from stratakv.files import Files
-from stratakv.repair import Repair, _is_led_to, _one_bit_off
+from stratakv.repair import Repair, _is_led_to
 from stratakv.verify import inspect
 from tests.engine.conftest import Open
 from tests.engine.machine import Machine, MachineFiles, flip
@@ -420,7 +421,7 @@ def test_a_record_whose_header_is_cut_cannot_be_mended(db: DB) -> None:
     db.put(b"k", b"v")
     active = db._store.structure.view.active
     end, _, _ = active.filled()
-    assert _one_bit_off(active.log, end - HEADER + 1, end) is None
+    assert flipped_back(active.log, end - HEADER + 1, end) is None
 
 
 def test_only_keys_whose_probes_come_to_a_lost_slot_are_hidden(db: DB) -> None:
