@@ -13,13 +13,13 @@ import time
 from types import TracebackType
 from weakref import WeakSet
 
+from stratakv.backoff import pauses
 from stratakv.directory import Directory
 from stratakv.errors import LockError, reported
 from stratakv.files import Owned
 from stratakv.index import hash_key
 
 _PAUSE, _LONGEST_PAUSE = 0.2e-3, 50e-3  # seconds between two looks at a lock that somebody has
-_PATIENCE = 1.25  # each pause is so many times the one before: the last is a fifth of the whole wait
 
 
 class Lock:
@@ -60,13 +60,12 @@ class Lock:
 
     def _take(self, file: Owned, patience: float) -> bool:
         end = time.monotonic() + patience
-        pause = _PAUSE
+        pause = pauses(_PAUSE, _LONGEST_PAUSE)
         while not self._directory.files.lock_byte(file.fileno(), self._place):
             left = end - time.monotonic()
             if left <= 0:
                 return False
-            time.sleep(min(pause, left))
-            pause = min(pause * _PATIENCE, _LONGEST_PAUSE)
+            time.sleep(min(next(pause), left))
         return True
 
     def release(self) -> None:

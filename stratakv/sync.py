@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
+from stratakv.backoff import pauses
 from stratakv.commit import Exclusive
 from stratakv.control import POSITION_BITS, W_POISONED, W_SYNCED, W_TIP
 from stratakv.errors import ClosedError, SyncError, TransactionError, storage_error
@@ -30,8 +31,7 @@ from stratakv.view import View
 
 logger = logging.getLogger("stratakv")
 
-_PAUSE = 50e-6  # seconds before a process asks again whether another one's sync has covered it
-_PATIENCE = 1.25  # each pause is so many times the one before: the last is a fifth of the whole wait
+_PAUSE = 50e-6  # seconds until a process first asks again whether another one's sync has covered it
 
 
 class Syncer:
@@ -143,12 +143,11 @@ class Syncer:
         The lock is asked for again and again. Processes that sleep at a lock get it one after the other, each
         behind a whole sync, though the first of these syncs may have covered them all.
         """
-        pause = _PAUSE
+        pause = pauses(_PAUSE)
         while not self.lock.try_exclusive():
-            time.sleep(pause)
+            time.sleep(next(pause))
             if self._words[W_SYNCED] >= wanted:
                 return False
-            pause *= _PATIENCE
         return True
 
     @staticmethod
