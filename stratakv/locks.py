@@ -16,6 +16,7 @@ import fcntl
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from types import TracebackType
 
 from stratakv.directory import Directory
 from stratakv.errors import storage_error
@@ -31,14 +32,22 @@ _TRIES = 30
 
 
 class FileLock:
-    """One lock file, open. Where nobody may write, a missing one is as good as held: there are no writers."""
+    """One lock file, open. Where nobody may write, a missing one is as good as held: there are no writers.
+
+    A `with` block takes no lock at its beginning; at its end it calls `free`. There are four ways to let go:
+
+    release  frees the lock; the file stays open, so that the lock can be taken again
+    unlock   does the same where a signal may raise at any moment
+    free     frees the lock and closes the file
+    close    closes the file: of a lock that is not held, or in a forked child, whose parent holds it on
+    """
 
     fd = -1  # also of one that a signal ended as it was being made
 
     def __init__(self, directory: Directory, name: str, *, write: bool) -> None:
         self._files = directory.files
         self.path = directory.path / name
-        # Frees it, if it is held. No function of ours: a signal may raise at the beginning of any of those.
+        # Not a method: a signal may raise at the beginning of any function of ours.
         self.unlock: Callable[[], object] = bool
         with suppress(FileNotFoundError):
             self.fd = directory.open(self.path, write=write, create=write)
@@ -46,6 +55,14 @@ class FileLock:
 
     def __del__(self) -> None:
         self.close()  # of what was being opened when something else failed
+
+    def __enter__(self) -> FileLock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.free()
 
     def exclusive(self) -> None:
         """Wait for the lock: with open eyes for as long as a few commits take, then asleep."""

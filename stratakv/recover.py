@@ -35,16 +35,13 @@ def recover(
     directory.enter(create=False)
     if not directory.numbers("log"):
         raise DirectoryError(f"{directory.path} has no logs: there is nothing to recover")
-    lock = FileLock(directory, "attach.lock", write=True)
-    try:
+    with FileLock(directory, "attach.lock", write=True) as lock:
         if not lock.try_exclusive():
             raise StoreBusyError(
                 f"{directory.path} is open; close every process that uses it, then recover it"
             )
         with reported(directory.path):
             return recover_alone(directory, chosen, progress)
-    finally:
-        lock.free()
 
 
 def directory_of(path: str | os.PathLike[str], files: Files) -> Directory:

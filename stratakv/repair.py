@@ -58,13 +58,10 @@ class Repair:
     def run(self, progress: Progress | None) -> VerifyReport:
         """Mend what can be mended, and report what was and what is left."""
         self.structure.check_in_place()
-        lock = FileLock(self.structure.directory, "maintenance.lock", write=True)
-        try:
+        with FileLock(self.structure.directory, "maintenance.lock", write=True) as lock:
             lock.exclusive()
             with reported(self.structure.directory.path):
                 return self._run(progress)
-        finally:
-            lock.free()
 
     def _run(self, progress: Progress | None) -> VerifyReport:
         before = inspect(self.snapshots, progress)

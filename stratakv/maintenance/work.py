@@ -114,11 +114,8 @@ class Maintenance:
     def is_free(self) -> bool:
         """Whether nobody is at work just now; raises RemovedError."""
         self._structure.check_in_place()
-        lock = FileLock(self._structure.directory, "maintenance.lock", write=True)
-        try:
+        with FileLock(self._structure.directory, "maintenance.lock", write=True) as lock:
             return lock.try_exclusive()
-        finally:
-            lock.free()
 
     # -- what is due -------------------------------------------------------------------------------------
 
