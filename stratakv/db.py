@@ -175,7 +175,7 @@ class DB:
         left out, as `get` misses it; it is logged and counted in `stats()`.
         """
         store = self._open_store
-        return scan.scan(store.snapshots, prefix, start, stop, store.reader.leave_out)
+        return scan.scan(store.snapshots, prefix, start, stop, store.reader.report_damage)
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Return a context manager that keeps all other writers out, in every process.

@@ -15,7 +15,7 @@ from stratakv.record import Record
 from stratakv.segment import Segment
 
 # Told the segment and the offset of each damaged record that is left out.
-Damaged = Callable[[Segment, int], None]
+Damaged = Callable[[Segment, int], object]
 
 
 def records(

@@ -123,7 +123,7 @@ class Reader:
                 try:
                     found = lookup(segment, key, first)
                 except CorruptionError as damage:
-                    healed = self.damaged(segment, damage.offset)
+                    healed = self.report_damage(segment, damage.offset)
                     return self.find(self._views.current(), key) if healed else None
                 if found:
                     return None if view.hidden and view.hides(segment, key) else found
@@ -225,7 +225,7 @@ class Reader:
         rewritten: set[bytes] = set()
         for segment in reversed(tuple(view.segments())):
             for record in past_damage.records(
-                segment, self.leave_out, end if segment is view.active else None
+                segment, self.report_damage, end if segment is view.active else None
             ):
                 if record.kind != PUT or not record.key.startswith(prefix):
                     continue
@@ -242,9 +242,9 @@ class Reader:
 
     def _again(self, segment: Segment, offset: int, key: bytes, default: Any) -> Any:
         """Answer a `get` that met damage: anew if that could be healed; older versions stay hidden."""
-        return self.get(key, default) if self.damaged(segment, offset) else self._missed(default)
+        return self.get(key, default) if self.report_damage(segment, offset) else self._missed(default)
 
-    def damaged(self, segment: Segment, offset: int) -> bool:
+    def report_damage(self, segment: Segment, offset: int) -> bool:
         """Count and report what cannot be believed; return whether it was the index, and is healed."""
         self._control.row[_DAMAGE] += 1
         if (segment.number, offset) in self._reported:
@@ -256,10 +256,6 @@ class Reader:
             "%06d.log: the record at byte %d is damaged; its key reads as missing", segment.number, offset
         )
         return False
-
-    def leave_out(self, segment: Segment, offset: int) -> None:
-        """Count and report a damaged record that a scan leaves out."""
-        self.damaged(segment, offset)
 
 
 def _below(view: View, end: int, keys: Sequence[bytes]) -> dict[bytes, Found | None]:

@@ -32,13 +32,13 @@ def scan(
     prefix: bytes,
     start: bytes | None,
     stop: bytes | None,
-    leave_out: Callable[[Segment, int], None],
+    report_damage: Damaged,
 ) -> Iterator[tuple[bytes, bytes]]:
     """Yield the live keys of this moment with their values, in key order.
 
     The view's maps stay for as long as the scan does, whatever is compacted or deleted meanwhile. The
     active log is read up to where it reached at the start: what is written later is not seen.
-    leave_out: told each damaged record.
+    report_damage: told each damaged record, which is left out.
     """
     check_bounds(prefix=prefix, start=start, stop=stop)
     view, end = snapshots.take()
@@ -47,7 +47,7 @@ def scan(
 
     def damaged(segment: Segment, offset: int) -> None:
         broken.add(segment)
-        leave_out(segment, offset)
+        report_damage(segment, offset)
 
     sources = [(view.active, _young(view.active, end, first, damaged))]
     sources += [(segment, key_order.in_order(segment, first, damaged)) for segment in view.sealed]
