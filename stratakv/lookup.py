@@ -11,7 +11,7 @@ from xxhash import xxh3_64_intdigest
 from stratakv.control import OFFSET_MASK
 from stratakv.errors import CorruptionError
 from stratakv.index import FINGERPRINT, hash_key
-from stratakv.record import HEADER_BYTES, PREFIX_BYTES, unpack_fields
+from stratakv.record import HEADER_BYTES, PREFIX_BYTES, is_live, unpack_fields
 from stratakv.segment import Segment
 
 
@@ -26,7 +26,7 @@ class Found(NamedTuple):
     expiry: int
 
     def live(self, now: int) -> bool:
-        return not self.expiry or self.expiry > now  # a tombstone's is 1
+        return is_live(self.expiry, now)
 
     def value(self) -> bytes:
         return self.segment.log[self.value_offset : self.end]

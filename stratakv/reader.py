@@ -78,7 +78,7 @@ class Reader:
                         end = value + value_bytes
                         if xxh3_64_intdigest(data[offset + PREFIX_BYTES : end]) != checksum:
                             return self._again(segment, offset, key, default)
-                        if expiry and expiry <= time.time() * 1000:  # a tombstone's is 1
+                        if expiry and expiry <= time.time() * 1000:  # `is_live`, written out
                             return self._missed(default)
                         if view.hidden and view.hides(segment, key):
                             return self._missed(default)
@@ -132,6 +132,7 @@ class Reader:
     def find_live(self, view: View, key: bytes) -> Found | None:
         """Return the live record of `key` in `view`, or None."""
         found = self.find(view, key)
+        # Not `Found.live`: where nothing expires, no clock is read. Else `contains` takes a fifth longer.
         if found is None or (found.expiry and found.expiry <= now_ms()):
             return None
         if view.marks:
@@ -201,7 +202,7 @@ class Reader:
                 segment, _, offset, value, end, expiry = found
                 if segment is active and offset >= tip:
                     return None
-                if not expiry or expiry > now:
+                if not expiry or expiry > now:  # `is_live`, written out as in `get`
                     hits += 1
                     result[key] = segment.log[value:end]
                     if marks:

@@ -79,6 +79,11 @@ def encode(kind: int, key: bytes, value: bytes | bytearray | memoryview, expiry:
 checksum_of = xxh3_64_intdigest
 
 
+def is_live(expiry: int, now: int) -> bool:
+    """Whether a record with this expiry is to be seen; now: milliseconds since the epoch."""
+    return not expiry or expiry > now  # a tombstone's is 1
+
+
 def kind_of(body: bytes) -> int:
     """Return the kind of an encoded record, without the commit bit."""
     return body[_KIND_OFFSET - PREFIX_BYTES] & ~COMMIT

@@ -75,6 +75,7 @@ def _live(
     for key, _, segment, found in heapq.merge(*(_ranked(age, *each) for age, each in enumerate(sources))):
         if key != last:
             last = key
+            # Expiry: `is_live`, written out, as a scan takes a twentieth longer with it.
             if found.kind == PUT and (not found.expiry or found.expiry > now) and not hides(segment, key):
                 yield segment, found
 

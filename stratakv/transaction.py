@@ -9,6 +9,7 @@ from stratakv.arguments import Value, check_key, expiry_of, seconds_left
 from stratakv.errors import KeyNotFoundError, TransactionError
 from stratakv.files import now_ms
 from stratakv.reader import Reader
+from stratakv.record import is_live
 from stratakv.view import View
 
 T = TypeVar("T")
@@ -36,8 +37,7 @@ class Transaction:
         check_key(key)
         if key in self.pending:
             change = self.pending[key]
-            live = change and (not change[1] or change[1] > now_ms())
-            return change if live else None
+            return change if change and is_live(change[1], now_ms()) else None
         found = self._reader.find_live(self._view, key)
         return (found.value(), found.expiry) if found else None
 

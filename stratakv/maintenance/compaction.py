@@ -15,6 +15,7 @@ from stratakv.maintenance.plan import Task
 from stratakv.maintenance.tasks import Tasks
 from stratakv.orphans import remove_orphans
 from stratakv.progress import Progress
+from stratakv.record import is_live
 from stratakv.segment import Segment
 from stratakv.structure import Structure
 from stratakv.view import View
@@ -109,7 +110,7 @@ def _is_clean(segment: Segment) -> bool:
     if not segment.header.ordered or segment.ranges:
         return False
     now = now_ms()
-    return all(not found.expiry or found.expiry > now for found in segment.records())
+    return all(is_live(found.expiry, now) for found in segment.records())
 
 
 def _pace(progress: Progress | None, total: int) -> Pace:

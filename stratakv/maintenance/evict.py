@@ -26,6 +26,7 @@ from stratakv.maintenance.early_end import Take
 from stratakv.maintenance.merge import Job
 from stratakv.maintenance.plan import generations
 from stratakv.opening import map_ghosts
+from stratakv.record import is_live
 from stratakv.segment import Segment
 from stratakv.view import View
 
@@ -119,7 +120,7 @@ class Retirement:
     def _moves(self, segment: Segment, item: Item, heat: int) -> bool:
         """Whether this is the live and current version of the key; a newer one gets the heat."""
         key, expiry = item[0], item[4]
-        if (expiry and expiry <= self._now) or self._view.hides(segment, key):
+        if not is_live(expiry, self._now) or self._view.hides(segment, key):
             return False
         return is_current(self._view.segments(), segment, key, heat)
 

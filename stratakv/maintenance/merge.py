@@ -199,7 +199,7 @@ def living(blocks: Iterable[Block], now: int, is_older: Callable[[bytes], bool])
             if key == last:
                 continue
             last = key
-            if not expiry or expiry > now:
+            if not expiry or expiry > now:  # `is_live`, written out: it runs for each record
                 kept.append(item)
             elif is_older(key):
                 kept.append(_tombstone(key))
