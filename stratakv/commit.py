@@ -34,7 +34,7 @@ from stratakv.control import (
     W_TURNS,
     W_USED,
     Control,
-    Counter,
+    Figure,
     read_commit_state,
 )
 from stratakv.errors import ClosedError, InvalidValueError, TransactionError, storage_error
@@ -48,7 +48,7 @@ from stratakv.segment import Segment
 from stratakv.structure import Held, Structure
 from stratakv.view import FORKED
 
-_WRITES = int(Counter.WRITES)
+_WRITES = int(Figure.WRITES)
 
 # A write to pages that exist is cheaper than one to new ones, so zeros are written ahead, in steps of this
 # many bytes: 1.2 µs in place of 1.7 for 1 KiB, 5.1 in place of 9.2 for 16 KiB. Longer records gain nothing.

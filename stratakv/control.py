@@ -11,7 +11,7 @@
                                  14  logged: bytes of log written to the young segments sealed since boot
                                  15  ahead: position up to which zeros were written behind the tip
                                  16  turns: how often the lock was held for more than a single put
-    page 1…  rows of eight u64 words: process, then the counters of `Counter`; row 0 sums the departed
+    page 1…  rows of eight u64 words: process, then a count for each `Figure`; row 0 sums the departed
 
 A position is `segment number << 40 | offset in its log`, so that one load tells both and positions
 compare in the order of writing. tip: where the next record goes. indexed: how far the active index
@@ -76,7 +76,7 @@ class State(enum.IntEnum):
     CLEAN = 2  # closed by its last user; the active index is sealed
 
 
-class Counter(enum.IntEnum):
+class Figure(enum.IntEnum):
     """The words of a process's row; word 0 is the process id."""
 
     HITS = 1
@@ -174,16 +174,16 @@ class Control:
     def _free(self, row: memoryview) -> None:
         """Add the counts of a row to those of the departed, and make it nobody's."""
         departed = self._row(0)
-        for counter in Counter:
+        for figure in Figure:
             # Bounded, as nothing checks a row: a count that no longer fits would be an error in every `get`.
-            departed[counter] = (departed[counter] + row[counter]) & _U63
-            row[counter] = 0
+            departed[figure] = (departed[figure] + row[figure]) & _U63
+            row[figure] = 0
         row[0] = 0
 
-    def total(self, counter: Counter) -> int:
-        """Sum of one counter over all processes since the machine started."""
-        counts = sum(self._row(number)[counter] for number in range(ROWS + 1))
-        return counts if self._is_shared() else counts + self.row[counter]
+    def total(self, figure: Figure) -> int:
+        """Sum of one figure over all processes since the machine started."""
+        counts = sum(self._row(number)[figure] for number in range(ROWS + 1))
+        return counts if self._is_shared() else counts + self.row[figure]
 
     def _is_shared(self) -> bool:
         return self.row.obj is self._rows.obj

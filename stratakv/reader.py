@@ -14,7 +14,7 @@ from xxhash import xxh3_64_intdigest
 from stratakv import past_damage
 from stratakv.arguments import check_bounds, check_key
 from stratakv.bloom import PATTERN_MASK, PATTERNS
-from stratakv.control import OFFSET_MASK, POSITION_BITS, W_GENERATION, W_INDEXED, W_TIP, Counter
+from stratakv.control import OFFSET_MASK, POSITION_BITS, W_GENERATION, W_INDEXED, W_TIP, Figure
 from stratakv.errors import CorruptionError
 from stratakv.files import now_ms
 from stratakv.index import FINGERPRINT, HOTTEST, hash_key
@@ -29,7 +29,7 @@ from stratakv.view import View
 logger = logging.getLogger("stratakv")
 
 T = TypeVar("T")
-_HITS, _MISSES, _DAMAGE = int(Counter.HITS), int(Counter.MISSES), int(Counter.DAMAGE)
+_HITS, _MISSES, _DAMAGE = int(Figure.HITS), int(Figure.MISSES), int(Figure.DAMAGE)
 _TRIES = 16
 
 

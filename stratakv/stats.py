@@ -12,7 +12,7 @@ from stratakv.control import (
     W_SYNCED,
     W_TIP,
     W_USED,
-    Counter,
+    Figure,
 )
 from stratakv.files import now_ms
 from stratakv.lost_found import lost_found_bytes
@@ -87,8 +87,8 @@ def collect(store: Store) -> Stats:
     active = _active(view.active, words[W_USED], tip & OFFSET_MASK, now)
     segments = (active, *(_sealed(segment, now) for segment in view.sealed))
     same = synced >> POSITION_BITS == tip >> POSITION_BITS
-    hits, misses = control.total(Counter.HITS), control.total(Counter.MISSES)
-    written, rewritten = words[W_LOGGED] + (tip & OFFSET_MASK), control.total(Counter.REWRITTEN)
+    hits, misses = control.total(Figure.HITS), control.total(Figure.MISSES)
+    written, rewritten = words[W_LOGGED] + (tip & OFFSET_MASK), control.total(Figure.REWRITTEN)
     return Stats(
         path=str(store.directory.path),
         durability=str(store.options.durability),
@@ -104,12 +104,12 @@ def collect(store: Store) -> Stats:
         hits=hits,
         misses=misses,
         hit_ratio=hits / (hits + misses) if hits + misses else None,
-        records_written=control.total(Counter.WRITES),
+        records_written=control.total(Figure.WRITES),
         bytes_written=written,
         rewritten_bytes=rewritten,
         write_amplification=(written + rewritten) / written if written else None,
-        evicted_keys=control.total(Counter.EVICTED),
-        damaged_reads=control.total(Counter.DAMAGE),
+        evicted_keys=control.total(Figure.EVICTED),
+        damaged_reads=control.total(Figure.DAMAGE),
         age=max(segment.age for segment in segments),
         segments=segments,
     )

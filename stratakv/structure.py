@@ -30,7 +30,7 @@ from stratakv.control import (
     W_TIP,
     W_USED,
     Control,
-    Counter,
+    Figure,
     bytes_below,
     position,
 )
@@ -159,7 +159,7 @@ class Structure(Views):
         self.drop_oldest(held, [entry for entry in doomed if entry is not sealed])
         is_doomed = sealed in doomed
         if is_doomed and keep:
-            self.control.row[Counter.EVICTED] += sealed.keys
+            self.control.row[Figure.EVICTED] += sealed.keys
         keep &= not is_doomed
         edit = Edit(add=(sealed,) if keep else (), floor=sealed.newest + 1 if is_doomed else 0)
         self._start_segment(held, edit, room, beginning)
@@ -171,7 +171,7 @@ class Structure(Views):
             return
         self.install(held, Edit(drop={entry.number for entry in doomed}, floor=doomed[-1].newest + 1))
         for entry in doomed:
-            self.control.row[Counter.EVICTED] += entry.keys
+            self.control.row[Figure.EVICTED] += entry.keys
             self.directory.remove(entry.number)
             logger.info("segment %d dropped: the store is over its budget", entry.number)
 
@@ -297,7 +297,7 @@ class Structure(Views):
             written = (self.control.words[W_TIP] & OFFSET_MASK) - moved
             self.install(held, replace(edit, active=number, synced=synced), begun)
             self.control.words[W_LOGGED] += written
-            self.control.row[Counter.REWRITTEN] += moved
+            self.control.row[Figure.REWRITTEN] += moved
         except StorageError:
             if manifest.load(self.directory).active != number:
                 # A full disk must not fill up with attempts, nor the numbers come to an end by them.

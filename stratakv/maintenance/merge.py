@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from stratakv import manifest
 from stratakv.commit import Exclusive
-from stratakv.control import Counter
+from stratakv.control import Figure
 from stratakv.errors import CorruptionError
 from stratakv.files import now_ms
 from stratakv.log import LogHeader
@@ -148,7 +148,7 @@ class Merger:
         finally:
             output.close()
         directory.sync()
-        self._structure.control.row[Counter.REWRITTEN] += made.size
+        self._structure.control.row[Figure.REWRITTEN] += made.size
         if job.swept:
             return made
         were = [segment.sealed_entry for segment in inputs]

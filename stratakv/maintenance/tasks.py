@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from stratakv import key_order
 from stratakv.commit import Exclusive
-from stratakv.control import Counter
+from stratakv.control import Figure
 from stratakv.errors import CorruptionError
 from stratakv.files import now_ms
 from stratakv.maintenance import plan
@@ -99,7 +99,7 @@ class Tasks:
         blocks = [chosen(each) if each is retired else self._merger.whole(view, each) for each in inputs]
         made = self._merger.run(view, what, blocks, before_install=self._sync)
         retirement.end()
-        self._structure.control.row[Counter.EVICTED] += retirement.keys
+        self._structure.control.row[Figure.EVICTED] += retirement.keys
         freed = sum(segment.end for segment in inputs) - (made.size if made else 0)
         left, _ = plan.generations(view.manifest.segments)
         if not young and left and freed * _FUTILE < retired.end:

@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stratakv.commit import Exclusive
-from stratakv.control import OFFSET_MASK, W_GENERATION, W_LOGGED, W_TIP
-from stratakv.control import Counter as Figure
+from stratakv.control import OFFSET_MASK, W_GENERATION, W_LOGGED, W_TIP, Figure
 from stratakv.errors import CorruptionError, reported
 from stratakv.files import now_ms
 from stratakv.locks import FileLock

@@ -22,7 +22,7 @@ from stratakv import (
     index,
 )
 from stratakv import store as stores
-from stratakv.control import ROWS, W_BUSY, W_INDEXED, W_TIP, Counter
+from stratakv.control import ROWS, W_BUSY, W_INDEXED, W_TIP, Figure
 from stratakv.files import Files
 from stratakv.locks import UNLOCK, FileLock
 from stratakv.log import HEADER_BYTES, LogHeader
@@ -229,11 +229,11 @@ class TestCounters:
         gone = 2**22 + 1  # beyond the greatest number of a process
         for number in range(1, ROWS + 1):
             control._row(number)[0] = os.getpid() if number != 77 else gone
-        control._row(77)[Counter.HITS] = 5
+        control._row(77)[Figure.HITS] = 5
         control.claim_row()
         assert control._row(77)[0] == os.getpid()
-        control.row[Counter.HITS] = 1
-        assert control.total(Counter.HITS) == 6, "what it has counted stays"
+        control.row[Figure.HITS] = 1
+        assert control.total(Figure.HITS) == 6, "what it has counted stays"
 
     def test_the_last_row_is_shared(self, db: DB) -> None:
         control = db._store.control
