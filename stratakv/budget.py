@@ -7,10 +7,10 @@ SEGMENTS = 32
 YOUNG_PERCENT = 25  # of it is for the sealed segments of the young generation
 # No value or batch may take more than this part of the budget.
 LARGEST_SHARE = 4
-BLOCK = 4096  # bytes: what a file takes of the disk is a multiple of it
+DISK_BLOCK = 4096  # bytes: what a file takes of the disk is a multiple of it
 _LOST_FOUND_SHARE = 8  # one part in so many of a budget
 _LOST_FOUND_BYTES = 2**30  # where there is no budget
-_SLACK = 4 * BLOCK  # for the files that grow a little: manifest, ghosts
+_SLACK = 4 * DISK_BLOCK  # for the files that grow a little: manifest, ghosts
 # Bytes. Of a smaller budget, a tenth is less than what maintenance must write to keep what is read: of the
 # trace `sprite` in 1.2 MB, 0.02 less would be there (`python -m benchmarks hitratio`).
 _SMALL = 2**22
@@ -36,13 +36,13 @@ def lost_found_limit(max_bytes: int) -> int:
     return max_bytes // _LOST_FOUND_SHARE or _LOST_FOUND_BYTES
 
 
-def blocks(size: int) -> int:
+def on_disk(size: int) -> int:
     """Return the bytes of disk that a file of this size takes."""
-    return -(-size // BLOCK) * BLOCK
+    return -(-size // DISK_BLOCK) * DISK_BLOCK
 
 
 def segment_capacity(segment_bytes: int, max_bytes: int) -> int:
     """Return the size at which a log is sealed in a store with this option and this budget, 0 for none."""
     if not max_bytes:
         return segment_bytes
-    return min(segment_bytes, max(BLOCK, max_bytes // SEGMENTS // BLOCK * BLOCK))
+    return min(segment_bytes, max(DISK_BLOCK, max_bytes // SEGMENTS // DISK_BLOCK * DISK_BLOCK))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from weakref import WeakMethod
 
 from stratakv import index, manifest
-from stratakv.budget import BLOCK, LARGEST_SHARE, blocks, hard_limit, segment_capacity
+from stratakv.budget import DISK_BLOCK, LARGEST_SHARE, hard_limit, on_disk, segment_capacity
 from stratakv.build import build_index
 from stratakv.control import (
     OFFSET_MASK,
@@ -49,7 +49,7 @@ from stratakv.views import Views
 
 logger = logging.getLogger("stratakv")
 
-_SMALL_INDEX = 4 * BLOCK  # bytes: one that takes no more is not worth making anew
+_SMALL_INDEX = 4 * DISK_BLOCK  # bytes: one that takes no more is not worth making anew
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class Room(NamedTuple):
 
     def disk_bytes(self) -> int:
         """Return the bytes of disk that such a segment may take."""
-        return blocks(self.capacity) + blocks(index.Shape.young(self.keys).size)
+        return on_disk(self.capacity) + on_disk(index.Shape.young(self.keys).size)
 
 
 class Structure(Views):

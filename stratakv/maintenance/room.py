@@ -5,7 +5,7 @@ It is taken before anything is written, and under the writer lock: whoever begin
 
 from __future__ import annotations
 
-from stratakv.budget import blocks, ceiling
+from stratakv.budget import ceiling, on_disk
 from stratakv.commit import Exclusive
 from stratakv.maintenance.early_end import NoRoomError
 from stratakv.structure import Structure
@@ -24,7 +24,7 @@ class Room:
         """Return the bytes of disk that all files will take once the active log is full."""
         active = view.active
         return self._structure.directory.used() + max(
-            0, blocks(active.end) - self._files.allocated(active.path)
+            0, on_disk(active.end) - self._files.allocated(active.path)
         )
 
     def left(self, view: View, used: int) -> int:
@@ -36,7 +36,7 @@ class Room:
         if not self._structure.current().manifest.max_bytes:
             return
         with self._exclusive.hold() as held:
-            wanted = blocks(end) - self._files.allocated_by(fd)
+            wanted = on_disk(end) - self._files.allocated_by(fd)
             fits = wanted <= self.left(held.view, self.used(held.view))
             try:
                 if fits:
