@@ -191,7 +191,7 @@ class Structure(Views):
         """
         if segment.arrays.shape.size <= max(_SMALL_INDEX, segment.end):
             return
-        with suppress(StorageError, CorruptionError):  # maintenance will try again, and tell
+        with suppress(OSError, CorruptionError):  # maintenance will try again, and tell
             fresh = open_log(self.directory, segment.number, segment.entry, write=True)
             build_index(self.directory, fresh, ordered=False)
             index.copy_hot(segment.arrays, fresh.arrays, fresh.latest(fresh.end).items())

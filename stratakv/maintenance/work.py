@@ -84,7 +84,8 @@ class Maintenance:
         self._sync = sync
         self._room = Room(structure, exclusive)
         self._lock: FileLock | None = None
-        self._damaged: set[int] = set()  # segments that could not be read to their end
+        # Segments that could not be read to their end, and what their files were like then.
+        self._damaged: dict[int, tuple[int, int]] = {}
         self.forked()
 
     def forked(self) -> None:
@@ -122,7 +123,17 @@ class Maintenance:
         """Return what is to be done now; at_rest: there has been nothing to do for a while."""
         view = self._structure.current()
         hidden = [s.number for s in view.sealed if is_hidden(view, s)]
-        return plan.pick(view.manifest.segments, hidden, self._damaged, self._limits(view, at_rest=at_rest))
+        damaged = {number for number, then in self._damaged.items() if self._state(number) == then}
+        return plan.pick(view.manifest.segments, hidden, damaged, self._limits(view, at_rest=at_rest))
+
+    def _state(self, number: int) -> tuple[int, int]:
+        """Return what a repair changes of a segment: when its log was written to, and which is its index."""
+        files, directory = self._structure.files, self._structure.directory
+        try:
+            log, index = directory.log_path(number), directory.index_path(number)
+            return files.stat(log).st_mtime_ns, files.stat(index).st_ino
+        except OSError:
+            return 0, 0
 
     def is_due(self) -> bool:
         """Whether there is something to do now, or at a time that is known."""
@@ -207,7 +218,7 @@ class Maintenance:
         except CorruptionError as error:
             logger.error("%s; its segment is left as it is", error)
             broken = {number for number in task.numbers if Path(error.path).stem == f"{number:06d}"}
-            self._damaged.update(broken or task.numbers)
+            self._damaged |= {number: self._state(number) for number in broken or task.numbers}
             done.damage = done.damage or error
 
     def _tidy(self, pace: Pace) -> None:

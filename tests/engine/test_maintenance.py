@@ -950,6 +950,9 @@ def test_damage_holds_up_nothing_else(db: DB, path: Path, caplog: pytest.LogCapt
     assert [number for number, entry in left.items() if not entry.finished] == [damaged]
     assert f"{damaged:06d}.log" in caplog.text
     db.maintain()  # it is not tried again
+    assert db.verify(repair=True).ok
+    db.maintain()  # now it is, in the process that knew it as damaged, too
+    assert all(entry.finished for entry in entries(db))
 
 
 def test_a_merge_goes_on_without_the_damaged_log_alone(machine: Machine, tmp_path: Path) -> None:
