@@ -240,6 +240,8 @@ class Exclusive:
         structure, turn, flock = self._structure, self._turn, self._flock
         if turn.locked():
             self._check_not_inside(1)
+            if since:
+                return 0
         if self.lock.fd >= 0:
             with turn:  # not `acquire` and `try`: a signal between them would leave it locked for ever
                 lock = self.lock.fd
