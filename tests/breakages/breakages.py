@@ -786,6 +786,14 @@ _AGES = (
         (f"{_HANDOVER}::test_what_is_not_deleted_is_handed_over",),
     ),
     Breakage(
+        "begun-log-called-written",
+        "a writer that died as it began a segment is no damage",
+        "stratakv/recovery/examine.py",
+        "segment.header, HEADER_BYTES, segment.header.taken\n",
+        "segment.header, HEADER_BYTES, 0\n",
+        (f"{_HANDOVER}::test_a_writer_that_died_on_the_way_is_no_damage",),
+    ),
+    Breakage(
         "taken-over-with-its-own-rank-alone",
         "9: a log that was replaced stays away without a manifest",
         "stratakv/structure.py",
