@@ -118,9 +118,8 @@ def _hitratio(folder: Path, directory: Path | None, style: str) -> None:
             f"{folder} has no {', '.join(missing)}; name the folder of the traces with --traces."
         )
     if directory is None and _IN_MEMORY.is_dir():
-        directory = (
-            _IN_MEMORY  # the disk changes no hit ratio, and waiting for it would take most of the time
-        )
+        # The disk changes no hit ratio, and waiting for it would take most of the time.
+        directory = _IN_MEMORY
     measure(lambda place, progress: hitratio.run(folder, place, progress), directory, style)
 
 

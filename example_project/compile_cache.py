@@ -25,9 +25,8 @@ from example_project.languages import Toolchain, toolchain
 from example_project.programs import Program, Result, Stage
 from stratakv_django.cache import StrataKVCache
 
-FORMAT = (
-    "compile-cache 1"  # change it when the cached form, the limits or the sandbox change what a result means
-)
+# Change it when the cached form, the limits or the sandbox change what a result means.
+FORMAT = "compile-cache 1"
 
 log = logging.getLogger(__name__)
 

@@ -79,9 +79,9 @@ class Exclusive:
         self._words = control.words
         self._structure = structure
         self.lock = lock
-        self.forked()
+        self.begin_process()
 
-    def forked(self) -> None:
+    def begin_process(self) -> None:
         """Start with no thread holding anything, as a new process does."""
         self._turn = threading.Lock()
         self.owner = 0

@@ -42,9 +42,9 @@ class GroupCommit:
     def __init__(self, exclusive: Exclusive, reach: Callable[[int], None]) -> None:
         self._exclusive = exclusive
         self._reach = reach
-        self.forked()
+        self.begin_process()
 
-    def forked(self) -> None:
+    def begin_process(self) -> None:
         """Start without any thread, as a new process does."""
         self._gathering = Gathering[_Put]()
         self._main = threading.main_thread().ident

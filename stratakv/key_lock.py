@@ -34,9 +34,8 @@ class Lock:
         self._directory = directory
         self._path = directory.path / "keys.lock"
         self._place = hash_key(key)[0] >> 2  # a file's offsets have 63 bits
-        self._file: Owned | None = (
-            None  # while it is held; closed, and the lock free, with the last reference
-        )
+        # While it is held; closed, and the lock free, with the last reference.
+        self._file: Owned | None = None
         _locks.add(self)
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:

@@ -68,21 +68,17 @@ def rescue(path: str | os.PathLike[str]) -> RescueReport:
     directory = directory_of(path, Files())
     directory.enter(create=False)
     _check_ours(directory)
-    lock = FileLock(directory, "attach.lock", write=True)
-    try:
-        with reported(directory.path):
-            for _ in range(_TRIES):
-                if lock.try_exclusive():
-                    return _rescue(directory)
-                lock.shared()  # once the one who was faster has finished
-                if not _damage(directory, _look):
-                    return RescueReport("none")
-                # Whoever has it may be about to find out that it does not open, as we did.
-                lock.release()
-                time.sleep(_PAUSE * random.random())
-            raise StoreBusyError(f"{directory.path} is damaged, and still open in another process")
-    finally:
-        lock.free()
+    with FileLock(directory, "attach.lock", write=True) as lock, reported(directory.path):
+        for _ in range(_TRIES):
+            if lock.try_exclusive():
+                return _rescue(directory)
+            lock.shared()  # once the one who was faster has finished
+            if not _damage(directory, _look):
+                return RescueReport("none")
+            # Whoever has it may be about to find out that it does not open, as we did.
+            lock.release()
+            time.sleep(_PAUSE * random.random())
+        raise StoreBusyError(f"{directory.path} is damaged, and still open in another process")
 
 
 def _check_ours(directory: Directory) -> None:

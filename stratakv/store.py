@@ -124,13 +124,13 @@ class Store:
         self._attach_lock.close()
         self.exclusive.lock.close()
         self.syncer.lock.close()
-        self.maintenance.forked()
+        self.maintenance.begin_process()
         if self.keeper:
-            self.keeper.forked()
+            self.keeper.begin_process()
         self.structure.forked()
-        self.exclusive.forked()
-        self.syncer.reset()
-        self.group.forked()
+        self.exclusive.begin_process()
+        self.syncer.begin_process()
+        self.group.begin_process()
 
     def _reattach(self) -> None:
         self._attach_lock = attach(self.directory, self.options)

@@ -43,9 +43,9 @@ class Syncer:
         self._exclusive = exclusive
         self.lock = lock
         self._interval = interval
-        self.reset()
+        self.begin_process()
 
-    def reset(self) -> None:
+    def begin_process(self) -> None:
         """Start without any thread: at first, and in a forked child."""
         self._gathering = Gathering[Wish]()
         self._ending = threading.Event()

@@ -78,9 +78,8 @@ def _path(location: object) -> str:
     if not isinstance(location, str | os.PathLike):
         raise LocationError(f"LOCATION must be the path of a directory, not {location!r}")
     path = os.fspath(location)
-    if (
-        "://" in path
-    ):  # left from another backend; it would be a directory "redis:" where the site was started
+    # Left from another backend; it would be a directory "redis:" where the site was started.
+    if "://" in path:
         raise LocationError(
             f"LOCATION must be the path of a directory, not the address of a server, {path!r}"
         )

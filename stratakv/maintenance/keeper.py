@@ -39,9 +39,9 @@ class Keeper:
         self._directory = directory
         self._path = directory.path
         self._options = options
-        self.forked()
+        self.begin_process()
 
-    def forked(self) -> None:
+    def begin_process(self) -> None:
         """Start with neither thread nor child, as a new process does."""
         self._starting = threading.Lock()
         self._news = threading.Event()
@@ -76,7 +76,7 @@ class Keeper:
             child.kill()  # it may have inherited that a gentler signal is ignored, and needs no time to end
         if self._thread is not None:
             self._thread.join()
-        self.forked()
+        self.begin_process()
 
     def _watch(self) -> None:
         while not self._ending:

@@ -86,9 +86,9 @@ class Maintenance:
         self._lock: FileLock | None = None
         # Segments that could not be read to their end, and what their files were like then.
         self._damaged: dict[int, tuple[int, int]] = {}
-        self.forked()
+        self.begin_process()
 
-    def forked(self) -> None:
+    def begin_process(self) -> None:
         """Start with no thread at work, as a new process does; the parent's lock is left to the parent."""
         if self._lock:
             self._lock.close()

@@ -456,8 +456,8 @@ _COMMITS = (
         "a forked child holds none of its parent's locks",
         "stratakv/store.py",
         "        self._attach_lock.close()\n        self.exclusive.lock.close()\n"
-        "        self.syncer.lock.close()\n        self.maintenance.forked()\n",
-        "        self.maintenance.forked()\n",
+        "        self.syncer.lock.close()\n        self.maintenance.begin_process()\n",
+        "        self.maintenance.begin_process()\n",
         ("tests/processes/test_together.py::test_a_forked_child_keeps_no_lock_of_a_parent_that_was_killed",),
     ),
 )
