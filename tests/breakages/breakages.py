@@ -366,7 +366,7 @@ _COMMITS = (
         "stratakv/commit.py",
         "        if since:\n            return 0\n        with self.hold() as held:\n",
         "        with self.hold() as held:\n",
-        (f"{_UPDATES}::TestSomebodyElseWasFirst",),
+        (f"{_UPDATES}::test_somebody_writes_while_a_segment_has_to_be_begun",),
     ),
     Breakage(
         "update-beside-a-commit",
@@ -375,7 +375,7 @@ _COMMITS = (
         "        return None if words[W_BUSY] or",
         "        return None if",
         (
-            f"{_UPDATES}::test_somebody_is_between_tip_and_slot",
+            f"{_UPDATES}::test_another_process_is_between_tip_and_slot",
             f"{_COMMIT}::test_what_is_not_indexed_is_not_missing",
         ),
     ),

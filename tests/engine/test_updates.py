@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -10,12 +11,15 @@ import pytest
 
 from stratakv import DB, InvalidKeyError, InvalidValueError, TransactionError, commit
 from stratakv.commit import Exclusive
+from stratakv.control import OFFSET_MASK, W_TIP
 from stratakv.files import Files
 from stratakv.manifest import Edit
 from stratakv.reader import Found, Reader
+from stratakv.record import HEADER_BYTES
 from stratakv.segment import Segment
 from stratakv.view import View
 from tests.engine.machine import in_time, wait_for
+from tests.support.children import Child
 
 Meanwhile = Callable[[Callable[[], object]], None]
 
@@ -214,34 +218,55 @@ def test_a_batch_is_not_seen_in_part(db: DB, monkeypatch: pytest.MonkeyPatch) ->
     other.join()
 
 
-def test_somebody_is_between_tip_and_slot(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_process_is_between_tip_and_slot(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lookup finds the version before; the tip has been there already."""
-    inside, arrived = threading.Event(), threading.Event()
+    (inside, entered), (wait, go) = os.pipe(), os.pipe()
     real_takes_over, real_find, real_hold = commit.takes_over, Reader.find_live, Exclusive.hold
 
-    def takes_over(*arguments: Any) -> bool:
-        inside.set()
-        arrived.wait(60)
-        return real_takes_over(*arguments)
+    def put() -> None:
+        def takes_over(*arguments: Any) -> bool:
+            os.write(entered, b".")
+            os.read(wait, 1)
+            return real_takes_over(*arguments)
+
+        db.get(b"k")  # so that the put finds all as usual
+        monkeypatch.setattr(commit, "takes_over", takes_over)
+        db.put(b"k", b"5")
 
     def find_live(self: Reader, view: View, key: bytes) -> Found | None:
         found = real_find(self, view, key)
-        arrived.set()
+        os.write(go, b".")
+        assert other.wait() == 0
         return found
 
     def enter(self: Exclusive) -> Any:
-        arrived.set()
+        os.write(go, b".")
         return real_hold(self)
 
-    monkeypatch.setattr(commit, "takes_over", takes_over)
-    other = threading.Thread(target=db.put, args=(b"k", b"5"))
-    other.start()
-    wait_for(inside.is_set)
+    other = Child(put)
+    os.read(inside, 1)
     monkeypatch.setattr(Reader, "find_live", find_live)
     monkeypatch.setattr(Exclusive, "hold", enter)
     with in_time():
         assert db.incr(b"k") == 6
-    other.join()
+    for fd in (inside, entered, wait, go):
+        os.close(fd)
+
+
+def test_somebody_writes_while_a_segment_has_to_be_begun(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The short commit has seen that nobody was there, and lets go of the lock before the long one has it."""
+    real = Exclusive.hold
+
+    def enter(self: Exclusive) -> Any:
+        monkeypatch.setattr(Exclusive, "hold", real)
+        db.put(b"k", b"5")
+        return real(self)
+
+    active, words = db._store.structure.view.active, db._store.control.words
+    left = active.end - (words[W_TIP] & OFFSET_MASK)
+    db.put(b"f", bytes(left - 2 * HEADER_BYTES - 1))  # there is room for no other record
+    monkeypatch.setattr(Exclusive, "hold", enter)
+    assert db.incr(b"k") == 6
 
 
 def test_a_transaction_of_this_thread_is_told_even_where_nothing_would_be_written(db: DB) -> None:
