@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from mmap import mmap
 from typing import Any
 
@@ -204,10 +205,18 @@ class Segment:
                 return found
         return []
 
+    def begun(self) -> int:
+        """Return where what the log began with ends. That is there also if it is sealed and cut meanwhile."""
+        end = self.start
+        for found in islice(record.walk(self.log, self.view, end, self.chain, self.end), self.header.taken):
+            end = found.end
+        return end
+
     def filled(self) -> tuple[int, int, int]:
         """Return where the last whole commit ends, what links to it, and how many keys there are up to it.
 
-        As far as the records are sound and linked.
+        As far as the records are sound and linked. Only while nobody can seal the log: it is cut then, and
+        what is mapped behind its end is no memory any more.
         """
         end, link, used, keys = self.start, self.chain, 0, set()
         for found in record.walk(self.log, self.view, end, link, self.end):

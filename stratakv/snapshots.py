@@ -61,8 +61,7 @@ class Snapshots:
         tip = words[W_TIP]  # IMPORTANT: after the other: they are equal when all below the tip was indexed
         if tip < position(view.active.number, 0):
             # So new that it has nothing but what it began with, unless there has been a commit meanwhile.
-            end, _, _ = view.active.filled()
-            return (view, end) if words[W_TIP] == tip else None
+            return (view, view.active.begun()) if words[W_TIP] == tip else None
         return (view, tip & OFFSET_MASK) if indexed == tip <= _end(view) else None
 
 

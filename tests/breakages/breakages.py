@@ -765,7 +765,7 @@ _AGES = (
         "taken-over-records-unseen",
         "who sees a new generation sees what its segment began with",
         "stratakv/snapshots.py",
-        "            return (view, end) if words[W_TIP] == tip else None\n",
+        "            return (view, view.active.begun()) if words[W_TIP] == tip else None\n",
         "            return view, view.active.start\n",
         (f"{_HANDOVER}::test_a_writer_dies_before_others_may_see_the_tip",),
     ),

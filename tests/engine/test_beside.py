@@ -20,6 +20,7 @@ from stratakv.segment import Segment
 from stratakv.snapshots import Snapshots
 from stratakv.views import Views
 from tests.engine.machine import Death, Machine, rotate
+from tests.support.children import run
 
 Open = Callable[..., DB]
 verify: Any = importlib.import_module("stratakv.verify")  # the attribute of that name is the function
@@ -266,3 +267,17 @@ class TestFinish:
         monkeypatch.setattr(finish, room, meanwhile)
         db.maintain()
         assert {each.stem for each in path.glob("0*")} == {f"{db.stats().segments[0].number:06d}"}
+
+
+def test_a_segment_is_filled_and_sealed_while_a_reader_asks_what_it_began_with(open_: Open) -> None:
+    """What is mapped behind the end of the log is no memory then: to look there ends the process."""
+    db = open_(segment_bytes=2**16)
+    rotate(db)
+    begun = db._store.structure.view.active
+    db.put(b"k", bytes(4096 - 72 - 28 - 1))  # the log ends with a page
+    rotate(db)
+
+    def look() -> None:
+        assert begun.begun() == 72
+
+    assert run(look) == [0]
