@@ -15,7 +15,7 @@ from stratakv import past_damage
 from stratakv.arguments import check_bounds, check_key
 from stratakv.bloom import PATTERN_MASK, PATTERNS
 from stratakv.control import OFFSET_MASK, POSITION_BITS, W_GENERATION, W_INDEXED, W_TIP, Figure
-from stratakv.errors import CorruptionError
+from stratakv.errors import CorruptionError, TransactionError
 from stratakv.files import now_ms
 from stratakv.index import FINGERPRINT, HOTTEST, hash_key
 from stratakv.lookup import Found, lookup, newest
@@ -160,15 +160,17 @@ class Reader:
             found = self._get_many(wanted)
             if found is not None:
                 return found
-        with self._snapshots.held_off():
+        # Refused in a signal handler that has interrupted a commit.
+        with suppress(TransactionError), self._snapshots.held_off():
             found = self._get_many(wanted)
         return self._get_many_below(wanted) if found is None else found
 
     def _get_many_below(self, keys: list[bytes]) -> dict[bytes, bytes]:
         """Return the values before a commit that somebody is in the middle of, or has died in.
 
-        For a process that may not write: it can neither keep writers off nor heal. What the slots of the
-        active segment no longer lead to is still in its log.
+        For a process that may not write: it can neither keep writers off nor heal. And for a signal handler
+        that has interrupted a commit. What the slots of the active segment no longer lead to is still in its
+        log.
         """
         view, end = self._snapshots.take()
         found = {key: self.find(view, key) for key in keys}

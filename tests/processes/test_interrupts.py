@@ -9,11 +9,12 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import stratakv
-from stratakv import DB
+from stratakv import DB, commit
 from tests.support.children import run
 
 INTERRUPTS = 400
@@ -133,3 +134,24 @@ def test_a_signal_handler_that_uses_the_store(tmp_path: Path, durability: str) -
             assert db.verify().damage == ()
 
     assert run(handled) == [0]
+
+
+def test_a_signal_handler_reads_many_keys_in_the_midst_of_a_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sees what was there before."""
+    seen: list[dict[bytes, bytes]] = []
+    insert = commit.insert
+
+    def interrupted(*arguments: Any) -> None:
+        signal.raise_signal(signal.SIGALRM)
+        insert(*arguments)
+
+    with stratakv.open(tmp_path / "store", durability="os", maintenance="manual") as db:
+        db.put_many({b"k": b"old", b"l": b"old"})
+        before = signal.signal(signal.SIGALRM, lambda *_: seen.append(db.get_many([b"k", b"l"])))
+        monkeypatch.setattr(commit, "insert", interrupted)
+        db.put_many({b"k": b"new", b"l": b"new"})
+        signal.signal(signal.SIGALRM, before)
+        assert db.get_many([b"k", b"l"]) == {b"k": b"new", b"l": b"new"}
+    assert seen == [{b"k": b"old", b"l": b"old"}] * 2
