@@ -158,10 +158,13 @@ class Exclusive:
     def stopped(self) -> Iterator[None]:
         """Keep the threads of this process from committing; those that are inside have a moment to end."""
         waits = self.owner != threading.get_ident() and self._turn.acquire(timeout=_MOMENT)
+        if waits:
+            self.owner = threading.get_ident()  # a signal handler that writes would wait for itself
         try:
             yield
         finally:
             if waits:
+                self.owner = 0
                 self._turn.release()
 
     def check_held(self) -> None:

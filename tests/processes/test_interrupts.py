@@ -15,6 +15,8 @@ import pytest
 
 import stratakv
 from stratakv import DB, commit
+from stratakv import store as stores
+from tests.engine.machine import in_time
 from tests.support.children import run
 
 INTERRUPTS = 400
@@ -155,3 +157,25 @@ def test_a_signal_handler_reads_many_keys_in_the_midst_of_a_batch(
         signal.signal(signal.SIGALRM, before)
         assert db.get_many([b"k", b"l"]) == {b"k": b"new", b"l": b"new"}
     assert seen == [{b"k": b"old", b"l": b"old"}] * 2
+
+
+def test_a_signal_handler_that_writes_while_the_store_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at the end of the process, where the handles are open still. It would wait for itself."""
+
+    def handle(*_: object) -> None:
+        with pytest.raises(stratakv.TransactionError):
+            db.put(b"k", b"v")
+
+    def interrupted(*arguments: Any) -> None:
+        signal.raise_signal(signal.SIGUSR1)
+        seal(*arguments)
+
+    seal = stores.seal_active
+    db = stratakv.open(tmp_path / "store", durability="os", maintenance="manual")
+    before = signal.signal(signal.SIGUSR1, handle)
+    monkeypatch.setattr(stores, "seal_active", interrupted)
+    with in_time():
+        stores._stores.pop(db._store.identity).close()
+    signal.signal(signal.SIGUSR1, before)
