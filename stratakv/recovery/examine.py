@@ -128,14 +128,14 @@ def is_empty(directory: Directory, number: int) -> bool:
 
 
 def is_written(directory: Directory, number: int) -> bool:
-    """Whether writers wrote a log, and more into it than what it took over as it was begun."""
+    """Whether writers wrote a log, and more into it than what it began with."""
     try:
         segment = open_log(directory, number, write=False)
     except CorruptionError:
         return False
-    header, end, left = segment.header, HEADER_BYTES, segment.header.taken
+    header, end, left = segment.header, HEADER_BYTES, segment.header.ranges + segment.header.taken
     for found in record.walk(segment.log, segment.view, end, header.first_link, segment.end):
-        left -= found.kind != RANGE
+        left -= 1
         end = found.end
     more = left == 0 and last_byte(segment.log, end, segment.files.written(segment.fd)) > end
     return header.is_original and (left < 0 or more)

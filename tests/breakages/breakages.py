@@ -789,8 +789,8 @@ _AGES = (
         "begun-log-called-written",
         "a writer that died as it began a segment is no damage",
         "stratakv/recovery/examine.py",
-        "segment.header, HEADER_BYTES, segment.header.taken\n",
-        "segment.header, HEADER_BYTES, 0\n",
+        "segment.header.ranges + segment.header.taken\n",
+        "segment.header.ranges\n",
         (f"{_HANDOVER}::test_a_writer_that_died_on_the_way_is_no_damage",),
     ),
     Breakage(

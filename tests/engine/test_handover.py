@@ -209,6 +209,18 @@ def test_a_writer_that_died_on_the_way_is_no_damage(
     assert dict(open_().scan()) in (LEFT, {**LEFT, b"p/0": b"old", b"p/1": b"new"})
 
 
+def test_nor_is_one_whose_range_tombstone_a_power_cut_has_torn(db: DB, machine: Machine, path: Path) -> None:
+    db.compact()  # there is nothing to take over
+    machine.die_after(2)
+    with suppress(Death):
+        db.delete_prefix(b"p/")
+    machine.bury(db)
+    machine.reboot()
+    with (path / logs(path)[-1]).open("r+b") as begun:
+        begun.truncate(72 + 28 + 1)
+    assert not stratakv.recover(path, mode="strict").damage
+
+
 def test_what_was_written_after_that_is_missed(db: DB, open_: Open, path: Path) -> None:
     """An older manifest than the last one is damage, also where the unknown log took records over."""
     older = (path / "MANIFEST").read_bytes(), (kept := active(db)).read_bytes()
