@@ -212,6 +212,11 @@ class Segment:
             end = found.end
         return end
 
+    def is_only_begun(self) -> bool:
+        """Whether a writer made this log, and nobody has written more to it than what it began with."""
+        walked = record.walk(self.log, self.view, HEADER_BYTES, self.header.first_link, self.end)
+        return self.header.is_original and sum(1 for _ in walked) <= self.header.ranges + self.header.taken
+
     def filled(self) -> tuple[int, int, int]:
         """Return where the last whole commit ends, what links to it, and how many keys there are up to it.
 

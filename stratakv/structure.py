@@ -312,6 +312,7 @@ class Structure(Views):
         found = manifest.load(self.directory)
         # IMPORTANT: it may have been renamed and no more. Whatever is promised from now on depends on it.
         self.directory.sync()
+        self._remove_begun(found)
         begun = None
         if self.control.words[W_TIP] >> POSITION_BITS != found.active:
             with reported(self.directory.path):
@@ -320,6 +321,17 @@ class Structure(Views):
         sealed = self.current().sealed
         if sealed:
             self._end_log(sealed[0])
+
+    def _remove_begun(self, found: Manifest) -> None:
+        """Remove the segments that were only begun by a process that died before the manifest named them.
+
+        To whoever finds the logs alone, each would be newer than what is written from now on, and hide it.
+        """
+        for number in self.directory.numbers("log"):
+            if number > found.active and number not in found.numbers():
+                with suppress(CorruptionError, FileNotFoundError):  # without a header it hides nothing
+                    if open_log(self.directory, number, write=False).is_only_begun():
+                        self.directory.remove(number)
 
     def _publish(self, found: Manifest, begun: Segment | None) -> None:
         words = self.control.words

@@ -794,6 +794,14 @@ _AGES = (
         (f"{_HANDOVER}::test_a_writer_that_died_on_the_way_is_no_damage",),
     ),
     Breakage(
+        "begun-log-left",
+        "9: without a manifest, what was begun in vain hides nothing",
+        "stratakv/structure.py",
+        "        self._remove_begun(found)\n",
+        "",
+        (f"{_HANDOVER}::test_a_segment_that_was_begun_in_vain_hides_nothing_that_comes_after",),
+    ),
+    Breakage(
         "taken-over-with-its-own-rank-alone",
         "9: a log that was replaced stays away without a manifest",
         "stratakv/structure.py",

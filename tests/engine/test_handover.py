@@ -10,7 +10,7 @@ import pytest
 
 import stratakv
 from stratakv import DB, handover
-from stratakv.control import Control
+from stratakv.control import W_BUSY, Control
 from tests.engine.conftest import Open
 from tests.engine.machine import Death, Machine, flip, in_time
 
@@ -219,6 +219,38 @@ def test_nor_is_one_whose_range_tombstone_a_power_cut_has_torn(db: DB, machine: 
     with (path / logs(path)[-1]).open("r+b") as begun:
         begun.truncate(72 + 28 + 1)
     assert not stratakv.recover(path, mode="strict").damage
+
+
+@pytest.mark.parametrize("steps", range(4, 16))
+def test_a_segment_that_was_begun_in_vain_hides_nothing_that_comes_after(
+    db: DB, open_: Open, machine: Machine, path: Path, steps: int
+) -> None:
+    """Whoever goes on removes it: without a manifest, it would be newer than what is written from then on."""
+    machine.die_after(steps)
+    with suppress(Death):
+        db.delete_prefix(b"p/")
+    machine.dead, machine.die_at = False, None
+    later = {b"p/1": b"later", b"written": b"later"}
+    db.put_many(later)
+    left = {**dict(db.scan()), **later}
+    machine.bury(db)
+    for file in [*path.glob("MANIFEST*"), *path.glob("*.idx"), path / "CONTROL"]:
+        file.unlink(missing_ok=True)
+    stratakv.recover(path)
+    assert dict(open_().scan()) == left
+
+
+def test_an_older_manifest_is_no_reason_to_remove_what_was_written(db: DB, path: Path) -> None:
+    older = (path / "MANIFEST").read_bytes()
+    db.delete_prefix(b"p/")
+    db.put(b"later", b"v")
+    written = active(db)
+    (path / "MANIFEST").write_bytes(older)
+    db._store.control.words[W_BUSY] = 1
+    for _ in range(2):
+        with suppress(stratakv.StrataKVError):
+            db.put(b"k", b"v")
+    assert written.exists()
 
 
 def test_what_was_written_after_that_is_missed(db: DB, open_: Open, path: Path) -> None:
