@@ -97,7 +97,8 @@ class Merger:
         except BaseException:
             self._discard(number)
             raise
-        for segment in job.inputs:
+        # Oldest first: where nothing takes their place, the younger ones say what is deleted in the older.
+        for segment in reversed(job.inputs):
             self._structure.directory.remove(segment.number)
         if made is None:
             self._structure.directory.remove(number)

@@ -222,6 +222,24 @@ def test_giving_up_through_the_progress_callback(db: DB, path: Path) -> None:
     assert dict(db.scan()) == model
 
 
+@pytest.mark.parametrize("steps", range(40))
+def test_what_is_left_without_a_manifest_where_nothing_is_left(
+    db: DB, open_: Callable[..., DB], machine: Machine, path: Path, steps: int
+) -> None:
+    """Files that go one by one must not uncover what was deleted, if the process dies between two."""
+    db.put(b"k", b"v")
+    rotate(db)
+    db.delete_many([b"k", b"~filler"])
+    machine.die_after(steps)
+    with suppress(Death):
+        db.compact()
+    machine.bury(db)
+    for file in [*path.glob("MANIFEST*"), *path.glob("*.idx"), path / "CONTROL"]:
+        file.unlink(missing_ok=True)
+    stratakv.recover(path)
+    assert not dict(open_().scan())
+
+
 def test_the_manifest_is_durable_before_files_go(db: DB, machine: Machine) -> None:
     """In this order: the merged log, its index, the directory, the manifest; only then the inputs go."""
     fill(db)
