@@ -6,7 +6,8 @@ import atexit
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from weakref import WeakMethod
@@ -15,7 +16,7 @@ from stratakv.attach import attach, seal_active
 from stratakv.commit import Exclusive
 from stratakv.control import open_control
 from stratakv.directory import Directory
-from stratakv.errors import OptionError, StrataKVError, reported
+from stratakv.errors import OptionError, StoreBusyError, StrataKVError, reported
 from stratakv.files import Files
 from stratakv.group import GroupCommit
 from stratakv.locks import FileLock
@@ -193,6 +194,7 @@ _Identity = tuple[int, int, bool]
 
 _stores: dict[_Identity, Store] = {}
 _opening = threading.RLock()
+_under_way: set[tuple[int, int]] = set()  # directories that are being opened or closed, by who has `_opening`
 
 
 def acquire(path: str | os.PathLike[str], options: Options) -> Store:
@@ -210,7 +212,8 @@ def acquire(path: str | os.PathLike[str], options: Options) -> Store:
             _stores[store.identity] = _stores.pop(identity)
             store = None
         if store is None:
-            store = _stores[identity] = Store(directory, options)
+            with _alone(identity, directory.path):
+                store = _stores[identity] = Store(directory, options)
             store.identity = identity
         elif replace(store.options, create=True) != replace(options, create=True):
             raise OptionError(
@@ -227,7 +230,21 @@ def release(store: Store) -> None:
         store.users -= 1
         if not store.users:
             del _stores[store.identity]
-            store.close()
+            with _alone(store.identity, store.directory.path):
+                store.close()
+
+
+@contextmanager
+def _alone(identity: _Identity, path: Path) -> Iterator[None]:
+    """Raise StoreBusyError in a signal handler that has interrupted this: it would wait for itself."""
+    place = identity[:2]
+    if place in _under_way:
+        raise StoreBusyError(f"{path} is just being opened or closed by this very thread")
+    try:
+        _under_way.add(place)
+        yield
+    finally:
+        _under_way.discard(place)
 
 
 def _before_fork() -> None:

@@ -179,3 +179,28 @@ def test_a_signal_handler_that_writes_while_the_store_is_closed(
     with in_time():
         stores._stores.pop(db._store.identity).close()
     signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("moment", ["attach", "seal_active"])
+def test_a_signal_handler_that_opens_a_store_while_it_is_opened_or_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """It would wait for a lock that its own thread holds."""
+    path, real = tmp_path / "store", getattr(stores, moment)
+
+    def handle(*_: object) -> None:
+        for read_only in (False, True):
+            with pytest.raises(stratakv.StoreBusyError, match="by this very thread"):
+                stratakv.open(path, read_only=read_only)
+
+    def interrupted(*arguments: Any) -> Any:
+        with monkeypatch.context() as here:
+            here.setattr(stores, moment, real)
+            signal.raise_signal(signal.SIGUSR1)
+        return real(*arguments)
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    monkeypatch.setattr(stores, moment, interrupted)
+    with in_time(), stratakv.open(path, durability="os", maintenance="manual") as db:
+        db.put(b"k", b"v")
+    signal.signal(signal.SIGUSR1, before)
