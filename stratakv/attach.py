@@ -53,13 +53,19 @@ _PAUSE = 0.01  # seconds
 def check_directory(path: str | os.PathLike[str], options: Options) -> None:
     """Raise what keeps this user from opening a store in the directory `path`; change nothing.
 
-    Whatever `open` would say before it reads any data, so not what is damaged: DirectoryError, also where
-    there is no directory, FormatError for a store of a newer StrataKV, ReadOnlyError.
+    Whatever `open` would say, but for damage, which may be mended: DirectoryError, also where there is no
+    directory, FormatError for a store of a newer StrataKV, ReadOnlyError.
     """
     directory = Directory(Path(path).absolute(), Files(), options.mode)
     with reported(directory.path):
         directory.enter(create=False)
-        _check_use(directory, options)
+        if not _format_is_lost(directory):
+            _check_use(directory, options)
+
+
+def _format_is_lost(directory: Directory) -> bool:
+    """Whether the store has no FORMAT any more, or a damaged one."""
+    return directory.format_is_damaged() or (bool(directory.numbers("log")) and not directory.is_store())
 
 
 def _check_use(directory: Directory, options: Options) -> bool:

@@ -19,7 +19,8 @@ from stratakv.segment import Segment
 # shortest records, each written again and again. A delete_prefix takes several.
 _MOST_BYTES = 2**20
 _MOST_KEYS = 1000
-# And so does one of which more is left than this, or than one part in so many of what it was made for.
+# And so does one of which more is left than this, or than one part in so many of what it was made for; and
+# one whose range tombstones alone are more.
 _MOST_LEFT = 64 * 1024
 _SHARE = 4
 _MOST_RANGES = 64  # every hit in an older segment compares its key with all of them
@@ -64,14 +65,15 @@ def without(prefix: bytes, old: Segment, tip: int, keys: int) -> Beginning:
     tip: the offset up to which `old` is filled. keys: how many it has.
     """
     alone = Beginning((prefix,))
-    if len(old.ranges) >= _MOST_RANGES or tip > _MOST_BYTES or keys > _MOST_KEYS:
+    most_left = min(_MOST_LEFT, old.end // _SHARE)
+    if old.start > most_left or len(old.ranges) >= _MOST_RANGES or tip > _MOST_BYTES or keys > _MOST_KEYS:
         return alone
     try:
         last = [old.sound(offset) for offset in old.latest(tip).values()]
     except CorruptionError:
         return alone  # it stays as it is, for whoever reads it to be told
     records = sorted(found for found in last if not found.key.startswith(prefix))
-    if sum(found.end - found.offset for found in records) > min(_MOST_LEFT, old.end // _SHARE):
+    if sum(found.end - found.offset for found in records) > most_left:
         return alone
     prefixes = tuple(each for each in old.ranges if not each.startswith(prefix))
     return Beginning((*prefixes, prefix), old, tuple(records))

@@ -155,6 +155,23 @@ def test_e004_a_directory_of_something_else(store: Path) -> None:
     assert "is not a StrataKV store and not empty (it has 'abc.djcache')" in message.msg
 
 
+@pytest.mark.parametrize("text", [None, "junk"])
+def test_a_store_that_is_damaged_is_no_error(store: Path, text: str | None) -> None:
+    """The first use mends it."""
+    stratakv.open(store, maintenance="manual").close()
+    (store / "FORMAT").unlink()
+    if text:
+        (store / "FORMAT").write_text(text)
+        (store / "FORMAT").chmod(0o600)
+    assert ids(default={"LOCATION": str(store)}) == []
+
+
+def test_e004_a_store_of_a_newer_version(store: Path) -> None:
+    stratakv.open(store, maintenance="manual").close()
+    (store / "FORMAT").write_text("stratakv 99\n")
+    assert ids(default={"LOCATION": str(store)}) == ["stratakv.E004"]
+
+
 @pytest.mark.parametrize("mode", [0o770, 0o777])
 def test_e004_a_directory_that_others_may_write(store: Path, mode: int) -> None:
     store.mkdir()

@@ -142,6 +142,14 @@ def test_a_segment_with_too_much_stays(
     assert dict(db.scan()) == {**LEFT, b"more": b"v"}
 
 
+def test_a_segment_of_long_range_tombstones_stays(db: DB, path: Path) -> None:
+    """Else each call would write those before it again."""
+    db.delete_prefix(b"none" * 500)
+    before = logs(path)
+    db.delete_prefix(b"more" * 500)
+    assert set(before) < set(logs(path))
+
+
 def test_a_damaged_segment_stays(db: DB, path: Path) -> None:
     """Else what is damaged would uncover what it hides, and nobody would be told."""
     flip(active(db), 72 + 28)
