@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from stratakv import index, record
 from stratakv.errors import CorruptionError
-from stratakv.record import COMMIT, LINK_MASK, Record
+from stratakv.lookup import lookup
+from stratakv.record import COMMIT, Record
 from stratakv.segment import Segment
 
 # A segment that is longer stays, as reading it takes too long: this takes 1 ms, or 20 if it is of the
@@ -36,24 +37,20 @@ class Beginning(NamedTuple):
     def encode(self, link: int) -> tuple[bytes, int]:
         """Return the bytes, each record a commit and linked to the one before; and how many are records."""
         ranges, link = record.range_tombstones(self.prefixes, link)
-        frames = []
-        for found in self.records:
-            assert self.replaced
-            value = self.replaced.value(found)
-            body = record.encode(found.kind | COMMIT, found.key, value, found.expiry)
-            checksum = record.checksum_of(body)
-            frames.append(record.frame(body, checksum, link))
-            link = checksum & LINK_MASK
-        records = b"".join(frames)
+        records, _ = record.linked(map(self._body, self.records), link)
         return ranges + records, len(records)
 
-    def hand_heat_on(self, begun: Segment, end: int) -> None:
-        """Count the records, which end at the offset `end` of `begun`, as having been read as often."""
-        places = begun.latest(end)
+    def _body(self, found: Record) -> bytes:
+        assert self.replaced
+        return record.encode(found.kind | COMMIT, found.key, self.replaced.value(found), found.expiry)
+
+    def hand_heat_on(self, begun: Segment) -> None:
+        """Count the records as having been read as often in the segment that has begun with them."""
         for found in self.records:
             assert self.replaced
             heat = index.heat_of(self.replaced.arrays, found.key, found.offset)
-            begun.hot[index.place_of(begun.arrays, found.key, places[found.key])] = heat
+            if heat and (there := lookup(begun, found.key, index.hash_key(found.key)[0])):
+                begun.hot[there.place] = heat
 
 
 NOTHING = Beginning()

@@ -7,14 +7,14 @@ from collections.abc import Collection
 from types import CodeType, FrameType
 
 
-def is_interrupted(method: Collection[CodeType], owner: object, above: int) -> bool:
-    """Whether this thread is in the midst of a method of `owner`, by any of these codes.
+def is_interrupted(codes: Collection[CodeType], owner: object, above: int) -> bool:
+    """Whether this thread is in the midst of a method of `owner`, one with any of these codes.
 
     above: so many of the frames above the caller's are calls of its own, and not looked at.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame:
-        if above < 0 and frame.f_code in method and frame.f_locals.get("self") is owner:
+        if above < 0 and frame.f_code in codes and frame.f_locals.get("self") is owner:
             return True
         above -= 1
         frame = frame.f_back

@@ -96,9 +96,13 @@ def frame(body: bytes, checksum: int, link: int) -> bytes:
 
 def range_tombstones(prefixes: Iterable[bytes], link: int) -> tuple[bytes, int]:
     """Return the records that delete `prefixes`, each a commit, and the link of what follows them."""
+    return linked((encode(RANGE | COMMIT, prefix, b"", TOMBSTONE_EXPIRY) for prefix in prefixes), link)
+
+
+def linked(bodies: Iterable[bytes], link: int) -> tuple[bytes, int]:
+    """Return the records of these bodies, the first linked to `link`, and the link of what follows them."""
     frames = []
-    for prefix in prefixes:
-        body = encode(Kind.RANGE | COMMIT, prefix, b"", TOMBSTONE_EXPIRY)
+    for body in bodies:
         checksum = checksum_of(body)
         frames.append(frame(body, checksum, link))
         link = checksum & LINK_MASK

@@ -212,10 +212,15 @@ class Segment:
             end = found.end
         return end
 
-    def is_only_begun(self) -> bool:
-        """Whether a writer made this log, and nobody has written more to it than what it began with."""
-        walked = record.walk(self.log, self.view, HEADER_BYTES, self.header.first_link, self.end)
-        return self.header.is_original and sum(1 for _ in walked) <= self.header.ranges + self.header.taken
+    def added(self) -> tuple[int, int]:
+        """Return how many records more there are than the log began with, and where the last of all ends.
+
+        As far as they are sound and linked; less than 0 where that is not even all it began with.
+        """
+        count, end = -self.header.ranges - self.header.taken, HEADER_BYTES
+        for found in record.walk(self.log, self.view, end, self.header.first_link, self.end):
+            count, end = count + 1, found.end
+        return count, end
 
     def filled(self) -> tuple[int, int, int]:
         """Return where the last whole commit ends, what links to it, and how many keys there are up to it.

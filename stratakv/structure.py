@@ -291,7 +291,7 @@ class Structure(Views):
         synced = {e.number: bytes_below(reached, e.number, e.size) for e in held.view.manifest.segments}
         try:
             begun = create_active(self.directory, header, room.capacity + len(data), room.keys, data)
-            beginning.hand_heat_on(begun, HEADER_BYTES + len(data))
+            beginning.hand_heat_on(begun)
             # IMPORTANT: before the manifest, else a power cut leaves a name without a file
             self.directory.sync()
             written = (self.control.words[W_TIP] & OFFSET_MASK) - moved
@@ -327,10 +327,12 @@ class Structure(Views):
 
         To whoever finds the logs alone, each would be newer than what is written from now on, and hide it.
         """
+        named = found.numbers()
         for number in self.directory.numbers("log"):
-            if number > found.active and number not in found.numbers():
+            if number > found.active and number not in named:
                 with suppress(CorruptionError, FileNotFoundError):  # without a header it hides nothing
-                    if open_log(self.directory, number, write=False).is_only_begun():
+                    begun = open_log(self.directory, number, write=False)
+                    if begun.header.is_original and begun.added()[0] <= 0:
                         self.directory.remove(number)
 
     def _publish(self, found: Manifest, begun: Segment | None) -> None:

@@ -133,15 +133,13 @@ class SyncCalls(BaseCache):
             return codec.encode(name, codec.decode(name, stored) + delta)
 
         try:
-            stored = self._db.update(name, added)
-            if stored is not None:
-                value: int = codec.decode(name, stored)
-                return value
+            with self._tolerance.block("write"):
+                stored = self._db.update(name, added)
+                if stored is not None:
+                    value: int = codec.decode(name, stored)
+                    return value
         except codec.UndecodableValueError as error:
             self._discard(name, before, error)
-        except STORAGE_ERRORS as error:
-            if not self._tolerance.covers("write", error):
-                raise
         raise ValueError(f"Key '{key}' not found")
 
     def decr(self, key: Any, delta: int = 1, version: int | None = None) -> int:

@@ -133,9 +133,6 @@ def is_written(directory: Directory, number: int) -> bool:
         segment = open_log(directory, number, write=False)
     except CorruptionError:
         return False
-    header, end, left = segment.header, HEADER_BYTES, segment.header.ranges + segment.header.taken
-    for found in record.walk(segment.log, segment.view, end, header.first_link, segment.end):
-        left -= 1
-        end = found.end
-    more = left == 0 and last_byte(segment.log, end, segment.files.written(segment.fd)) > end
-    return header.is_original and (left < 0 or more)
+    count, end = segment.added()
+    torn = count == 0 and last_byte(segment.log, end, segment.files.written(segment.fd)) > end
+    return segment.header.is_original and (count > 0 or torn)

@@ -788,9 +788,9 @@ _AGES = (
     Breakage(
         "begun-log-called-written",
         "a writer that died as it began a segment is no damage",
-        "stratakv/recovery/examine.py",
-        "segment.header.ranges + segment.header.taken\n",
-        "segment.header.ranges\n",
+        "stratakv/segment.py",
+        "-self.header.ranges - self.header.taken, HEADER_BYTES\n",
+        "-self.header.ranges, HEADER_BYTES\n",
         (f"{_HANDOVER}::test_a_writer_that_died_on_the_way_is_no_damage",),
     ),
     Breakage(
