@@ -138,8 +138,7 @@ class Exclusive:
 
     def _begin(self) -> Held:
         structure, words = self._structure, self._words
-        if structure.view.generation == FORKED:
-            structure.refresh()  # opens this process's own lock
+        self._open_lock()
         self.lock.exclusive()
         self._check_open()  # only now: a close may have lost patience while this thread waited
         if words[W_BUSY]:
@@ -171,6 +170,13 @@ class Exclusive:
         """Raise TransactionError in a child that was forked while its parent held the lock."""
         if not self._turn.locked():
             raise TransactionError("this process was forked inside a transaction: only its parent may end it")
+
+    def _open_lock(self) -> int:
+        """Return the descriptor of the lock, which a forked child has to open for itself."""
+        if self._structure.view.generation == FORKED:
+            self._structure.refresh()
+        self._check_open()
+        return self.lock.fd
 
     def _check_open(self) -> None:
         """Raise ClosedError where the store was closed while this thread was on its way, or inside."""
@@ -245,76 +251,75 @@ class Exclusive:
             self._check_not_inside(1)
             if since:
                 return 0
-        if self.lock.fd >= 0:
-            with turn:  # not `acquire` and `try`: a signal between them would leave it locked for ever
-                lock = self.lock.fd
-                if lock < 0:
-                    self._check_open()
+        with turn:  # not `acquire` and `try`: a signal between them would leave it locked for ever
+            lock = self.lock.fd
+            if lock < 0:
+                lock = self._open_lock()
+            try:
                 try:
-                    try:
-                        flock(lock, EXCLUSIVE_NOW)
-                    except BlockingIOError:
-                        if since:
-                            return 0
-                        self.lock.exclusive()
-                        self._check_open()
-                    view, page = structure.view, self._control.page
-                    generation, tip, chain, used, busy, ahead = read_commit_state(page, COMMIT_STATE)
-                    if since and since != (tip, self._words[W_TURNS]):
+                    flock(lock, EXCLUSIVE_NOW)
+                except BlockingIOError:
+                    if since:
                         return 0
-                    active = view.active
-                    start = tip & OFFSET_MASK
-                    length = PREFIX_BYTES + len(body)
-                    end = tip + length
-                    slots, size = active.slots, active.slot_count
-                    fits = start + length <= active.end and used < size // 2
-                    if fits and generation == view.generation and not busy:
-                        words = self._words
-                        words[W_BUSY] = 1
-                        if end > ahead and length <= AHEAD_BYTES:
-                            ahead = self._write_ahead(active, max(tip, ahead), end)
-                        prefix, written = pack_prefix(checksum, chain), length
-                        if end <= ahead and active.mapped_writes:
-                            mapped, behind = active.log, start + PREFIX_BYTES
-                            mapped[start:behind] = prefix  # 1 log
-                            mapped[behind : start + length] = body
+                    self.lock.exclusive()
+                    self._check_open()
+                view, page = structure.view, self._control.page
+                generation, tip, chain, used, busy, ahead = read_commit_state(page, COMMIT_STATE)
+                if since and since != (tip, self._words[W_TURNS]):
+                    return 0
+                active = view.active
+                start = tip & OFFSET_MASK
+                length = PREFIX_BYTES + len(body)
+                end = tip + length
+                slots, size = active.slots, active.slot_count
+                fits = start + length <= active.end and used < size // 2
+                if fits and generation == view.generation and not busy:
+                    words = self._words
+                    words[W_BUSY] = 1
+                    if end > ahead and length <= AHEAD_BYTES:
+                        ahead = self._write_ahead(active, max(tip, ahead), end)
+                    prefix, written = pack_prefix(checksum, chain), length
+                    if end <= ahead and active.mapped_writes:
+                        mapped, behind = active.log, start + PREFIX_BYTES
+                        mapped[start:behind] = prefix  # 1 log
+                        mapped[behind : start + length] = body
+                    else:
+                        try:
+                            written = self._pwrite(active.fd, prefix + body, start)
+                        except OSError:
+                            written = 0
+                    if written == length:
+                        words[W_TIP] = end  # 2 tip
+                        place = first % size
+                        tag = first & FINGERPRINT
+                        while slot := slots[place]:  # 3 slots
+                            slot ^= tag
+                            if slot <= OFFSET_MASK and takes_over(active, slot, key):
+                                break
+                            place += 1
+                            if place == size:
+                                place = 0
                         else:
-                            try:
-                                written = self._pwrite(active.fd, prefix + body, start)
-                            except OSError:
-                                written = 0
-                        if written == length:
-                            words[W_TIP] = end  # 2 tip
-                            place = first % size
-                            tag = first & FINGERPRINT
-                            while slot := slots[place]:  # 3 slots
-                                slot ^= tag
-                                if slot <= OFFSET_MASK and takes_over(active, slot, key):
-                                    break
-                                place += 1
-                                if place == size:
-                                    place = 0
-                            else:
-                                active.bloom[first % active.word_count] |= PATTERNS[second & PATTERN_MASK]
-                                used += 1
-                                if view.ghosts is not None and view.ghosts.recall(first):
-                                    active.hot[place] = 1
-                            slots[place] = tag | start
-                            words[W_USED] = used
-                            words[W_CHAIN] = checksum & LINK_MASK  # 4 chain
-                            words[W_INDEXED] = end  # 5 indexed
-                            words[W_BUSY] = 0
-                            self.records += 1
-                            return end  # type: ignore[no-any-return]
-                        self._take_back(active, start)  # a full disk, as a rule; below it is tried once more
-                except OSError as cause:
-                    raise storage_error(structure.view.active.path, cause) from cause
-                finally:
-                    try:
-                        if self.lock.fd == lock:  # else it was closed, and the number may be another file's
-                            flock(lock, UNLOCK)
-                    except OSError:
-                        self.lock.release()  # says what is wrong
+                            active.bloom[first % active.word_count] |= PATTERNS[second & PATTERN_MASK]
+                            used += 1
+                            if view.ghosts is not None and view.ghosts.recall(first):
+                                active.hot[place] = 1
+                        slots[place] = tag | start
+                        words[W_USED] = used
+                        words[W_CHAIN] = checksum & LINK_MASK  # 4 chain
+                        words[W_INDEXED] = end  # 5 indexed
+                        words[W_BUSY] = 0
+                        self.records += 1
+                        return end  # type: ignore[no-any-return]
+                    self._take_back(active, start)  # a full disk, as a rule; below it is tried once more
+            except OSError as cause:
+                raise storage_error(structure.view.active.path, cause) from cause
+            finally:
+                try:
+                    if self.lock.fd == lock:  # else it was closed, and the number may be another file's
+                        flock(lock, UNLOCK)
+                except OSError:
+                    self.lock.release()  # says what is wrong
         if since:
             return 0
         with self.hold() as held:

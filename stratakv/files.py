@@ -39,6 +39,7 @@ _MEMORY_LIMITS = {
     "": (_CONTROL_GROUPS, "memory.max"),
     "memory": (_CONTROL_GROUPS / "memory", "memory.limit_in_bytes"),
 }
+_WIPE_ON_FORK = 18  # MADV_WIPEONFORK of <sys/mman.h>, which Python does not name
 _BYTE_LOCK = struct.Struct("hhqqi")  # struct flock: type, whence, start, length, process; aligned as in C
 
 
@@ -204,6 +205,16 @@ class Files:
     def map(self, fd: int, size: int, *, write: bool = False) -> mmap.mmap:
         """Map the first `size` bytes, shared."""
         return mmap.mmap(fd, size, prot=mmap.PROT_READ | (mmap.PROT_WRITE if write else 0))
+
+    def words_of_this_process(self) -> memoryview:
+        """Return a page of 64-bit words, all 0, of which no child sees what is stored there: it finds zeros.
+
+        However it was forked; but a kernel before Linux 4.14 lets it see what its parent has stored.
+        """
+        page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        with suppress(OSError):
+            page.madvise(_WIPE_ON_FORK)
+        return memoryview(page).cast("Q")
 
     def expect_lookups(self, mapped: mmap.mmap) -> None:
         """Let what is touched of a map be read from the disk, and nothing around it."""

@@ -8,7 +8,6 @@ do, and the kernel frees it when its process ends.
 from __future__ import annotations
 
 import math
-import os
 import time
 from types import TracebackType
 from weakref import WeakSet
@@ -17,6 +16,7 @@ from stratakv.backoff import pauses
 from stratakv.directory import Directory
 from stratakv.errors import LockError, reported
 from stratakv.files import Owned
+from stratakv.forks import in_each_child
 from stratakv.index import hash_key
 
 _PAUSE, _LONGEST_PAUSE = 0.2e-3, 50e-3  # seconds between two looks at a lock that somebody has
@@ -114,4 +114,4 @@ def _after_fork_in_child() -> None:
         file.close()  # a child that has it open would keep the lock when its parent dies
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+in_each_child(_after_fork_in_child)

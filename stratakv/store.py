@@ -18,6 +18,7 @@ from stratakv.control import open_control
 from stratakv.directory import Directory
 from stratakv.errors import OptionError, StoreBusyError, StrataKVError, reported
 from stratakv.files import Files
+from stratakv.forks import in_each_child, notice
 from stratakv.group import GroupCommit
 from stratakv.locks import FileLock
 from stratakv.maintenance.keeper import Keeper
@@ -199,6 +200,7 @@ _under_way: set[tuple[int, int]] = set()  # directories that are being opened or
 
 def acquire(path: str | os.PathLike[str], options: Options) -> Store:
     """Return this process's store for `path`, opened by the first handle that asks for it."""
+    notice()
     directory = Directory(Path(path).absolute(), Files(), options.mode)
     with _opening, reported(directory.path):
         directory.enter(create=options.create and not options.read_only)
@@ -226,6 +228,7 @@ def acquire(path: str | os.PathLike[str], options: Options) -> Store:
 
 def release(store: Store) -> None:
     """Give a handle's share back; the last one closes the store."""
+    notice()
     with _opening:
         store.users -= 1
         if not store.users:
@@ -257,18 +260,20 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    _opening.release()
+    global _opening
+    _opening = threading.RLock()
+    _under_way.clear()
     for store in _stores.values():
         store.forked()
 
 
-os.register_at_fork(
-    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)
+in_each_child(_after_fork_in_child)
 
 
 def _close_all() -> None:
     """At the end of the process: sync what is not synced, and leave every store sealed."""
+    notice()
     for store in list(_stores.values()):
         try:
             store.close()

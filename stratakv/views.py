@@ -18,6 +18,7 @@ from stratakv.control import (
 )
 from stratakv.directory import CONTROL_NAME, GHOSTS_NAME, MANIFEST_NAME, Directory
 from stratakv.errors import CorruptionError, RemovedError, StorageError, reported
+from stratakv.forks import notice
 from stratakv.ghosts import Ghosts
 from stratakv.manifest import Manifest
 from stratakv.opening import map_ghosts, open_sealed
@@ -95,6 +96,7 @@ class Views:
 
     def refresh(self) -> View:
         """Make a new view from the manifest, with the segments that are open already."""
+        notice()
         with self._refreshing, reported(self.directory.path):
             self.check_in_place()
             if self.view.generation == FORKED:

@@ -12,6 +12,7 @@ _FAILING = "tests/engine/test_failing.py"
 _DISTRUST = "tests/engine/test_distrust.py"
 _UPDATES = "tests/engine/test_updates.py"
 _COMPACTION = "tests/engine/test_compaction.py"
+_FORK_IN_C = "tests/engine/test_fork.py::TestInC"
 _KEY_LOCK = "tests/engine/test_key_lock.py"
 _LOST_FOUND = "tests/engine/test_lost_found.py"
 _HANDOVER = "tests/engine/test_handover.py"
@@ -459,6 +460,38 @@ _COMMITS = (
         "        self.syncer.lock.close()\n        self.maintenance.begin_process()\n",
         "        self.maintenance.begin_process()\n",
         ("tests/processes/test_together.py::test_a_forked_child_keeps_no_lock_of_a_parent_that_was_killed",),
+    ),
+    Breakage(
+        "fork-in-c-not-noticed-by-a-put",
+        "writers take turns, also those that were forked without Python",
+        "stratakv/writer.py",
+        "        if not HERE[0]:\n            notice()\n",
+        "",
+        (f"{_FORK_IN_C}::test_what_a_thread_of_the_parent_holds",),
+    ),
+    Breakage(
+        "fork-in-c-not-noticed-by-a-handle",
+        "writers take turns, also those that were forked without Python",
+        "stratakv/db.py",
+        "        if not HERE[0]:\n            notice()\n",
+        "",
+        (f"{_FORK_IN_C}::test_whatever_comes_first_leaves_the_parents_locks",),
+    ),
+    Breakage(
+        "fork-in-c-not-noticed-at-a-new-view",
+        "a lookup waits for nobody",
+        "stratakv/views.py",
+        "        notice()\n        with self._refreshing",
+        "        with self._refreshing",
+        (f"{_FORK_IN_C}::test_what_a_thread_of_the_parent_holds",),
+    ),
+    Breakage(
+        "fork-in-c-not-noticed-at-the-end",
+        "a child frees none of its parent's locks",
+        "stratakv/store.py",
+        "    notice()\n    for store in list",
+        "    for store in list",
+        (f"{_FORK_IN_C}::test_whatever_comes_first_leaves_the_parents_locks",),
     ),
 )
 

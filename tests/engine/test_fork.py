@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,9 @@ import pytest
 
 import stratakv
 from stratakv import DB
+from stratakv import store as store_module
 from stratakv.files import Files
-from tests.support.children import Child, run
+from tests.support.children import Child, fork_in_c, run
 
 Open = Callable[..., DB]
 
@@ -166,3 +170,84 @@ def test_a_transaction_belongs_to_the_process_that_began_it(tmp_path: Path) -> N
     assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
     assert dict(db.scan()) == {b"k": b"v"}
     db.close()
+
+
+class TestInC:
+    """Children of which Python hears nothing, as uWSGI makes them."""
+
+    @pytest.mark.parametrize("durability", ["os", "interval", "always"])
+    def test_all_go_on(self, tmp_path: Path, durability: str) -> None:
+        db = stratakv.open(tmp_path / "store", durability=durability, segment_bytes=16 * 1024)
+        db.put(b"parent", b"v")
+
+        def work(name: int) -> None:
+            for number in range(300):
+                db.put(b"%d %d" % (name, number), bytes(100))
+                db.incr(b"count")
+            db.close()
+
+        children = [Child(partial(work, name), fork_in_c) for name in range(3)]
+        work_of_parent = [db.incr(b"count") for _ in range(300)]
+        assert [child.wait() for child in children] == [0, 0, 0]
+        assert len(set(work_of_parent)) == 300
+        assert db.get(b"count") == b"1200"
+        assert len(dict(db.scan())) == 902
+        assert db.verify().ok
+        db.close()
+
+    @pytest.mark.parametrize(
+        "act",
+        [
+            lambda db: db.incr(b"k"),
+            lambda db: db.delete(b"k"),
+            lambda db: db.put_many({b"k": b"1"}),
+            lambda db: db.sync(),
+            lambda db: db.compact(),
+            lambda db: db.maintain(),
+            lambda db: db.clear(),
+            lambda db: db.close(),
+            lambda db: store_module._close_all(),
+            lambda db: stratakv.open(db.path, durability="os").close(),
+        ],
+    )
+    def test_whatever_comes_first_leaves_the_parents_locks(
+        self, tmp_path: Path, act: Callable[[DB], object]
+    ) -> None:
+        db = stratakv.open(tmp_path / "store", durability="os")
+        db.put(b"k", b"1")
+        assert run(lambda: act(db), fork=fork_in_c) == [0]
+        with pytest.raises(stratakv.StoreBusyError):  # this process still has it open
+            stratakv.recover(tmp_path / "store")
+        db.close()
+
+    @pytest.mark.parametrize("act", [lambda db: db.get(b"k"), lambda db: db.put(b"k", b"2")])
+    def test_what_a_thread_of_the_parent_holds(self, tmp_path: Path, act: Callable[[DB], object]) -> None:
+        """There is no such thread in the child, and nobody to let go of it."""
+        db = stratakv.open(tmp_path / "store", durability="os")
+        db.put(b"k", b"1")
+        held, over = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with db.transaction(), db._store.structure._refreshing:
+                held.set()
+                over.wait(60)
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait(60)
+        read, write = os.pipe()
+
+        def child() -> None:
+            signal.alarm(60)
+            os.read(read, 1)
+            act(db)
+
+        begun = Child(child, fork_in_c)
+        over.set()
+        thread.join()
+        db.delete_prefix(b"other")  # so that there is a view to be made
+        os.write(write, b"1")
+        assert begun.wait() == 0
+        os.close(read)
+        os.close(write)
+        db.close()

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable
 
+fork_in_c: Callable[[], int] = ctypes.PyDLL(
+    None
+).fork  # as uWSGI makes its workers: Python hears nothing of it
+
 
 class Child:
     """A forked process that runs `work` and exits 0, or 1 with a traceback on stderr."""
 
-    def __init__(self, work: Callable[[], None]) -> None:
+    def __init__(self, work: Callable[[], None], fork: Callable[[], int] = os.fork) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
-        self.pid = os.fork()
+        self.pid = fork()
         if self.pid == 0:
             status = 1
             try:
@@ -47,7 +52,7 @@ class Child:
         return self.status is None
 
 
-def run(*works: Callable[[], None]) -> list[int]:
+def run(*works: Callable[[], None], fork: Callable[[], int] = os.fork) -> list[int]:
     """Run each function in a child of its own, all at once, and return their exit statuses."""
-    children = [Child(work) for work in works]
+    children = [Child(work, fork) for work in works]
     return [child.wait() for child in children]

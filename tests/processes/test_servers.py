@@ -1,4 +1,4 @@
-"""A real pre-fork server, with the store opened before the fork and after it."""
+"""Real pre-fork servers, with the store opened before the fork and after it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,8 @@ import pytest
 
 import stratakv
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("gunicorn") is None, reason="needs the package gunicorn from PyPI"
-)
 ROOT = Path(__file__).parents[2]
+COUNTER = "tests.support.wsgi_counter"
 REQUESTS, MOST = 200, 10_000
 
 
@@ -31,12 +29,23 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def server(name: str, port: int) -> list[str]:
+    """Return the command that serves the counter with three workers."""
+    package = {"gunicorn": "gunicorn", "uwsgi": "pyuwsgi"}[name]
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"needs the package {package} from PyPI")
+    if name == "gunicorn":
+        return [sys.executable, "-m", "gunicorn", "--workers=3", f"--bind=127.0.0.1:{port}", COUNTER]
+    # Its program is beside the interpreter; it has to be told where the packages are.
+    program = [str(Path(sys.executable).with_name("uwsgi")), "--virtualenv", sys.prefix]
+    return [*program, "--master", "--processes=3", f"--http-socket=127.0.0.1:{port}", "--module", COUNTER]
+
+
 @contextmanager
-def gunicorn(store: Path, *options: str) -> Iterator[str]:
+def serving(store: Path, name: str, *options: str) -> Iterator[str]:
     port = free_port()
-    command = [sys.executable, "-m", "gunicorn", "--workers", "3", "--bind", f"127.0.0.1:{port}", *options]
-    server = subprocess.Popen(
-        [*command, "tests.support.wsgi_counter"],
+    process = subprocess.Popen(
+        [*server(name, port), *options],
         cwd=ROOT,
         env={**os.environ, "STRATAKV_TEST_STORE": str(store)},
         stderr=subprocess.PIPE,
@@ -49,20 +58,32 @@ def gunicorn(store: Path, *options: str) -> Iterator[str]:
             time.sleep(0.05)
         yield f"http://127.0.0.1:{port}/"
     finally:
-        server.terminate()
-        errors = server.communicate(timeout=30)[1].decode()
-    assert server.returncode == 0, errors
+        process.terminate()
+        errors = process.communicate(timeout=30)[1].decode()
+    assert process.returncode == 0, errors
     assert "Traceback" not in errors, errors
 
 
-@pytest.mark.parametrize("options", [(), ("--preload",), ("--threads", "4")], ids=" ".join)
-def test_every_worker_counts_in_one_store(tmp_path: Path, options: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("gunicorn",),
+        ("gunicorn", "--preload"),
+        ("gunicorn", "--threads=4"),
+        # All but the last open the store before they fork, and Python hears nothing of the forks.
+        ("uwsgi", "--die-on-term"),
+        ("uwsgi", "--die-on-term", "--threads=4"),
+        ("uwsgi", "--die-on-term", "--lazy-apps"),
+    ],
+    ids=" ".join,
+)
+def test_every_worker_counts_in_one_store(tmp_path: Path, command: tuple[str, ...]) -> None:
     def ask(url: str) -> tuple[int, int]:
         with urllib.request.urlopen(url, timeout=30) as answer:
             pid, count = answer.read().split()
             return int(pid), int(count)
 
-    with gunicorn(tmp_path / "store", *options) as url, ThreadPoolExecutor(8) as pool:
+    with serving(tmp_path / "store", *command) as url, ThreadPoolExecutor(8) as pool:
         answers: list[tuple[int, int]] = []
         while len(answers) < MOST and len({pid for pid, _ in answers}) < 2:  # some may take long to begin
             answers += pool.map(ask, [url] * REQUESTS)
