@@ -189,6 +189,7 @@ def test_a_forked_child_does_not_hold_it(db: DB) -> None:
 def test_a_child_that_is_forked_while_a_thread_waits_does_not_keep_it(db: DB) -> None:
     """Once the thread has it, the parent dies."""
     ends, goes_on = os.pipe()
+    has_begun, begun = os.pipe()
 
     def parent() -> None:
         first, second = db.lock(b"page"), db.lock(b"page")
@@ -198,8 +199,10 @@ def test_a_child_that_is_forked_while_a_thread_waits_does_not_keep_it(db: DB) ->
         time.sleep(0.1)
         if os.fork() == 0:
             os.close(goes_on)
+            os.write(begun, b"1")
             os.read(ends, 1)  # until the test is over
             os._exit(0)
+        os.read(has_begun, 1)  # before it has, it keeps all that its parent had
         first.release()
         waits.join()
 
@@ -207,8 +210,8 @@ def test_a_child_that_is_forked_while_a_thread_waits_does_not_keep_it(db: DB) ->
         assert run(parent) == [0]
         assert not db.lock(b"page").locked()
     finally:
-        os.close(goes_on)
-        os.close(ends)
+        for fd in (ends, goes_on, has_begun, begun):
+            os.close(fd)
 
 
 def test_a_forked_child_may_leave_the_block(db: DB) -> None:

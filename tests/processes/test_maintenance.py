@@ -308,7 +308,9 @@ class Killed:
         options = '{"durability": "os", "maintenance": "manual", "segment_bytes": 65536}'
         before = self.db.stats().generation
         started = Files().start_python("stratakv.keep", str(self.path), options)
-        time.sleep(self.chance.uniform(0.12, 0.45))
+        while self.db._store.maintenance.is_free() and started.poll() is None:  # however long Python takes
+            time.sleep(0.005)
+        time.sleep(self.chance.uniform(0, 0.15))
         started.kill()
         started.wait()
         return self.db.stats().generation > before or not self.nothing_left_over()
@@ -342,4 +344,4 @@ def test_killed_at_random_moments(path: Path, max_bytes: int | None) -> None:
             if number % 10 == 9:
                 killed.tidy()
         killed.tidy()
-        assert at_work > KILLS // 8, "too few of them were killed at work"
+        assert at_work > KILLS // 4, "too few of them were killed at work"
