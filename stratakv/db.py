@@ -274,6 +274,12 @@ class DB:
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> tuple[type[DB], tuple[Path, Options]]:
+        """Pickle it as what opens the store: whoever is handed this handle gets one of their own."""
+        if self._closed:
+            self._refuse()
+        return DB, (self._path, self._options)
+
     def __repr__(self) -> str:
         state = "closed" if self._closed else str(self._options.durability)
         return f"<stratakv.DB {str(self.path)!r} ({state})>"

@@ -3,7 +3,10 @@ sleeping through change, and ending in every order."""
 
 from __future__ import annotations
 
+import copy
+import multiprocessing
 import os
+import pickle
 import select
 import signal
 import subprocess
@@ -11,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from operator import methodcaller
 from pathlib import Path
 
 import pytest
@@ -141,6 +145,37 @@ def test_a_transaction_in_the_parent_keeps_the_child_out(tmp_path: Path) -> None
         tx.put(b"k", b"parent")
     assert child.wait() == 0
     assert db.get(b"k") == b"child"
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_handle_is_handed_to_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    put = methodcaller("put", b"child", b"v")
+    with stratakv.open("store", durability="os", segment_bytes=8192) as db:
+        context = multiprocessing.get_context(method)
+        monkeypatch.chdir("/")  # where the store is does not depend on it
+        child = context.Process(target=put, args=(db,))
+        child.start()
+        child.join(60)
+        assert child.exitcode == 0
+        assert db.get(b"child") == b"v"
+
+
+def test_a_pickled_handle_opens_the_same_store(tmp_path: Path) -> None:
+    db = stratakv.open(tmp_path / "store", durability="os", segment_bytes=8192)
+    db.put(b"k", b"v")
+    pickled = pickle.dumps(db)
+    db.close()
+    with pytest.raises(stratakv.ClosedError):
+        pickle.dumps(db)
+    with pickle.loads(pickled) as again:
+        assert again.get(b"k") == b"v"
+        assert repr(again) == f"<stratakv.DB {str(tmp_path / 'store')!r} (os)>"
+        with copy.copy(again) as another:  # with the same options, else it is refused
+            assert another.get(b"k") == b"v"
+        assert again.get(b"k") == b"v"
 
 
 def test_an_interval_sync_thread_starts_again_in_a_child(tmp_path: Path) -> None:
