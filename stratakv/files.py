@@ -354,26 +354,34 @@ class Files:
     def can_write(self, path: Path) -> bool:
         return os.access(path, os.W_OK | os.X_OK, effective_ids=True)
 
-    def start_python(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def start_python(
+        self, module: str, *arguments: str, errors: Owned | None = None
+    ) -> subprocess.Popen[bytes]:
         """Start a module of this package as a process of its own, with this interpreter and no terminal.
 
-        Raises OSError where there is no interpreter to be found: a program that embeds Python names itself
-        as the executable.
+        errors: the file that it writes its errors to. Raises OSError where no interpreter is to be found: a
+        program that embeds Python names itself as the executable.
         """
         for python in (sys.executable, f"{sys.prefix}/bin/python3"):
             if python and Path(python).name.startswith(("python", "pypy")) and os.access(python, os.X_OK):
                 break
         else:
             raise FileNotFoundError(errno.ENOENT, "no Python interpreter", sys.executable)
-        search = filter(None, (str(_ROOT), os.environ.get("PYTHONPATH")))
+        # All that this process has: a program that embeds Python may take packages from an environment of
+        # which the interpreter that it names knows nothing.
+        search = [str(_ROOT), *(str(Path(place).absolute()) for place in sys.path if place)]
         return subprocess.Popen(
             [python, "-P", "-m", module, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL if errors is None else errors,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(search)},
             start_new_session=True,  # Ctrl-C and the end of a terminal are not for it
         )
+
+    def memory_file(self) -> Owned:
+        """Return a file in memory, which goes when it is closed."""
+        return self.own(os.memfd_create("stratakv"))
 
     def user(self) -> int:
         """The effective user id."""

@@ -1,7 +1,7 @@
 """The maintenance process: `python -m stratakv.keep DIRECTORY OPTIONS`, started by a process that writes.
 
 OPTIONS are those of `stratakv.open`, as JSON. It ends when there has been no work for a while; a failure is
-its exit status, and whoever started it says so in their log.
+its exit status, and whoever started it says so in their log, with the last line of its errors.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ logger = logging.getLogger("stratakv")
 _PATIENCE = 0.5
 _LONGEST_PATIENCE = 60.0
 _LONGEST_WAIT = 3600.0
+_REST = 60.0  # seconds until a child is tried again, after one that could not do the work
 _YIELD = 0.002  # seconds that a thread at work leaves to the others after each block
 
 
@@ -50,6 +52,7 @@ class Keeper:
         self._patience = _PATIENCE
         self._thread: threading.Thread | None = None
         self._child: Popen[bytes] | None = None
+        self._next_child = 0.0
 
     def wake(self) -> None:
         """Say that there may be work; returns at once."""
@@ -104,28 +107,43 @@ class Keeper:
 
     def _ran_in_child(self) -> bool:
         """Run a child until it ends; return whether it could do the work."""
+        if time.monotonic() < self._next_child:
+            return False
         try:
-            with self._starting:
-                if self._ending:
-                    raise StoppedError  # pragma: no cover: it was closed within the last microseconds
-                options = json.dumps(self._options)
-                self._child = self._directory.files.start_python("stratakv.keep", str(self._path), options)
+            status, reason = self._run_child()
         except OSError:
             logger.warning(
                 "%s: no maintenance process could be started; a thread does it", self._path, exc_info=True
             )
+            self._next_child = time.monotonic() + _REST
             return False
-        status = self._child.wait()
-        self._child = None
-        if status < 0 and not self._ending:
+        if status == 0:
+            self._patience = _PATIENCE
+        elif status < 0 and not self._ending:
             # Killed, and perhaps always will be: for want of memory, or by a bad sector.
             self._patience = min(2 * self._patience, _LONGEST_PATIENCE)
             logger.warning("%s: the maintenance process was ended by signal %d", self._path, -status)
-        elif status == 0:
-            self._patience = _PATIENCE
-        if status > 0 and not self._ending:
-            logger.warning("%s: the maintenance process failed with status %d", self._path, status)
+        elif status > 0 and not self._ending:
+            logger.warning(
+                "%s: the maintenance process failed with status %d: %s", self._path, status, reason
+            )
+            self._next_child = time.monotonic() + _REST
         return status <= 0  # one that was killed may be started again
+
+    def _run_child(self) -> tuple[int, str]:
+        """Return the status with which a child has ended, and the last line of its errors."""
+        files = self._directory.files
+        with files.memory_file() as errors:
+            with self._starting:
+                if self._ending:
+                    raise StoppedError  # pragma: no cover: it was closed within the last microseconds
+                options = json.dumps(self._options)
+                self._child = files.start_python("stratakv.keep", str(self._path), options, errors=errors)
+            status = self._child.wait()
+            self._child = None
+            errors.seek(0)
+            lines = errors.read().decode(errors="replace").splitlines()
+        return status, lines[-1] if lines else ""
 
     def _yield(self, _read: int) -> None:
         """Leave the interpreter to the threads that serve, as a child would."""

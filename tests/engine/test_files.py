@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import stratakv
 from stratakv.files import Files
 from tests.support.users import let_in
 
@@ -146,6 +147,16 @@ class TestProcesses:
         monkeypatch.setattr(sys, "prefix", "/nowhere")
         with pytest.raises(FileNotFoundError, match="no Python interpreter"):
             files.start_python("this")
+
+    def test_a_program_that_names_an_interpreter_without_its_packages(
+        self, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As uWSGI does where a site has a virtual environment."""
+        stratakv.open(tmp_path / "store").close()
+        monkeypatch.setattr(sys, "executable", sys._base_executable)  # type: ignore[attr-defined]
+        with files.memory_file() as errors:
+            process = files.start_python("stratakv.keep", str(tmp_path / "store"), "{}", errors=errors)
+            assert process.wait(60) == 0, errors.seek(0) or errors.read()
 
 
 class TestFileSystem:

@@ -154,7 +154,7 @@ def test_it_may_open_more_files_than_the_process_that_starts_it(path: Path) -> N
 def test_where_no_child_can_be_started_a_thread_does_it(
     db: DB, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(*arguments: object) -> None:
+    def refuse(*arguments: object, errors: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(Files, "start_python", refuse)
@@ -164,7 +164,7 @@ def test_where_no_child_can_be_started_a_thread_does_it(
 
 
 def test_closing_does_not_wait_for_the_thread(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments: object) -> None:
+    def refuse(*arguments: object, errors: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(Files, "start_python", refuse)
@@ -177,7 +177,7 @@ def test_closing_does_not_wait_for_the_thread(db: DB, monkeypatch: pytest.Monkey
 def test_closing_does_not_wait_for_whoever_else_is_at_work(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who may be at one large merge, or stopped; here it began when our thread had just looked."""
 
-    def refuse(*arguments: object) -> None:
+    def refuse(*arguments: object, errors: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(Files, "start_python", refuse)
@@ -198,10 +198,18 @@ def test_a_child_that_fails_is_no_reason_to_stop(
 ) -> None:
     """One that cannot open the store, for example, since its Python lacks a package."""
     real = Files.start_python
-    monkeypatch.setattr(Files, "start_python", lambda files, *_: real(files, "stratakv.no_such_module"))
+    monkeypatch.setattr(
+        Files,
+        "start_python",
+        lambda files, *_, errors: real(files, "stratakv.no_such_module", errors=errors),
+    )
     fill(db)
     eventually(lambda: finished(db))
     assert "failed with status 1" in caplog.text
+    assert "No module named stratakv.no_such_module" in caplog.text
+    fill(db)
+    eventually(lambda: finished(db))
+    assert caplog.text.count("failed with status 1") == 1, "it was tried again at once"
 
 
 def test_nothing_runs_where_it_is_left_to_the_commands(path: Path) -> None:
