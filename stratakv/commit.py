@@ -16,10 +16,9 @@ written ahead, and the file system is one that leaves blocks as they are (`Files
 
 from __future__ import annotations
 
-import inspect
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import NoReturn
 
 from stratakv import record
 from stratakv.bloom import PATTERN_MASK, PATTERNS
@@ -41,7 +40,7 @@ from stratakv.errors import ClosedError, InvalidValueError, TransactionError, st
 from stratakv.files import LARGE_PAGE, Files
 from stratakv.index import FINGERPRINT
 from stratakv.indexing import catch_up, insert, takes_over
-from stratakv.interrupted import is_interrupted
+from stratakv.interrupted import let_go, new_turn
 from stratakv.locks import EXCLUSIVE_NOW, UNLOCK, FileLock
 from stratakv.record import LINK_MASK, PREFIX_BYTES, pack_prefix
 from stratakv.segment import Segment
@@ -67,7 +66,6 @@ Moment = tuple[int, int]
 class Exclusive:
     """The writer lock.
 
-    owner: the thread that is inside, which would wait for itself; 0 for none.
     records: how many were written by this process.
     """
 
@@ -83,9 +81,12 @@ class Exclusive:
 
     def begin_process(self) -> None:
         """Start with no thread holding anything, as a new process does."""
-        self._turn = threading.Lock()
-        self.owner = 0
+        self._turn = new_turn()
         self.records = 0
+
+    def is_inside(self) -> bool:
+        """Whether this thread is inside, and would wait for itself."""
+        return self._turn._is_owned()
 
     def publish(self) -> None:
         """Let other processes see how many records this one has written."""
@@ -99,42 +100,35 @@ class Exclusive:
         nothing was (`settle`).
         """
         turn = self._turn
-        if turn.locked():
-            self._check_not_inside(3)  # this, contextlib's, and whoever wants the lock
+        if turn._is_owned():
+            self._refuse()
         # A signal may raise behind any call and at the beginning of any function. So the one is a `with` and
         # the other freed by a call that enters no function; else they would be held for ever.
-        with turn:
-            try:
-                self.owner = threading.get_ident()
-                yield self._begin()
-                self.check_held()
-                self.settle()
-            except InvalidValueError:  # those come before anything is done
-                self.settle()
-                raise
-            finally:
-                if turn is self._turn:  # else this is a child, and the lock is its parent's
-                    self.owner = 0
-                    try:
-                        self.lock.unlock()
-                    except OSError as cause:
-                        raise storage_error(self.lock.path, cause) from cause
+        try:
+            with turn:
+                try:
+                    yield self._begin()
+                    self.check_held()
+                    self.settle()
+                except InvalidValueError:  # those come before anything is done
+                    self.settle()
+                    raise
+                finally:
+                    if turn is self._turn:  # else this is a child, and the lock is its parent's
+                        try:
+                            self.lock.unlock()
+                        except OSError as cause:
+                            raise storage_error(self.lock.path, cause) from cause
+        except BaseException:
+            let_go(turn)
+            raise
 
-    def _check_not_inside(self, above: int) -> None:
-        """Raise TransactionError where this thread is inside itself: it would wait for itself for ever.
-
-        above: see `is_interrupted`.
-        """
-        if self.owner == threading.get_ident():
-            raise TransactionError(
-                "this thread has a transaction open on the store, or is writing to it just now: "
-                "use the transaction's own methods"
-            )
-        if is_interrupted(_INSIDE, self, above):
-            raise TransactionError(
-                "this signal handler has interrupted a write to the store, and cannot write to it before "
-                "that ends: let it set a flag, and write where that is looked at"
-            )
+    def _refuse(self) -> NoReturn:
+        """Raise TransactionError: this thread is inside itself, and would wait for itself for ever."""
+        raise TransactionError(
+            "this thread has a transaction open on the store, or is writing to it just now: use the "
+            "transaction's own methods; let a signal handler set a flag, and write where that is looked at"
+        )
 
     def _begin(self) -> Held:
         structure, words = self._structure, self._words
@@ -150,25 +144,22 @@ class Exclusive:
 
     def settle(self) -> None:
         """Say that nothing is half done, so that nobody has to heal, whatever is raised now."""
-        if self.lock.fd >= 0 and self._turn.locked():  # else it is another process's
+        if self.lock.fd >= 0 and self.is_inside():  # else it is another process's
             self._words[W_BUSY] = 0
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
         """Keep the threads of this process from committing; those that are inside have a moment to end."""
-        waits = self.owner != threading.get_ident() and self._turn.acquire(timeout=_MOMENT)
-        if waits:
-            self.owner = threading.get_ident()  # a signal handler that writes would wait for itself
+        waits = not self.is_inside() and self._turn.acquire(timeout=_MOMENT)
         try:
             yield
         finally:
             if waits:
-                self.owner = 0
                 self._turn.release()
 
     def check_held(self) -> None:
         """Raise TransactionError in a child that was forked while its parent held the lock."""
-        if not self._turn.locked():
+        if not self.is_inside():
             raise TransactionError("this process was forked inside a transaction: only its parent may end it")
 
     def _open_lock(self) -> int:
@@ -247,79 +238,81 @@ class Exclusive:
         anything is not as usual; written out in one function, as a put takes a third longer otherwise.
         """
         structure, turn, flock = self._structure, self._turn, self._flock
-        if turn.locked():
-            self._check_not_inside(1)
-            if since:
-                return 0
-        with turn:  # not `acquire` and `try`: a signal between them would leave it locked for ever
-            lock = self.lock.fd
-            if lock < 0:
-                lock = self._open_lock()
-            try:
+        if turn._is_owned():
+            self._refuse()
+        try:
+            with turn:  # not `acquire` and `try`: a signal between them would leave it locked for ever
+                lock = self.lock.fd
+                if lock < 0:
+                    lock = self._open_lock()
                 try:
-                    flock(lock, EXCLUSIVE_NOW)
-                except BlockingIOError:
-                    if since:
+                    try:
+                        flock(lock, EXCLUSIVE_NOW)
+                    except BlockingIOError:
+                        if since:
+                            return 0
+                        self.lock.exclusive()
+                        self._check_open()
+                    view, page = structure.view, self._control.page
+                    generation, tip, chain, used, busy, ahead = read_commit_state(page, COMMIT_STATE)
+                    if since and since != (tip, self._words[W_TURNS]):
                         return 0
-                    self.lock.exclusive()
-                    self._check_open()
-                view, page = structure.view, self._control.page
-                generation, tip, chain, used, busy, ahead = read_commit_state(page, COMMIT_STATE)
-                if since and since != (tip, self._words[W_TURNS]):
-                    return 0
-                active = view.active
-                start = tip & OFFSET_MASK
-                length = PREFIX_BYTES + len(body)
-                end = tip + length
-                slots, size = active.slots, active.slot_count
-                fits = start + length <= active.end and used < size // 2
-                if fits and generation == view.generation and not busy:
-                    words = self._words
-                    words[W_BUSY] = 1
-                    if end > ahead and length <= AHEAD_BYTES:
-                        ahead = self._write_ahead(active, max(tip, ahead), end)
-                    prefix, written = pack_prefix(checksum, chain), length
-                    if end <= ahead and active.mapped_writes:
-                        mapped, behind = active.log, start + PREFIX_BYTES
-                        mapped[start:behind] = prefix  # 1 log
-                        mapped[behind : start + length] = body
-                    else:
-                        try:
-                            written = self._pwrite(active.fd, prefix + body, start)
-                        except OSError:
-                            written = 0
-                    if written == length:
-                        words[W_TIP] = end  # 2 tip
-                        place = first % size
-                        tag = first & FINGERPRINT
-                        while slot := slots[place]:  # 3 slots
-                            slot ^= tag
-                            if slot <= OFFSET_MASK and takes_over(active, slot, key):
-                                break
-                            place += 1
-                            if place == size:
-                                place = 0
+                    active = view.active
+                    start = tip & OFFSET_MASK
+                    length = PREFIX_BYTES + len(body)
+                    end = tip + length
+                    slots, size = active.slots, active.slot_count
+                    fits = start + length <= active.end and used < size // 2
+                    if fits and generation == view.generation and not busy:
+                        words = self._words
+                        words[W_BUSY] = 1
+                        if end > ahead and length <= AHEAD_BYTES:
+                            ahead = self._write_ahead(active, max(tip, ahead), end)
+                        prefix, written = pack_prefix(checksum, chain), length
+                        if end <= ahead and active.mapped_writes:
+                            mapped, behind = active.log, start + PREFIX_BYTES
+                            mapped[start:behind] = prefix  # 1 log
+                            mapped[behind : start + length] = body
                         else:
-                            active.bloom[first % active.word_count] |= PATTERNS[second & PATTERN_MASK]
-                            used += 1
-                            if view.ghosts is not None and view.ghosts.recall(first):
-                                active.hot[place] = 1
-                        slots[place] = tag | start
-                        words[W_USED] = used
-                        words[W_CHAIN] = checksum & LINK_MASK  # 4 chain
-                        words[W_INDEXED] = end  # 5 indexed
-                        words[W_BUSY] = 0
-                        self.records += 1
-                        return end  # type: ignore[no-any-return]
-                    self._take_back(active, start)  # a full disk, as a rule; below it is tried once more
-            except OSError as cause:
-                raise storage_error(structure.view.active.path, cause) from cause
-            finally:
-                try:
-                    if self.lock.fd == lock:  # else it was closed, and the number may be another file's
-                        flock(lock, UNLOCK)
-                except OSError:
-                    self.lock.release()  # says what is wrong
+                            try:
+                                written = self._pwrite(active.fd, prefix + body, start)
+                            except OSError:
+                                written = 0
+                        if written == length:
+                            words[W_TIP] = end  # 2 tip
+                            place = first % size
+                            tag = first & FINGERPRINT
+                            while slot := slots[place]:  # 3 slots
+                                slot ^= tag
+                                if slot <= OFFSET_MASK and takes_over(active, slot, key):
+                                    break
+                                place += 1
+                                if place == size:
+                                    place = 0
+                            else:
+                                active.bloom[first % active.word_count] |= PATTERNS[second & PATTERN_MASK]
+                                used += 1
+                                if view.ghosts is not None and view.ghosts.recall(first):
+                                    active.hot[place] = 1
+                            slots[place] = tag | start
+                            words[W_USED] = used
+                            words[W_CHAIN] = checksum & LINK_MASK  # 4 chain
+                            words[W_INDEXED] = end  # 5 indexed
+                            words[W_BUSY] = 0
+                            self.records += 1
+                            return end  # type: ignore[no-any-return]
+                        self._take_back(active, start)  # a full disk, as a rule; below it is tried once more
+                except OSError as cause:
+                    raise storage_error(structure.view.active.path, cause) from cause
+                finally:
+                    try:
+                        if self.lock.fd == lock:  # else it was closed, and the number may be another file's
+                            flock(lock, UNLOCK)
+                    except OSError:
+                        self.lock.release()  # says what is wrong
+        except BaseException:
+            let_go(turn)
+            raise
         if since:
             return 0
         with self.hold() as held:
@@ -358,10 +351,6 @@ class Exclusive:
         except OSError as cause:
             raise storage_error(active.path, cause) from cause
         catch_up(self._words, active)
-
-
-# What a signal handler may have interrupted while it had the lock.
-_INSIDE = (Exclusive.commit_one.__code__, inspect.unwrap(Exclusive.hold).__code__)
 
 
 def _linked(writes: Sequence[Write], chain: int) -> bytes:

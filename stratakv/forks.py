@@ -10,15 +10,15 @@ store, or makes a new view.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 
 from stratakv.files import Files
+from stratakv.interrupted import new_turn, taken
 
 HERE = Files().words_of_this_process()  # the first is 1; 0 in a child that has not noticed yet that it is one
 
 _tasks: list[Callable[[], None]] = []
-_noticing = threading.RLock()  # a signal handler may write in the midst of it
+_noticing = new_turn()  # a signal handler may write in the midst of it
 
 
 def in_each_child(task: Callable[[], None]) -> None:
@@ -31,7 +31,7 @@ def notice() -> None:
 
     Before any other lock is taken: a thread may hold it that there is only in the parent.
     """
-    with _noticing:
+    with taken(_noticing):
         if not HERE[0]:
             _begin()
 
@@ -44,7 +44,7 @@ def _begin() -> None:
 
 def _after_fork_in_child() -> None:
     global _noticing
-    _noticing = threading.RLock()
+    _noticing = new_turn()
     _begin()
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import threading
 from typing import Generic, TypeVar
 
+from stratakv.interrupted import new_turn, taken
+
 _PATIENCE = 0.3e-3  # seconds; two syncs of a fast disk
 
 
@@ -43,7 +45,7 @@ class Gathering(Generic[W]):
     """
 
     def __init__(self) -> None:
-        self._turn = threading.Lock()
+        self._turn = new_turn()
         self._waiting: list[W] = []
         self._expected = 1
         self._leader: W | None = None
@@ -58,14 +60,14 @@ class Gathering(Generic[W]):
 
         Sleeps until it is this thread's turn; returns none once another one has worked for it, or tried to.
         """
-        with self._turn:
+        with taken(self._turn):
             self._waiting.append(wish)
             if len(self._waiting) >= self._expected and not self._leader:
                 return self._lead(wish)
             patience = -1.0 if self._leader or len(self._waiting) > 1 else _PATIENCE
         while True:
             wish.wait(patience)
-            with self._turn:
+            with taken(self._turn):
                 if wish.is_done:
                     return []
                 if not self._leader and patience > 0:
@@ -81,7 +83,7 @@ class Gathering(Generic[W]):
         """Wake the threads that this one has worked for; where it was interrupted, take its wish back."""
         if wish.is_done and wish is not self._leader:
             return
-        with self._turn:
+        with taken(self._turn):
             if wish is self._leader:
                 self._expected = len(self._led) + len(self._waiting)
                 for done in self._led:

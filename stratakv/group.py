@@ -52,9 +52,9 @@ class GroupCommit:
     def commit_one(self, key: bytes, first: int, second: int, body: bytes, checksum: int) -> int:
         """Commit one record, with those of other threads; return the position behind it."""
         write = (key, first, second, body, checksum)
-        thread = threading.get_ident()
+        is_main = threading.get_ident() == self._main
         # One that has a transaction open will be told so; in company, others may be waiting for it to end.
-        if thread == self._main or thread == self._exclusive.owner or len(body) > _MOST_BYTES:
+        if is_main or self._exclusive.is_inside() or len(body) > _MOST_BYTES:
             return self._exclusive.commit_one(*write)
         put, gathering = _Put(write), self._gathering
         try:

@@ -22,7 +22,7 @@ from stratakv.commit import Exclusive
 from stratakv.control import POSITION_BITS, W_POISONED, W_SYNCED, W_TIP
 from stratakv.errors import ClosedError, SyncError, TransactionError, storage_error
 from stratakv.gathering import Gathering, Wish
-from stratakv.interrupted import is_interrupted
+from stratakv.interrupted import is_interrupted, new_turn, taken
 from stratakv.locks import FileLock
 from stratakv.manifest import Edit
 from stratakv.segment import Segment
@@ -49,7 +49,7 @@ class Syncer:
         """Start without any thread: at first, and in a forked child."""
         self._gathering = Gathering[Wish]()
         self._ending = threading.Event()
-        self._starting = threading.RLock()  # a signal handler may write in the midst of it
+        self._starting = new_turn()  # a signal handler may write in the midst of it
         self._warned = False
         self.thread: threading.Thread | None = None
 
@@ -175,7 +175,7 @@ class Syncer:
 
     def _start(self) -> bool:
         """Start the thread, unless the store was closed; return False where none can be started."""
-        with self._starting:
+        with taken(self._starting):
             if self.thread is None and self._exclusive.lock.fd >= 0:
                 thread = threading.Thread(
                     target=self._run, args=(self._ending,), name="stratakv-sync", daemon=True
@@ -199,7 +199,7 @@ class Syncer:
                 logger.exception("the periodic sync failed")
 
     def stop(self) -> None:
-        with self._starting:
+        with taken(self._starting):
             ending, thread = self._ending, self.thread
             self._ending, self.thread = threading.Event(), None
         ending.set()

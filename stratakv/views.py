@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from weakref import WeakMethod
 
@@ -20,6 +19,7 @@ from stratakv.directory import CONTROL_NAME, GHOSTS_NAME, MANIFEST_NAME, Directo
 from stratakv.errors import CorruptionError, RemovedError, StorageError, reported
 from stratakv.forks import notice
 from stratakv.ghosts import Ghosts
+from stratakv.interrupted import new_turn, taken
 from stratakv.manifest import Manifest
 from stratakv.opening import map_ghosts, open_sealed
 from stratakv.segment import Segment
@@ -59,7 +59,7 @@ class Views:
         self._reattach = reattach
         self._memory = self.files.memory()
         self._page = directory.path / CONTROL_NAME
-        self._refreshing = threading.RLock()  # a signal handler may read in the midst of it
+        self._refreshing = new_turn()  # a signal handler may read in the midst of it
         self._ghosts: tuple[int, Ghosts] | None = None  # inode, table
         self.view = self._load(None)
 
@@ -91,13 +91,13 @@ class Views:
 
     def forked(self) -> None:
         """In a child: whatever is used first brings a new view, and attaches the child for itself."""
-        self._refreshing = threading.RLock()
+        self._refreshing = new_turn()
         self.view = self.view.forked()
 
     def refresh(self) -> View:
         """Make a new view from the manifest, with the segments that are open already."""
         notice()
-        with self._refreshing, reported(self.directory.path):
+        with taken(self._refreshing), reported(self.directory.path):
             self.check_in_place()
             if self.view.generation == FORKED:
                 reattach = self._reattach()
@@ -155,7 +155,7 @@ class Views:
         entry = segment.entry
         if entry is None or not self._write or index.is_sound(segment.arrays, entry.size):
             return False
-        with self._refreshing:
+        with taken(self._refreshing):
             if segment not in self.view.sealed:
                 return True  # pragma: no cover: another thread was faster, by microseconds
             try:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from stratakv.directory import Directory
 from stratakv.errors import RemovedError
+from stratakv.interrupted import new_turn, taken
 from stratakv.maintenance.early_end import StoppedError
 from stratakv.maintenance.work import Maintenance
 
@@ -45,7 +46,7 @@ class Keeper:
 
     def begin_process(self) -> None:
         """Start with neither thread nor child, as a new process does."""
-        self._starting = threading.Lock()
+        self._starting = new_turn()
         self._news = threading.Event()
         self._ending = False
         self._stopping = threading.Event()
@@ -58,7 +59,7 @@ class Keeper:
         """Say that there may be work; returns at once."""
         self._news.set()
         if self._thread is None:
-            with self._starting:
+            with taken(self._starting):
                 if self._thread is None and not self._ending:  # pragma: no branch: a race of two writers
                     thread = threading.Thread(target=self._watch, name="stratakv-keeper", daemon=True)
                     try:
@@ -70,7 +71,7 @@ class Keeper:
 
     def stop(self) -> None:
         """End the child and the thread; what they were doing is done by somebody else later."""
-        with self._starting:
+        with taken(self._starting):
             self._ending = True
         self._stopping.set()
         self._news.set()
@@ -134,7 +135,7 @@ class Keeper:
         """Return the status with which a child has ended, and the last line of its errors."""
         files = self._directory.files
         with files.memory_file() as errors:
-            with self._starting:
+            with taken(self._starting):
                 if self._ending:
                     raise StoppedError  # pragma: no cover: it was closed within the last microseconds
                 options = json.dumps(self._options)

@@ -7,7 +7,6 @@ the next one to be elected removes what is left of it.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from stratakv.commit import Exclusive
 from stratakv.control import OFFSET_MASK, W_GENERATION, W_LOGGED, W_TIP, Figure
 from stratakv.errors import CorruptionError, reported
 from stratakv.files import now_ms
+from stratakv.interrupted import new_turn, taken
 from stratakv.locks import FileLock
 from stratakv.maintenance import plan
 from stratakv.maintenance.compaction import CompactionReport, compact
@@ -93,12 +93,12 @@ class Maintenance:
         if self._lock:
             self._lock.close()
         self._lock = None
-        self._turn = threading.Lock()
+        self._turn = new_turn()
 
     @contextmanager
     def _elected(self, pace: Pace = lambda read: None) -> Iterator[None]:
         """Be the only one at work, whoever else wants to be. pace: what it raises ends the waiting."""
-        with self._turn:
+        with taken(self._turn):
             self._structure.check_in_place()  # before a lock is made where somebody else's files are now
             self._lock = lock = FileLock(self._structure.directory, "maintenance.lock", write=True)
             try:

@@ -325,7 +325,15 @@ def test_a_write_that_waited_for_another_process_is_not_made_after_the_close(
 
     writing = threading.Thread(target=late)
     writing.start()
-    wait_for(db._store.exclusive._turn.locked)
+    turn = db._store.exclusive._turn
+
+    def is_taken() -> bool:
+        if turn.acquire(blocking=False):
+            turn.release()
+            return False
+        return True
+
+    wait_for(is_taken)
     db.close()
     other.free()
     writing.join(10)

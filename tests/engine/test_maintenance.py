@@ -325,7 +325,7 @@ class TestBudget:
         numbers = count()
 
         def put(step: str = "pwrite") -> None:
-            if step == "pwrite" and not db._store.exclusive.owner:
+            if step == "pwrite" and not db._store.exclusive.is_inside():
                 for _ in range(beside):
                     db.put(b"beside %d" % next(numbers), bytes(20))
 

@@ -8,6 +8,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import pytest
 import stratakv
 from stratakv import DB, commit
 from stratakv import store as stores
+from stratakv.interrupted import Turn
 from tests.engine.machine import in_time
 from tests.support.children import run
 
@@ -100,6 +103,48 @@ class OtherThread:
         self._ending.set()
         self._thread.join(20)
         assert not self._thread.is_alive()
+
+
+class EndedAsItBegins:
+    """A lock with which a signal raises when it is taken, and the block has not begun: since Python 3.14."""
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        self.acquire, self.release, self._is_owned = turn.acquire, turn.release, turn._is_owned
+
+    def __enter__(self) -> None:
+        self.acquire()
+        raise KeyboardInterrupt
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+@pytest.mark.parametrize("durability", ["os", "always"])
+@pytest.mark.parametrize(
+    ("part", "lock", "act"),
+    [
+        ("exclusive", "_turn", lambda db: db.put(b"k", b"v")),
+        ("exclusive", "_turn", lambda db: db.put_many({b"k": b"v"})),
+        ("structure", "_refreshing", lambda db: db.delete_prefix(b"k")),
+        ("maintenance", "_turn", lambda db: db.compact()),
+        ("syncer", "_starting", lambda db: db._store.syncer.stop()),
+        ("syncer._gathering", "_turn", lambda db: db._store.syncer.reach(2**60)),
+    ],
+)
+def test_a_lock_that_is_taken_as_a_signal_comes(
+    tmp_path: Path, durability: str, part: str, lock: str, act: Callable[[DB], None]
+) -> None:
+    with stratakv.open(tmp_path / "store", durability=durability, maintenance="manual") as db:
+        owner = attrgetter(part)(db._store)
+        turn = getattr(owner, lock)
+        setattr(owner, lock, EndedAsItBegins(turn))
+        with pytest.raises(KeyboardInterrupt):
+            act(db)
+        setattr(owner, lock, turn)
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(turn.acquire, timeout=5).result(), "no other thread ever gets it"
+            pool.submit(turn.release).result()
 
 
 @pytest.mark.parametrize("durability", ["os", "interval", "always"])
