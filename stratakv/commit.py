@@ -38,6 +38,7 @@ from stratakv.control import (
 )
 from stratakv.errors import ClosedError, InvalidValueError, TransactionError, storage_error
 from stratakv.files import LARGE_PAGE, Files
+from stratakv.forks import HERE, notice
 from stratakv.index import FINGERPRINT
 from stratakv.indexing import catch_up, insert, takes_over
 from stratakv.interrupted import let_go, new_turn
@@ -99,6 +100,8 @@ class Exclusive:
         An exception inside leaves `busy` set, so that the next holder heals whatever was half done, but where
         nothing was (`settle`).
         """
+        if not HERE[0]:
+            notice()
         turn = self._turn
         if turn._is_owned():
             self._refuse()
@@ -237,6 +240,8 @@ class Exclusive:
         The same as `with hold() as held: commit(held, …)`, which is also how it goes on whenever
         anything is not as usual; written out in one function, as a put takes a third longer otherwise.
         """
+        if not HERE[0]:
+            notice()
         structure, turn, flock = self._structure, self._turn, self._flock
         if turn._is_owned():
             self._refuse()

@@ -13,7 +13,6 @@ from stratakv import scan, stats
 from stratakv.arguments import Value, check_key, seconds_left
 from stratakv.backup import BackupReport, backup
 from stratakv.errors import ClosedError, KeyNotFoundError, ReadOnlyError
-from stratakv.forks import HERE, notice
 from stratakv.key_lock import Lock
 from stratakv.maintenance.compaction import CompactionReport
 from stratakv.maintenance.early_end import StoppedError
@@ -60,8 +59,6 @@ class DB:
 
     @property
     def _open_store(self) -> Store:
-        if not HERE[0]:
-            notice()
         try:
             return self._store
         except AttributeError:  # not asked first: another thread may close it at any moment

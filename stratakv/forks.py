@@ -3,8 +3,7 @@
 A child shares these files with its parent, and with them their `flock` locks, which so keep neither of the
 two out. It must close them and open its own before it writes. Python does what is registered here in each
 child that it makes (`os.register_at_fork`). But uWSGI makes its workers in C, and Python hears nothing of it.
-So there is a word that the kernel wipes in every child: each write looks at it, and whoever opens or closes a
-store, or makes a new view.
+So there is a word that the kernel wipes in every child: who is about to take a lock looks at it.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 
 from stratakv.commit import AHEAD_BYTES, Exclusive, Write
 from stratakv.errors import StrataKVError
+from stratakv.forks import HERE, notice
 from stratakv.gathering import Gathering, Wish
 
 # Longer records are committed each by its own thread: together they would be a copy of all.
@@ -51,6 +52,8 @@ class GroupCommit:
 
     def commit_one(self, key: bytes, first: int, second: int, body: bytes, checksum: int) -> int:
         """Commit one record, with those of other threads; return the position behind it."""
+        if not HERE[0]:
+            notice()
         write = (key, first, second, body, checksum)
         is_main = threading.get_ident() == self._main
         # One that has a transaction open will be told so; in company, others may be waiting for it to end.

@@ -21,6 +21,7 @@ from stratakv.backoff import pauses
 from stratakv.commit import Exclusive
 from stratakv.control import POSITION_BITS, W_POISONED, W_SYNCED, W_TIP
 from stratakv.errors import ClosedError, SyncError, TransactionError, storage_error
+from stratakv.forks import HERE, notice
 from stratakv.gathering import Gathering, Wish
 from stratakv.interrupted import is_interrupted, new_turn, taken
 from stratakv.locks import FileLock
@@ -57,6 +58,8 @@ class Syncer:
 
     def reach(self, wanted: int) -> None:
         """Return once everything below position `wanted` is on disk; raises SyncError where it cannot be."""
+        if not HERE[0]:
+            notice()
         gathering = self._gathering
         if gathering.is_busy() and is_interrupted((Syncer.reach.__code__,), self, 0):
             raise TransactionError(

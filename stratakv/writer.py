@@ -11,7 +11,6 @@ from stratakv.arguments import Value, check_bounds, check_key, expiry_of
 from stratakv.commit import Exclusive, Write
 from stratakv.control import W_BUSY, W_TIP
 from stratakv.errors import InvalidValueError
-from stratakv.forks import HERE, notice
 from stratakv.index import hash_key
 from stratakv.lookup import Found
 from stratakv.options import MAX_KEY_BYTES
@@ -86,8 +85,6 @@ class Writer:
 
     def put(self, key: bytes, value: Value, ttl: float | None = None) -> None:
         # Written out: through `_write` and its checks a put would cost 10 % more.
-        if not HERE[0]:
-            notice()
         expiry = 0 if ttl is None else expiry_of(ttl)
         if key.__class__ is not bytes or not 1 <= len(key) <= MAX_KEY_BYTES:
             check_key(key)

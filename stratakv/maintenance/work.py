@@ -18,6 +18,7 @@ from stratakv.commit import Exclusive
 from stratakv.control import OFFSET_MASK, W_GENERATION, W_LOGGED, W_TIP, Figure
 from stratakv.errors import CorruptionError, reported
 from stratakv.files import now_ms
+from stratakv.forks import notice
 from stratakv.interrupted import new_turn, taken
 from stratakv.locks import FileLock
 from stratakv.maintenance import plan
@@ -98,6 +99,7 @@ class Maintenance:
     @contextmanager
     def _elected(self, pace: Pace = lambda read: None) -> Iterator[None]:
         """Be the only one at work, whoever else wants to be. pace: what it raises ends the waiting."""
+        notice()
         with taken(self._turn):
             self._structure.check_in_place()  # before a lock is made where somebody else's files are now
             self._lock = lock = FileLock(self._structure.directory, "maintenance.lock", write=True)

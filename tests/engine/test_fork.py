@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,15 @@ import stratakv
 from stratakv import DB
 from stratakv import store as store_module
 from stratakv.files import Files
+from stratakv.gathering import Gathering, Wish
 from tests.support.children import Child, fork_in_c, run
 
 Open = Callable[..., DB]
+
+
+def in_thread(work: Callable[..., object], *arguments: object) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(work, *arguments).result()
 
 
 def in_child(work: Callable[[], None]) -> None:
@@ -220,15 +227,37 @@ class TestInC:
             stratakv.recover(tmp_path / "store")
         db.close()
 
-    @pytest.mark.parametrize("act", [lambda db: db.get(b"k"), lambda db: db.put(b"k", b"2")])
-    def test_what_a_thread_of_the_parent_holds(self, tmp_path: Path, act: Callable[[DB], object]) -> None:
+    @pytest.mark.parametrize(
+        ("durability", "act"),
+        [
+            ("os", lambda db: db.get(b"k")),
+            ("os", lambda db: db.put(b"k", b"2")),
+            ("os", lambda db: db.put_many({b"k": b"2"})),
+            ("os", lambda db: db.sync()),
+            ("os", lambda db: db.compact()),
+            ("always", lambda db: in_thread(db.put, b"k", b"2")),
+        ],
+    )
+    def test_what_a_thread_of_the_parent_holds(
+        self, tmp_path: Path, durability: str, act: Callable[[DB], object]
+    ) -> None:
         """There is no such thread in the child, and nobody to let go of it."""
-        db = stratakv.open(tmp_path / "store", durability="os")
+        db = stratakv.open(tmp_path / "store", durability=durability)
         db.put(b"k", b"1")
+        store = db._store
+        company: Gathering[Any] = store.group._gathering
         held, over = threading.Event(), threading.Event()
 
         def hold() -> None:
-            with db.transaction(), db._store.structure._refreshing:
+            if durability == "always":
+                leads = Wish()
+                company.join(leads)
+                held.set()
+                over.wait(60)
+                company.leave(leads)
+                return
+            locks = store.structure._refreshing, store.syncer._gathering._turn, store.maintenance._turn
+            with db.transaction(), locks[0], locks[1], locks[2]:
                 held.set()
                 over.wait(60)
 
@@ -238,7 +267,7 @@ class TestInC:
         read, write = os.pipe()
 
         def child() -> None:
-            signal.alarm(60)
+            signal.alarm(20)
             os.read(read, 1)
             act(db)
 
