@@ -33,18 +33,22 @@ from stratakv.writer import Writer
 
 logger = logging.getLogger("stratakv")
 
+# Device and inode of the directory, and whether the store is opened for reading only.
+Identity = tuple[int, int, bool]
+
 
 class Store:
     """The parts of one open store.
 
-    users: how many handles share it. keeper: None where nobody is to watch over the maintenance.
+    identity: what it is found by in this process. users: how many handles share it. keeper: None where nobody
+    is to watch over the maintenance.
     """
 
-    def __init__(self, directory: Directory, options: Options) -> None:
+    def __init__(self, directory: Directory, options: Options, identity: Identity) -> None:
         self.directory = directory
         self.options = options
+        self.identity = identity
         self.users = 0
-        self.identity: tuple[int, int, bool] = (0, 0, options.read_only)
         self.write = directory.writable()
         # Where each put is synced, a store into the map costs more than it saves: the sync takes the page
         # away from the map, and the next put has to ask for it again.
@@ -191,9 +195,7 @@ def _child_options(options: Options) -> dict[str, object]:
 
 # -- one store per process and directory ---------------------------------------------------------------
 
-_Identity = tuple[int, int, bool]
-
-_stores: dict[_Identity, Store] = {}
+_stores: dict[Identity, Store] = {}
 _opening = new_turn()
 _under_way: set[tuple[int, int]] = set()  # directories that are being opened or closed, by who has `_opening`
 
@@ -215,8 +217,7 @@ def acquire(path: str | os.PathLike[str], options: Options) -> Store:
             store = None
         if store is None:
             with _alone(identity, directory.path):
-                store = _stores[identity] = Store(directory, options)
-            store.identity = identity
+                store = _stores[identity] = Store(directory, options, identity)
         elif replace(store.options, create=True) != replace(options, create=True):
             raise OptionError(
                 f"{directory.path} is already open in this process with other options "
@@ -238,7 +239,7 @@ def release(store: Store) -> None:
 
 
 @contextmanager
-def _alone(identity: _Identity, path: Path) -> Iterator[None]:
+def _alone(identity: Identity, path: Path) -> Iterator[None]:
     """Raise StoreBusyError in a signal handler that has interrupted this: it would wait for itself."""
     place = identity[:2]
     if place in _under_way:
