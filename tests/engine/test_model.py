@@ -17,7 +17,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 import stratakv
 from stratakv import store as stores
 from stratakv.control import W_SYNCED, bytes_below
-from stratakv.log import HEADER_BYTES
 from tests.engine.machine import Death, Machine, MachineFiles
 
 keys = st.sampled_from([b"a", b"aa", b"b", b"bb/1", b"bb/2", b"\0", b"\xff" * 3, b"k" * 300])
@@ -253,10 +252,11 @@ class StoreModel(Simulated):
     def power_cut(self, torn: int, garbage: bytes) -> None:
         """The active log loses its end; the store goes back to a moment since the last sync."""
         number, reached = self.active()
+        begun = self.db._store.structure.current().active.begun()  # was synced before the manifest named it
         self.machine.bury(self.db)
         self.machine.reboot()
         synced = bytes_below(self.synced, number, reached)
-        offset = max(HEADER_BYTES, synced, reached - torn)
+        offset = max(begun, synced, reached - torn)
         with (self.directory / "store" / f"{number:06d}.log").open("r+b") as log:
             log.truncate(offset)
             log.seek(offset)
