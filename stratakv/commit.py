@@ -16,9 +16,11 @@ written ahead, and the file system is one that leaves blocks as they are (`Files
 
 from __future__ import annotations
 
+import inspect
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import NoReturn
 
 from stratakv import record
 from stratakv.bloom import PATTERN_MASK, PATTERNS
@@ -41,7 +43,7 @@ from stratakv.files import LARGE_PAGE, Files
 from stratakv.forks import HERE, notice
 from stratakv.index import FINGERPRINT
 from stratakv.indexing import catch_up, insert, takes_over
-from stratakv.interrupted import let_go, new_turn
+from stratakv.interrupted import is_interrupted
 from stratakv.locks import EXCLUSIVE_NOW, UNLOCK, FileLock
 from stratakv.record import LINK_MASK, PREFIX_BYTES, pack_prefix
 from stratakv.segment import Segment
@@ -55,6 +57,8 @@ _WRITES = int(Figure.WRITES)
 AHEAD_BYTES = 64 * 1024
 _ZEROS = memoryview(bytes(2 * AHEAD_BYTES))
 _MOMENT = 1.0  # seconds; a transaction of a thread that never ends must not hold up the end of the process
+_LOOK = 1e-3  # seconds
+_SOMEBODY = -1  # to ask which thread it is would cost each put 1 %
 
 
 # One record, encoded and hashed before the lock is taken, waiting for its place in the log: its key, the
@@ -67,6 +71,7 @@ Moment = tuple[int, int]
 class Exclusive:
     """The writer lock.
 
+    owner: the thread that is inside, which would wait for itself; 0 for none, _SOMEBODY in a single put.
     records: how many were written by this process.
     """
 
@@ -82,12 +87,9 @@ class Exclusive:
 
     def begin_process(self) -> None:
         """Start with no thread holding anything, as a new process does."""
-        self._turn = new_turn()
+        self._turn = threading.Lock()  # not one that knows its thread: a transaction may end in another one
+        self.owner = 0
         self.records = 0
-
-    def is_inside(self) -> bool:
-        """Whether this thread is inside, and would wait for itself."""
-        return self._turn._is_owned()
 
     def publish(self) -> None:
         """Let other processes see how many records this one has written."""
@@ -102,14 +104,16 @@ class Exclusive:
         """
         if not HERE[0]:
             notice()
-        turn = self._turn
-        if turn._is_owned():
-            self._refuse()
+        turn, begun = self._turn, False
+        if turn.locked():
+            self._check_not_inside(3)  # this, contextlib's, and whoever wants the lock
         # A signal may raise behind any call and at the beginning of any function. So the one is a `with` and
         # the other freed by a call that enters no function; else they would be held for ever.
         try:
             with turn:
+                begun = True
                 try:
+                    self.owner = threading.get_ident()
                     yield self._begin()
                     self.check_held()
                     self.settle()
@@ -117,21 +121,45 @@ class Exclusive:
                     self.settle()
                     raise
                 finally:
-                    if turn is self._turn:  # else this is a child, and the lock is its parent's
+                    if HERE[0] and turn is self._turn:  # else this is a child, and the lock is its parent's
+                        self.owner = 0
                         try:
                             self.lock.unlock()
                         except OSError as cause:
                             raise storage_error(self.lock.path, cause) from cause
         except BaseException:
-            let_go(turn)
+            if not begun:
+                self._let_go(turn)
             raise
 
-    def _refuse(self) -> NoReturn:
-        """Raise TransactionError: this thread is inside itself, and would wait for itself for ever."""
-        raise TransactionError(
-            "this thread has a transaction open on the store, or is writing to it just now: use the "
-            "transaction's own methods; let a signal handler set a flag, and write where that is looked at"
-        )
+    def _let_go(self, turn: threading.Lock) -> None:
+        """Free the lock where a signal has raised just when this thread had got it.
+
+        Since Python 3.14 it may do so before the `with` block begins, which would free it. Whoever else has
+        the lock says so at once.
+        """
+        patience = time.monotonic() + _MOMENT
+        while turn.locked() and not self.owner:
+            if time.monotonic() > patience:
+                turn.release()
+                return
+            time.sleep(_LOOK)
+
+    def _check_not_inside(self, above: int) -> None:
+        """Raise TransactionError where this thread is inside itself: it would wait for itself for ever.
+
+        above: see `is_interrupted`.
+        """
+        if self.owner == threading.get_ident():
+            raise TransactionError(
+                "this thread has a transaction open on the store, or is writing to it just now: "
+                "use the transaction's own methods"
+            )
+        if is_interrupted(_INSIDE, self, above):
+            raise TransactionError(
+                "this signal handler has interrupted a write to the store, and cannot write to it before "
+                "that ends: let it set a flag, and write where that is looked at"
+            )
 
     def _begin(self) -> Held:
         structure, words = self._structure, self._words
@@ -147,22 +175,27 @@ class Exclusive:
 
     def settle(self) -> None:
         """Say that nothing is half done, so that nobody has to heal, whatever is raised now."""
-        if self.lock.fd >= 0 and self.is_inside():  # else it is another process's
+        if self.lock.fd >= 0 and HERE[0] and self._turn.locked():  # else it is another process's
             self._words[W_BUSY] = 0
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
         """Keep the threads of this process from committing; those that are inside have a moment to end."""
-        waits = not self.is_inside() and self._turn.acquire(timeout=_MOMENT)
+        waits = self.owner != threading.get_ident() and self._turn.acquire(timeout=_MOMENT)
+        if waits:
+            self.owner = threading.get_ident()  # a signal handler that writes would wait for itself
         try:
             yield
         finally:
             if waits:
+                self.owner = 0
                 self._turn.release()
 
     def check_held(self) -> None:
         """Raise TransactionError in a child that was forked while its parent held the lock."""
-        if not self.is_inside():
+        if not HERE[0]:
+            notice()
+        if not self._turn.locked():
             raise TransactionError("this process was forked inside a transaction: only its parent may end it")
 
     def _open_lock(self) -> int:
@@ -242,15 +275,18 @@ class Exclusive:
         """
         if not HERE[0]:
             notice()
-        structure, turn, flock = self._structure, self._turn, self._flock
-        if turn._is_owned():
-            self._refuse()
+        structure, turn, flock, begun = self._structure, self._turn, self._flock, False
+        if turn.locked():
+            self._check_not_inside(1)
+            if since:
+                return 0
         try:
             with turn:  # not `acquire` and `try`: a signal between them would leave it locked for ever
+                self.owner, begun = _SOMEBODY, True
                 lock = self.lock.fd
-                if lock < 0:
-                    lock = self._open_lock()
                 try:
+                    if lock < 0:
+                        lock = self._open_lock()
                     try:
                         flock(lock, EXCLUSIVE_NOW)
                     except BlockingIOError:
@@ -310,13 +346,15 @@ class Exclusive:
                 except OSError as cause:
                     raise storage_error(structure.view.active.path, cause) from cause
                 finally:
+                    self.owner = 0
                     try:
-                        if self.lock.fd == lock:  # else it was closed, and the number may be another file's
+                        if 0 <= lock == self.lock.fd:  # else it was closed; the number may be another file's
                             flock(lock, UNLOCK)
                     except OSError:
                         self.lock.release()  # says what is wrong
         except BaseException:
-            let_go(turn)
+            if not begun:
+                self._let_go(turn)
             raise
         if since:
             return 0
@@ -356,6 +394,10 @@ class Exclusive:
         except OSError as cause:
             raise storage_error(active.path, cause) from cause
         catch_up(self._words, active)
+
+
+# What a signal handler may have interrupted while it had the lock.
+_INSIDE = (Exclusive.commit_one.__code__, inspect.unwrap(Exclusive.hold).__code__)
 
 
 def _linked(writes: Sequence[Write], chain: int) -> bytes:

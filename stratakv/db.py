@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar, overload
@@ -275,7 +276,7 @@ class DB:
         """Pickle it as what opens the store: whoever is handed this handle gets one of their own."""
         if self._closed:
             self._refuse()
-        return DB, (self._path, self._options)
+        return type(self), (self._path, replace(self._options, create=False))
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else str(self._options.durability)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import importlib.util
 import mmap
 import os
 import platform
@@ -29,6 +30,7 @@ NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", 
 # its block already needs no new one.
 _IN_PLACE = frozenset({"ext4"})
 _ROOT = Path(__file__).parents[1]  # where this package is found
+_NEEDED = ("mmh3", "xxhash")  # which it imports
 _COPY_BYTES = 8 * 2**20
 # Bytes of a large page, the most that the kernel keeps and maps in one piece on x86 with pages of 4 KiB. It
 # begins at a multiple of its size.
@@ -41,6 +43,15 @@ _MEMORY_LIMITS = {
 }
 _WIPE_ON_FORK = 18  # MADV_WIPEONFORK of <sys/mman.h>, which Python does not name
 _BYTE_LOCK = struct.Struct("hhqqi")  # struct flock: type, whence, start, length, process; aligned as in C
+
+
+def _root_of(package: str) -> str:
+    """Return the directory in which a package was found."""
+    found = importlib.util.find_spec(package)
+    assert found
+    assert found.origin
+    origin = Path(found.origin)
+    return str(origin.parents[1] if origin.stem == "__init__" else origin.parent)
 
 
 def now_ms() -> int:
@@ -367,9 +378,11 @@ class Files:
                 break
         else:
             raise FileNotFoundError(errno.ENOENT, "no Python interpreter", sys.executable)
-        # All that this process has: a program that embeds Python may take packages from an environment of
-        # which the interpreter that it names knows nothing.
-        search = [str(_ROOT), *(str(Path(place).absolute()) for place in sys.path if place)]
+        # A program that embeds Python may take packages from an environment of which the interpreter that it
+        # names knows nothing. No more than those that are needed: whatever comes first hides others.
+        search = dict.fromkeys(
+            [str(_ROOT), *map(_root_of, _NEEDED), *filter(None, [os.environ.get("PYTHONPATH")])]
+        )
         return subprocess.Popen(
             [python, "-P", "-m", module, *arguments],
             stdin=subprocess.DEVNULL,
@@ -379,9 +392,12 @@ class Files:
             start_new_session=True,  # Ctrl-C and the end of a terminal are not for it
         )
 
-    def memory_file(self) -> Owned:
-        """Return a file in memory, which goes when it is closed."""
-        return self.own(os.memfd_create("stratakv"))
+    def memory_file(self) -> Owned | None:
+        """Return a file in memory, which goes when it is closed; None where there are none."""
+        try:
+            return self.own(os.memfd_create("stratakv"))
+        except (AttributeError, OSError):  # Python was built for an old C library, or the kernel forbids it
+            return None
 
     def user(self) -> int:
         """The effective user id."""

@@ -3,21 +3,22 @@
 A child shares these files with its parent, and with them their `flock` locks, which so keep neither of the
 two out. It must close them and open its own before it writes. Python does what is registered here in each
 child that it makes (`os.register_at_fork`). But uWSGI makes its workers in C, and Python hears nothing of it.
-So there is a word that the kernel wipes in every child: who is about to take a lock looks at it.
+So there is a word that the kernel wipes in every child. It is looked at before a lock is taken that a child
+may have from its parent. Lookups take none, so a child that only reads does not notice.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 
 from stratakv.files import Files
-from stratakv.interrupted import new_turn, taken
 
 HERE = Files().words_of_this_process()  # the first is 1; 0 in a child that has not noticed yet that it is one
 
 _tasks: list[Callable[[], None]] = []
-_noticing = new_turn()  # a signal handler may write in the midst of it
+_noticing = threading.RLock()  # a signal handler may write in the midst of it
 
 
 def in_each_child(task: Callable[[], None]) -> None:
@@ -30,9 +31,10 @@ def notice() -> None:
 
     Before any other lock is taken: a thread may hold it that there is only in the parent.
     """
-    with taken(_noticing):
-        if not HERE[0]:
-            _begin()
+    if not HERE[0]:
+        with _noticing:
+            if not HERE[0]:
+                _begin()
 
 
 def _begin() -> None:
@@ -43,7 +45,7 @@ def _begin() -> None:
 
 def _after_fork_in_child() -> None:
     global _noticing
-    _noticing = new_turn()
+    _noticing = threading.RLock()
     _begin()
 
 

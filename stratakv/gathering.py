@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from typing import Generic, TypeVar
 
-from stratakv.interrupted import new_turn, taken
+from stratakv.interrupted import new_turn, under
 
 _PATIENCE = 0.3e-3  # seconds; two syncs of a fast disk
 
@@ -60,19 +60,26 @@ class Gathering(Generic[W]):
 
         Sleeps until it is this thread's turn; returns none once another one has worked for it, or tried to.
         """
-        with taken(self._turn):
-            self._waiting.append(wish)
-            if len(self._waiting) >= self._expected and not self._leader:
-                return self._lead(wish)
-            patience = -1.0 if self._leader or len(self._waiting) > 1 else _PATIENCE
-        while True:
+        led, patience = under(self._turn, self._begin, wish)
+        while led is None:
             wish.wait(patience)
-            with taken(self._turn):
-                if wish.is_done:
-                    return []
-                if not self._leader and patience > 0:
-                    return self._lead(wish)
-                patience = -1.0 if self._leader else _PATIENCE
+            led, patience = under(self._turn, self._go_on, wish, patience)
+        return led
+
+    def _begin(self, wish: W) -> tuple[list[W] | None, float]:
+        """Return what this thread must fulfil at once, None where it has to wait, and for how long."""
+        self._waiting.append(wish)
+        if len(self._waiting) >= self._expected and not self._leader:
+            return self._lead(wish), 0.0
+        return None, -1.0 if self._leader or len(self._waiting) > 1 else _PATIENCE
+
+    def _go_on(self, wish: W, patience: float) -> tuple[list[W] | None, float]:
+        """Return the same after it has waited for so long."""
+        if wish.is_done:
+            return [], 0.0
+        if not self._leader and patience > 0:
+            return self._lead(wish), 0.0
+        return None, -1.0 if self._leader else _PATIENCE
 
     def _lead(self, wish: W) -> list[W]:
         self._leader = wish
@@ -83,14 +90,16 @@ class Gathering(Generic[W]):
         """Wake the threads that this one has worked for; where it was interrupted, take its wish back."""
         if wish.is_done and wish is not self._leader:
             return
-        with taken(self._turn):
-            if wish is self._leader:
-                self._expected = len(self._led) + len(self._waiting)
-                for done in self._led:
-                    done.is_done = True
-                    done.wake()
-                self._leader = None  # last: who is interrupted before that does it all again
-            elif wish in self._waiting:
-                self._waiting.remove(wish)
-            if self._waiting:
-                self._waiting[0].wake()
+        under(self._turn, self._end, wish)
+
+    def _end(self, wish: W) -> None:
+        if wish is self._leader:
+            self._expected = len(self._led) + len(self._waiting)
+            for done in self._led:
+                done.is_done = True
+                done.wake()
+            self._leader = None  # last: who is interrupted before that does it all again
+        elif wish in self._waiting:
+            self._waiting.remove(wish)
+        if self._waiting:
+            self._waiting[0].wake()

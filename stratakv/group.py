@@ -55,9 +55,9 @@ class GroupCommit:
         if not HERE[0]:
             notice()
         write = (key, first, second, body, checksum)
-        is_main = threading.get_ident() == self._main
+        thread = threading.get_ident()
         # One that has a transaction open will be told so; in company, others may be waiting for it to end.
-        if is_main or self._exclusive.is_inside() or len(body) > _MOST_BYTES:
+        if thread == self._main or thread == self._exclusive.owner or len(body) > _MOST_BYTES:
             return self._exclusive.commit_one(*write)
         put, gathering = _Put(write), self._gathering
         try:

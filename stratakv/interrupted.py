@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from types import CodeType, FrameType, TracebackType
-from typing import Protocol, cast
+from typing import ParamSpec, Protocol, TypeVar, cast
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class Turn(Protocol):
@@ -29,25 +31,19 @@ def new_turn() -> Turn:
     return cast(Turn, threading.RLock())
 
 
-def let_go(turn: Turn) -> None:
-    """Free a lock that this thread has still, though the `with` block has ended.
+def under(turn: Turn, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Do `work` with a lock, and free it whatever a signal raises.
 
-    Since Python 3.14 a handler may run, and raise, when the lock is taken and the block has not begun.
+    Since Python 3.14 a handler may raise when the lock is taken and the `with` block has not begun. It is no
+    context manager, as a signal may raise at the beginning of the functions of one.
     """
-    if turn._is_owned():
-        turn.release()
-
-
-@contextmanager
-def taken(turn: Turn) -> Iterator[None]:
-    """Take a lock for a `with` block, free it at its end, and whatever a signal raises on the way."""
     inside = turn._is_owned()
     try:
         with turn:
-            yield
+            return work(*arguments, **named)
     except BaseException:
-        if not inside:
-            let_go(turn)
+        if turn._is_owned() and not inside:
+            turn.release()
         raise
 
 

@@ -13,6 +13,7 @@ import sys
 
 import stratakv
 from stratakv.files import allow_all_descriptors
+from stratakv.maintenance.keeper import DAMAGED
 
 LINGER = 2.0  # seconds: starting a process for each segment would cost more than waiting for the next
 _LOWEST_PRIORITY = 19  # of the disk, too: the kernel derives that from this
@@ -25,7 +26,11 @@ def main() -> None:
     os.nice(_LOWEST_PRIORITY)
     allow_all_descriptors()
     with stratakv.open(path, **options) as db:
-        db.maintain(linger=LINGER)
+        try:
+            db.maintain(linger=LINGER)
+        except stratakv.CorruptionError as damage:
+            print(damage, file=sys.stderr)
+            sys.exit(DAMAGED)
 
 
 if __name__ == "__main__":  # pragma: no branch: nobody imports it

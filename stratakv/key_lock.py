@@ -16,7 +16,7 @@ from stratakv.backoff import pauses
 from stratakv.directory import Directory
 from stratakv.errors import LockError, reported
 from stratakv.files import Owned
-from stratakv.forks import in_each_child
+from stratakv.forks import in_each_child, notice
 from stratakv.index import hash_key
 
 _PAUSE, _LONGEST_PAUSE = 0.2e-3, 50e-3  # seconds between two looks at a lock that somebody has
@@ -44,6 +44,7 @@ class Lock:
         blocking: False does not wait. timeout: the most seconds to wait, -1 for however long it takes. A
         thread that holds it already waits for itself.
         """
+        notice()
         patience = (math.inf if timeout < 0 else timeout) if blocking else 0.0
         taken = False
         with reported(self._path):
@@ -69,6 +70,7 @@ class Lock:
 
     def release(self) -> None:
         """Free the lock; any thread may. Raises LockError where this object does not hold it."""
+        notice()
         file, self._file = self._file, None
         if file is None:
             raise LockError(f"a lock of {self._path} was to be released that is not held")
@@ -78,6 +80,7 @@ class Lock:
 
     def locked(self) -> bool:
         """Whether anybody holds it now."""
+        notice()
         if self._file is not None:
             return True
         with reported(self._path), self._open() as file:
@@ -95,6 +98,7 @@ class Lock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        notice()
         if self._file is not None:  # a child that was forked inside the block leaves it to its parent
             self.release()
 

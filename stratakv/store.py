@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,7 +20,6 @@ from stratakv.errors import OptionError, StoreBusyError, StrataKVError, reported
 from stratakv.files import Files
 from stratakv.forks import in_each_child, notice
 from stratakv.group import GroupCommit
-from stratakv.interrupted import new_turn, taken
 from stratakv.locks import FileLock
 from stratakv.maintenance.keeper import Keeper
 from stratakv.maintenance.work import Maintenance
@@ -196,7 +196,7 @@ def _child_options(options: Options) -> dict[str, object]:
 # -- one store per process and directory ---------------------------------------------------------------
 
 _stores: dict[Identity, Store] = {}
-_opening = new_turn()
+_opening = threading.RLock()
 _under_way: set[tuple[int, int]] = set()  # directories that are being opened or closed, by who has `_opening`
 
 
@@ -204,7 +204,7 @@ def acquire(path: str | os.PathLike[str], options: Options) -> Store:
     """Return this process's store for `path`, opened by the first handle that asks for it."""
     notice()
     directory = Directory(Path(path).absolute(), Files(), options.mode)
-    with taken(_opening), reported(directory.path):
+    with _opening, reported(directory.path):
         directory.enter(create=options.create and not options.read_only)
         found = directory.files.stat(directory.path)
         identity = (found.st_dev, found.st_ino, options.read_only)
@@ -230,7 +230,7 @@ def acquire(path: str | os.PathLike[str], options: Options) -> Store:
 def release(store: Store) -> None:
     """Give a handle's share back; the last one closes the store."""
     notice()
-    with taken(_opening):
+    with _opening:
         store.users -= 1
         if not store.users:
             del _stores[store.identity]
@@ -252,6 +252,7 @@ def _alone(identity: Identity, path: Path) -> Iterator[None]:
 
 
 def _before_fork() -> None:
+    notice()
     # No store may be half open in the child, which has none of the threads that could finish it.
     _opening.acquire()
 
@@ -262,9 +263,9 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     global _opening
-    _opening = new_turn()
+    _opening = threading.RLock()
     _under_way.clear()
-    for store in _stores.values():
+    for store in list(_stores.values()):
         store.forked()
 
 

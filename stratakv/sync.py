@@ -23,7 +23,7 @@ from stratakv.control import POSITION_BITS, W_POISONED, W_SYNCED, W_TIP
 from stratakv.errors import ClosedError, SyncError, TransactionError, storage_error
 from stratakv.forks import HERE, notice
 from stratakv.gathering import Gathering, Wish
-from stratakv.interrupted import is_interrupted, new_turn, taken
+from stratakv.interrupted import is_interrupted, new_turn, under
 from stratakv.locks import FileLock
 from stratakv.manifest import Edit
 from stratakv.segment import Segment
@@ -178,19 +178,21 @@ class Syncer:
 
     def _start(self) -> bool:
         """Start the thread, unless the store was closed; return False where none can be started."""
-        with taken(self._starting):
-            if self.thread is None and self._exclusive.lock.fd >= 0:
-                thread = threading.Thread(
-                    target=self._run, args=(self._ending,), name="stratakv-sync", daemon=True
-                )
-                try:
-                    thread.start()
-                except RuntimeError:  # too many threads, or the interpreter is about to end
-                    if not self._warned:
-                        logger.warning("no thread can be started that syncs: each write does", exc_info=True)
-                    self._warned = True
-                    return False
-                self.thread = thread  # now that it can be joined
+        return under(self._starting, self._start_thread)
+
+    def _start_thread(self) -> bool:
+        if self.thread is None and self._exclusive.lock.fd >= 0:
+            thread = threading.Thread(
+                target=self._run, args=(self._ending,), name="stratakv-sync", daemon=True
+            )
+            try:
+                thread.start()
+            except RuntimeError:  # too many threads, or the interpreter is about to end
+                if not self._warned:
+                    logger.warning("no thread can be started that syncs: each write does", exc_info=True)
+                self._warned = True
+                return False
+            self.thread = thread  # now that it can be joined
         return True
 
     def _run(self, ending: threading.Event) -> None:
@@ -202,9 +204,12 @@ class Syncer:
                 logger.exception("the periodic sync failed")
 
     def stop(self) -> None:
-        with taken(self._starting):
-            ending, thread = self._ending, self.thread
-            self._ending, self.thread = threading.Event(), None
+        ending, thread = under(self._starting, self._give_thread_up)
         ending.set()
         if thread:
             thread.join()
+
+    def _give_thread_up(self) -> tuple[threading.Event, threading.Thread | None]:
+        ending, thread = self._ending, self.thread
+        self._ending, self.thread = threading.Event(), None
+        return ending, thread

@@ -19,8 +19,8 @@ from stratakv.directory import CONTROL_NAME, GHOSTS_NAME, MANIFEST_NAME, Directo
 from stratakv.errors import CorruptionError, RemovedError, StorageError, reported
 from stratakv.forks import notice
 from stratakv.ghosts import Ghosts
-from stratakv.interrupted import new_turn, taken
-from stratakv.manifest import Manifest
+from stratakv.interrupted import new_turn, under
+from stratakv.manifest import Entry, Manifest
 from stratakv.opening import map_ghosts, open_sealed
 from stratakv.segment import Segment
 from stratakv.segment_files import map_index, open_log
@@ -97,7 +97,10 @@ class Views:
     def refresh(self) -> View:
         """Make a new view from the manifest, with the segments that are open already."""
         notice()
-        with taken(self._refreshing), reported(self.directory.path):
+        return under(self._refreshing, self._refresh)
+
+    def _refresh(self) -> View:
+        with reported(self.directory.path):
             self.check_in_place()
             if self.view.generation == FORKED:
                 reattach = self._reattach()
@@ -155,16 +158,21 @@ class Views:
         entry = segment.entry
         if entry is None or not self._write or index.is_sound(segment.arrays, entry.size):
             return False
-        with taken(self._refreshing):
-            if segment not in self.view.sealed:
-                return True  # pragma: no cover: another thread was faster, by microseconds
-            try:
-                fresh = open_log(self.directory, segment.number, entry, write=True)
-                build_index(self.directory, fresh, ordered=entry.finished)
-                self.view = self._load(self.view)
-            except (CorruptionError, StorageError, FileNotFoundError):
-                logger.exception("%s: its index is damaged and could not be made anew", segment.path)
-                return False
+        notice()
+        self.current()  # a child that has just noticed attaches first
+        return under(self._refreshing, self._make_index, segment, entry)
+
+    def _make_index(self, segment: Segment, entry: Entry) -> bool:
+        """Make the index of a sealed segment anew and map it; return False where it cannot be made."""
+        if segment not in self.view.sealed:
+            return True  # pragma: no cover: another thread was faster, by microseconds
+        try:
+            fresh = open_log(self.directory, segment.number, entry, write=True)
+            build_index(self.directory, fresh, ordered=entry.finished)
+            self.view = self._load(self.view)
+        except (CorruptionError, StorageError, FileNotFoundError):
+            logger.exception("%s: its index is damaged and could not be made anew", segment.path)
+            return False
         logger.error("%s: its index was damaged, and has been made anew", segment.path)
         return True
 

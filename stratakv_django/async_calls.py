@@ -35,14 +35,15 @@ is_computing: ContextVar[bool] = ContextVar("is_computing", default=False)
 _MOST_THREADS = 32  # of each kind; they start as they are needed
 
 
-@lru_cache
 def _threads(work: Literal["store", "compute"]) -> ThreadPoolExecutor:
     """Return this process' threads for one kind of work, so that slow values do not hold up the store."""
+    return _threads_of(os.getpid(), work)
+
+
+@lru_cache
+def _threads_of(process: int, work: str) -> ThreadPoolExecutor:
+    # By the process: a child has none of the threads of its parent, and must not hand them work.
     return ThreadPoolExecutor(_MOST_THREADS, f"stratakv-{work}")
-
-
-# A child has none of the threads of its parent: it must not hand them work.
-os.register_at_fork(after_in_child=_threads.cache_clear)
 
 
 async def _in_thread(

@@ -13,11 +13,11 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from stratakv.directory import Directory
 from stratakv.errors import RemovedError
-from stratakv.interrupted import new_turn, taken
 from stratakv.maintenance.early_end import StoppedError
 from stratakv.maintenance.work import Maintenance
 
@@ -31,6 +31,7 @@ _PATIENCE = 0.5
 _LONGEST_PATIENCE = 60.0
 _LONGEST_WAIT = 3600.0
 _REST = 60.0  # seconds until a child is tried again, after one that could not do the work
+DAMAGED = 3  # the status of a child that has met a damaged log, and done all the rest
 _YIELD = 0.002  # seconds that a thread at work leaves to the others after each block
 
 
@@ -46,7 +47,7 @@ class Keeper:
 
     def begin_process(self) -> None:
         """Start with neither thread nor child, as a new process does."""
-        self._starting = new_turn()
+        self._starting = threading.Lock()
         self._news = threading.Event()
         self._ending = False
         self._stopping = threading.Event()
@@ -59,7 +60,7 @@ class Keeper:
         """Say that there may be work; returns at once."""
         self._news.set()
         if self._thread is None:
-            with taken(self._starting):
+            with self._starting:
                 if self._thread is None and not self._ending:  # pragma: no branch: a race of two writers
                     thread = threading.Thread(target=self._watch, name="stratakv-keeper", daemon=True)
                     try:
@@ -71,7 +72,7 @@ class Keeper:
 
     def stop(self) -> None:
         """End the child and the thread; what they were doing is done by somebody else later."""
-        with taken(self._starting):
+        with self._starting:
             self._ending = True
         self._stopping.set()
         self._news.set()
@@ -128,20 +129,24 @@ class Keeper:
             logger.warning(
                 "%s: the maintenance process failed with status %d: %s", self._path, status, reason
             )
-            self._next_child = time.monotonic() + _REST
+            if status != DAMAGED:  # it has done what could be done
+                self._next_child = time.monotonic() + _REST
         return status <= 0  # one that was killed may be started again
 
     def _run_child(self) -> tuple[int, str]:
         """Return the status with which a child has ended, and the last line of its errors."""
         files = self._directory.files
-        with files.memory_file() as errors:
-            with taken(self._starting):
+        errors = files.memory_file()
+        with errors or nullcontext():
+            with self._starting:
                 if self._ending:
                     raise StoppedError  # pragma: no cover: it was closed within the last microseconds
                 options = json.dumps(self._options)
                 self._child = files.start_python("stratakv.keep", str(self._path), options, errors=errors)
             status = self._child.wait()
             self._child = None
+            if errors is None:
+                return status, "no more is known"
             errors.seek(0)
             lines = errors.read().decode(errors="replace").splitlines()
         return status, lines[-1] if lines else ""

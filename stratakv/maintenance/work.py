@@ -16,10 +16,10 @@ from pathlib import Path
 
 from stratakv.commit import Exclusive
 from stratakv.control import OFFSET_MASK, W_GENERATION, W_LOGGED, W_TIP, Figure
-from stratakv.errors import CorruptionError, reported
+from stratakv.errors import CorruptionError, StoreBusyError, reported
 from stratakv.files import now_ms
 from stratakv.forks import notice
-from stratakv.interrupted import new_turn, taken
+from stratakv.interrupted import new_turn
 from stratakv.locks import FileLock
 from stratakv.maintenance import plan
 from stratakv.maintenance.compaction import CompactionReport, compact
@@ -100,18 +100,26 @@ class Maintenance:
     def _elected(self, pace: Pace = lambda read: None) -> Iterator[None]:
         """Be the only one at work, whoever else wants to be. pace: what it raises ends the waiting."""
         notice()
-        with taken(self._turn):
-            self._structure.check_in_place()  # before a lock is made where somebody else's files are now
-            self._lock = lock = FileLock(self._structure.directory, "maintenance.lock", write=True)
-            try:
-                while not lock.try_exclusive():
-                    pace(0)
-                    time.sleep(_LOOK)
-                self._structure.check_in_place()
-                yield
-            finally:
-                self._lock = None
-                lock.free()
+        turn = self._turn
+        if turn._is_owned():  # it would wait for itself
+            raise StoreBusyError(f"{self._structure.directory.path} is being maintained by this very thread")
+        try:
+            with turn:
+                self._structure.check_in_place()  # before a lock is made where somebody else's files are now
+                self._lock = lock = FileLock(self._structure.directory, "maintenance.lock", write=True)
+                try:
+                    while not lock.try_exclusive():
+                        pace(0)
+                        time.sleep(_LOOK)
+                    self._structure.check_in_place()
+                    yield
+                finally:
+                    self._lock = None
+                    lock.free()
+        except BaseException:
+            if turn._is_owned():  # see `interrupted.under`
+                turn.release()
+            raise
 
     def is_free(self) -> bool:
         """Whether nobody is at work just now; raises RemovedError."""

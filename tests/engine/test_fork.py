@@ -18,6 +18,7 @@ from stratakv import DB
 from stratakv import store as store_module
 from stratakv.files import Files
 from stratakv.gathering import Gathering, Wish
+from stratakv.locks import FileLock
 from tests.support.children import Child, fork_in_c, run
 
 Open = Callable[..., DB]
@@ -279,4 +280,45 @@ class TestInC:
         assert begun.wait() == 0
         os.close(read)
         os.close(write)
+        db.close()
+
+    def test_a_lock_on_a_key_that_it_takes_before_it_writes(self, tmp_path: Path) -> None:
+        db = stratakv.open(tmp_path / "store", durability="os")
+
+        def child() -> None:
+            with db.lock(b"page"):
+                db.put(b"k", b"v")
+                assert not db.lock(b"page").acquire(blocking=False)
+
+        assert run(child, fork=fork_in_c) == [0]
+        db.close()
+
+    def test_a_lock_on_a_key_stays_its_parents(self, tmp_path: Path) -> None:
+        db = stratakv.open(tmp_path / "store", durability="os")
+        lock = db.lock(b"page")
+        with lock:
+            assert run(lambda: lock.__exit__(None, None, None), fork=fork_in_c) == [0]
+            assert not db.lock(b"page").acquire(blocking=False)
+        db.close()
+
+    @pytest.mark.parametrize("ends", [True, False])
+    def test_a_transaction_stays_its_parents(self, tmp_path: Path, ends: bool) -> None:
+        db = stratakv.open(tmp_path / "store", durability="os")
+        whose = db.transaction()
+        tx = whose.__enter__()
+
+        def child() -> None:
+            tx.put(b"child", b"v")
+            if ends:
+                with pytest.raises(stratakv.TransactionError):
+                    whose.__exit__(None, None, None)
+            else:
+                whose.__exit__(KeyError, KeyError(), None)
+
+        assert run(child, fork=fork_in_c) == [0]
+        other = FileLock(db._store.directory, "writer.lock", write=True)
+        assert not other.try_exclusive()
+        tx.put(b"k", b"v")
+        whose.__exit__(None, None, None)
+        assert dict(db.scan()) == {b"k": b"v"}
         db.close()

@@ -325,7 +325,7 @@ class TestBudget:
         numbers = count()
 
         def put(step: str = "pwrite") -> None:
-            if step == "pwrite" and not db._store.exclusive.is_inside():
+            if step == "pwrite" and not db._store.exclusive.owner:
                 for _ in range(beside):
                     db.put(b"beside %d" % next(numbers), bytes(20))
 
@@ -1030,3 +1030,17 @@ def test_a_large_file_of_somebody_else_takes_all_of_the_budget(open_: Any, path:
         db.put(b"%d" % number, bytes(1000))
         assert db.get(b"%d" % number) == bytes(1000)
     assert db.verify().ok
+
+
+def test_maintenance_in_the_midst_of_maintenance_is_refused(open_: Open) -> None:
+    """By a progress callback, or a signal handler: it would wait for itself."""
+    db = open_(maintenance="manual")
+    for number in range(100):
+        db.put(b"%d" % number, bytes(100))
+
+    def again(done: int, total: int) -> None:
+        db.maintain()
+
+    with pytest.raises(stratakv.StoreBusyError, match="this very thread"):
+        db.compact(again)
+    db.compact()

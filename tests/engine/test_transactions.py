@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -144,3 +145,15 @@ def test_threads_count_together(db: DB) -> None:
         thread.join()
     assert db.get(b"n") == b"800"
     assert db.verify().ok
+
+
+def test_one_that_ends_in_another_thread(db: DB) -> None:
+    """As a dependency of a web framework may, of which each half runs in some thread."""
+    transaction = db.transaction()
+    with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
+        tx = first.submit(transaction.__enter__).result()
+        tx.put(b"k", b"v")
+        second.submit(transaction.__exit__, None, None, None).result()
+        for thread in (first, second):
+            thread.submit(db.put, b"l", b"v").result(10)
+    assert dict(db.scan()) == {b"k": b"v", b"l": b"v"}

@@ -212,6 +212,37 @@ def test_a_child_that_fails_is_no_reason_to_stop(
     assert caplog.text.count("failed with status 1") == 1, "it was tried again at once"
 
 
+def test_a_child_that_cannot_be_listened_to(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Python that was built for an old C library has no files in memory."""
+    monkeypatch.delattr(os, "memfd_create")
+    fill(db)
+    eventually(lambda: child(db) is not None)
+    eventually(lambda: finished(db))
+
+
+def test_damage_is_no_reason_not_to_start_one_again(
+    db: DB, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[int] = []
+    real = keeper.Keeper._run_child
+
+    def told(self: keeper.Keeper) -> tuple[int, str]:
+        status, reason = real(self)
+        ran.append(status)
+        return status, reason
+
+    monkeypatch.setattr(keeper.Keeper, "_run_child", told)
+    db.put(b"0", bytes(1000))
+    with (path / "000001.log").open("r+b") as log:
+        log.seek(200)
+        log.write(b"damage")
+    fill(db)
+    eventually(lambda: len(ran) > 0)
+    fill(db)
+    eventually(lambda: len(ran) > 1)
+    assert keeper.DAMAGED in ran
+
+
 def test_nothing_runs_where_it_is_left_to_the_commands(path: Path) -> None:
     with stratakv.open(path, **OPTIONS, maintenance="manual") as db:
         fill(db)
