@@ -16,6 +16,7 @@ written ahead, and the file system is one that leaves blocks as they are (`Files
 
 from __future__ import annotations
 
+import _thread
 import inspect
 import threading
 import time
@@ -57,7 +58,7 @@ _WRITES = int(Figure.WRITES)
 AHEAD_BYTES = 64 * 1024
 _ZEROS = memoryview(bytes(2 * AHEAD_BYTES))
 _MOMENT = 1.0  # seconds; a transaction of a thread that never ends must not hold up the end of the process
-_LOOK = 1e-3  # seconds
+_LOOKS, _LOOK = 300, 1e-3  # seconds
 _SOMEBODY = -1  # to ask which thread it is would cost each put 1 %
 
 
@@ -88,6 +89,7 @@ class Exclusive:
     def begin_process(self) -> None:
         """Start with no thread holding anything, as a new process does."""
         self._turn = threading.Lock()  # not one that knows its thread: a transaction may end in another one
+        self._freeing = threading.Lock()
         self.owner = 0
         self.records = 0
 
@@ -129,21 +131,21 @@ class Exclusive:
                             raise storage_error(self.lock.path, cause) from cause
         except BaseException:
             if not begun:
-                self._let_go(turn)
+                _thread.start_new_thread(self._let_go, (turn,))  # which no signal interrupts
             raise
 
     def _let_go(self, turn: threading.Lock) -> None:
         """Free the lock where a signal has raised just when this thread had got it.
 
         Since Python 3.14 it may do so before the `with` block begins, which would free it. Whoever else has
-        the lock says so at once.
+        the lock says so as soon as it is its turn to run: so looks are counted here, and not the time.
         """
-        patience = time.monotonic() + _MOMENT
-        while turn.locked() and not self.owner:
-            if time.monotonic() > patience:
-                turn.release()
-                return
-            time.sleep(_LOOK)
+        with self._freeing:
+            for _ in range(_LOOKS):
+                if self.owner or not turn.locked():
+                    return
+                time.sleep(_LOOK)
+            turn.release()
 
     def _check_not_inside(self, above: int) -> None:
         """Raise TransactionError where this thread is inside itself: it would wait for itself for ever.
@@ -354,7 +356,7 @@ class Exclusive:
                         self.lock.release()  # says what is wrong
         except BaseException:
             if not begun:
-                self._let_go(turn)
+                _thread.start_new_thread(self._let_go, (turn,))  # which no signal interrupts
             raise
         if since:
             return 0
