@@ -1,4 +1,4 @@
-"""Django's own cache tests, run against this backend in a process of their own.
+"""Django's own tests of caches, and of what uses them, run against this backend in a process of their own.
 
     python -m tests.django.django_suite DIR WORK NAME...
 
@@ -25,8 +25,8 @@ from stratakv_django.cache import StrataKVCache
 DUMMY = "asserts that the dummy cache keeps nothing"
 TRANSACTION = "the async call evaluates a queryset in a thread that cannot see the transaction of the test"
 
-# Django's contract of all backends, the same through the async methods, the async tests, and classes that
-# configure caches but are about no backend.
+# Django's contract of all backends, the same through the async methods, the async tests, and classes that use a
+# cache but are about no backend.
 CONTRACT, CONTRACT_ASYNC, ASYNC = "BaseCacheTests", "BaseCacheTests through a*", "AsyncDummyCacheTests"
 ABOUT_NO_BACKEND = (
     "CacheUtils",
@@ -36,8 +36,19 @@ ABOUT_NO_BACKEND = (
     "PrefixedCacheI18nTest",
     "CacheMiddlewareTest",
     "TestWithTemplateResponse",
+    "CacheTagTests",
+    "CacheSessionTests",
+    "CacheDBSessionTests",
 )
 NAMES = (CONTRACT, CONTRACT_ASYNC, ASYNC, *ABOUT_NO_BACKEND)
+
+# The modules that have them; the others are in `cache.tests`.
+ELSEWHERE = {
+    ASYNC: "cache.tests_async",
+    "CacheTagTests": "template_tests.syntax_tests.test_cache",
+    "CacheSessionTests": "sessions_tests.tests",
+    "CacheDBSessionTests": "sessions_tests.tests",
+}
 
 # The tests that are left out, each with the reason; all others must run.
 LEFT_OUT: dict[str, dict[str, str]] = {
@@ -102,7 +113,7 @@ def configure() -> None:
 
     settings.configure(
         SECRET_KEY="Django's cache tests",
-        INSTALLED_APPS=["cache", "stratakv_django"],
+        INSTALLED_APPS=["cache", "django.contrib.sessions", "sessions_tests", "stratakv_django"],
         DATABASES={name: {"ENGINE": "django.db.backends.sqlite3"} for name in ("default", "other")},
         TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}],
         MIDDLEWARE=[],
@@ -114,13 +125,14 @@ def configure() -> None:
     django.setup()
 
 
-def build(name: str, tests: ModuleType, tests_async: ModuleType, work: Path) -> Any:
+def build(name: str, work: Path) -> Any:
     """Return the class to run for `name`, one of NAMES, with this backend in every alias it configures."""
+    tests = import_module(ELSEWHERE.get(name, "cache.tests"))
     if name == CONTRACT:
         return _every_alias(tests, work / "sync", StrataKVCache, "interval")
     if name == CONTRACT_ASYNC:
         return _every_alias(tests, work / "async", ThroughAsyncMethods, "always")
-    return _replacing(getattr(tests_async if name == ASYNC else tests, name), work)
+    return _replacing(getattr(tests, name), work)
 
 
 def _every_alias(tests: ModuleType, store: Path, backend: type[BaseCache], durability: str) -> Any:
@@ -144,6 +156,7 @@ def _replacing(case: type[Any], work: Path) -> Any:
     from django.core.cache import caches
     from django.test import override_settings
 
+    configured = (case._overridden_settings or {}).get("CACHES", {"default": {}})
     aliases = {
         alias: {
             **params,
@@ -151,7 +164,7 @@ def _replacing(case: type[Any], work: Path) -> Any:
             "LOCATION": str(work / case.__name__ / (params.get("LOCATION") or "unnamed")),
             "OPTIONS": {"key_warnings": True, "maintenance": "manual"},
         }
-        for alias, params in case._overridden_settings["CACHES"].items()
+        for alias, params in configured.items()
     }
 
     def set_up(self: Any) -> None:
@@ -194,8 +207,7 @@ def main(tests_dir: str, work: str, *names: str) -> None:
 
     setup_test_environment()
     setup_databases(verbosity=0, interactive=False)
-    modules = import_module("cache.tests"), import_module("cache.tests_async")
-    json.dump({name: run(name, build(name, *modules, Path(work))) for name in names}, sys.stdout)
+    json.dump({name: run(name, build(name, Path(work))) for name in names}, sys.stdout)
 
 
 if __name__ == "__main__":

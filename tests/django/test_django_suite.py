@@ -1,4 +1,4 @@
-"""Django's own cache tests, from its source package, pass with StrataKV in every alias they configure."""
+"""Django's own tests of caches, and of what uses them, pass with StrataKV in every alias they configure."""
 
 from __future__ import annotations
 
@@ -18,6 +18,16 @@ from tests.django.django_suite import ABOUT_NO_BACKEND, ASYNC, CONTRACT, CONTRAC
 ROOT = Path(__file__).parents[2]
 DOWNLOAD_SECONDS = 300
 RUN_SECONDS = 300
+# What is needed of Django's tests: `cache` and `sessions_tests` as a whole, and one module of `template_tests`.
+PACKAGES = {"cache", "sessions_tests"}
+MODULES = {
+    "template_tests/__init__.py",
+    "template_tests/utils.py",
+    "template_tests/templatetags/__init__.py",
+    "template_tests/templatetags/custom.py",
+    "template_tests/syntax_tests/__init__.py",
+    "template_tests/syntax_tests/test_cache.py",
+}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +35,7 @@ def django_tests(pytestconfig: pytest.Config) -> Path:
     """The `tests` directory of the source package of the Django that is installed, fetched once."""
     assert pytestconfig.cache is not None
     kept = pytestconfig.cache.mkdir(f"django-{django.__version__}")
-    if not (kept / "tests" / "cache" / "tests.py").exists():
+    if not (kept / "tests" / "sessions_tests" / "tests.py").exists():
         _extract(_download(kept), kept)
     return kept / "tests"
 
@@ -43,12 +53,19 @@ def _download(into: Path) -> Path:
 def _extract(package: Path, into: Path) -> None:
     with tarfile.open(package) as archive:
         for member in archive.getmembers():
-            inner = Path(member.name).relative_to(Path(member.name).parts[0])
-            if inner.parts[:2] == ("tests", "cache") and inner.suffix == ".py":
+            inner = Path(*Path(member.name).parts[1:])
+            if _is_needed(inner):
                 source = archive.extractfile(member)
                 assert source is not None
                 (into / inner).parent.mkdir(parents=True, exist_ok=True)
                 (into / inner).write_bytes(source.read())
+
+
+def _is_needed(path: Path) -> bool:
+    """Tell if a file of the source package, named from its root on, is one that these tests run or import."""
+    if path.parts[:1] != ("tests",) or path.suffix != ".py":
+        return False
+    return path.parts[1] in PACKAGES or path.relative_to("tests").as_posix() in MODULES
 
 
 @pytest.fixture(scope="module")
