@@ -29,7 +29,14 @@ from stratakv.control import (
     start_control,
 )
 from stratakv.directory import CONTROL_NAME, Directory
-from stratakv.errors import CorruptionError, DirectoryError, ReadOnlyError, StoreBusyError, reported
+from stratakv.errors import (
+    CorruptionError,
+    DirectoryError,
+    ReadOnlyError,
+    StoreBusyError,
+    StrataKVError,
+    reported,
+)
 from stratakv.files import Files
 from stratakv.locks import FileLock
 from stratakv.manifest import Manifest
@@ -95,17 +102,29 @@ def attach(directory: Directory, options: Options) -> FileLock:
                 return lock
             lock.release()
             time.sleep(random() * _PAUSE)
-        if _control(directory) is not None:
-            raise StoreBusyError(
-                f"{directory.path} is being opened or closed by a process that does not go on: "
-                "let that one end, and try again"
-            )
-        raise CorruptionError(
-            directory.path / CONTROL_NAME, 0, "it is missing or damaged while others have the store open"
-        )
+        raise _refusal(directory)
     except BaseException:
         lock.free()
         raise
+
+
+def _refusal(directory: Directory) -> StrataKVError:
+    """Say why a store that others have open is not fit for use by this process, and does not become so."""
+    path = directory.path
+    control = _control(directory)
+    if control is None:
+        return CorruptionError(
+            path / CONTROL_NAME, 0, "it is missing or damaged while others have the store open"
+        )
+    if control.is_from(directory.files.boot_id()):
+        return StoreBusyError(
+            f"{path} is being opened or closed by a process that does not go on: "
+            "let that one end, and try again"
+        )
+    return StoreBusyError(
+        f"{path} is open in a container with a boot id of its own, as LXC and systemd-nspawn give: "
+        "processes share a store where all read the same in /proc/sys/kernel/random/boot_id"
+    )
 
 
 def _check_unclaimed(directory: Directory) -> None:
@@ -119,16 +138,18 @@ def _check_unclaimed(directory: Directory) -> None:
 
 def is_prepared(directory: Directory, *, write: bool) -> bool:
     control = _control(directory)
-    return control is not None and (control.words[W_STATE] == State.OPEN or not write)
+    if control is None or not control.is_from(directory.files.boot_id()):
+        return False
+    return control.words[W_STATE] == State.OPEN or not write
 
 
 def _control(directory: Directory) -> Control | None:
-    """Return the control page, None where it is missing, damaged or of another boot."""
+    """Return the control page, None where it is missing or damaged."""
     try:
         control = open_control(directory, write=False)
     except FileNotFoundError:
         return None
-    return control if control.is_from(directory.files.boot_id()) else None
+    return control if control.is_sound() else None
 
 
 def prepare(directory: Directory, options: Options, *, write: bool) -> None:

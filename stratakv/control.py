@@ -112,14 +112,14 @@ class Control:
         # A reader that may not write counts for itself alone.
         self.row = memoryview(bytearray(ROW_WORDS * 8)).cast("Q")
 
+    def is_sound(self) -> bool:
+        """Whether this is the page of a store, of whatever boot."""
+        return (self.words[W_MAGIC], self.words[W_FORMAT]) == (MAGIC, FORMAT)
+
     def is_from(self, boot: int) -> bool:
         """Whether the page is sound and was written since the machine started."""
         words = self.words
-        return (
-            words[W_MAGIC] == MAGIC
-            and words[W_FORMAT] == FORMAT
-            and (words[W_BOOT_HIGH] << 64 | words[W_BOOT_LOW]) == boot
-        )
+        return self.is_sound() and (words[W_BOOT_HIGH] << 64 | words[W_BOOT_LOW]) == boot
 
     def start(self, boot: int, generation: int, next_number: int) -> None:
         """Begin anew after a reboot. Valid only once the caller has set tip and state."""

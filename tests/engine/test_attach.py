@@ -132,6 +132,29 @@ def test_a_store_that_is_closed_while_another_process_stands_still(
         assert dict(db.scan()) == layout.model
 
 
+def test_a_store_that_is_open_in_a_container_with_a_boot_id_of_its_own(
+    layout: Layout, machine: Machine, open_: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is alone takes it for a reboot. Beside others, the page in use must not be made anew."""
+    monkeypatch.setattr(attach, "_TRIES", 3)
+    ours = machine.boot
+    with open_(segment_bytes=8192) as db:
+        store = db._store
+        machine.boot = ours + 1
+        stores._stores.pop(store.identity)  # as another process
+        try:
+            with pytest.raises(StoreBusyError, match="a boot id of its own"):
+                open_()
+        finally:
+            stores._stores[store.identity] = store
+            machine.boot = ours
+        assert dict(db.scan()) == layout.model
+        db.put(b"key", b"value")
+    machine.boot = ours + 1
+    with open_() as db:
+        assert dict(db.scan()) == {**layout.model, b"key": b"value"}
+
+
 def test_an_index_that_is_too_small_for_its_log(db: DB, open_: Open, path: Path, machine: Machine) -> None:
     """Somebody has put another one there: the store is recovered, as after a reboot."""
     model = {b"%d" % number: b"v" for number in range(30)}
