@@ -25,8 +25,8 @@ from stratakv_django.cache import StrataKVCache
 DUMMY = "asserts that the dummy cache keeps nothing"
 TRANSACTION = "the async call evaluates a queryset in a thread that cannot see the transaction of the test"
 
-# Django's contract of all backends, the same through the async methods, the async tests, and classes that use a
-# cache but are about no backend.
+# Django's contract of all backends, the same through the async methods, the async tests, and classes that use
+# a cache but are about no backend.
 CONTRACT, CONTRACT_ASYNC, ASYNC = "BaseCacheTests", "BaseCacheTests through a*", "AsyncDummyCacheTests"
 ABOUT_NO_BACKEND = (
     "CacheUtils",

@@ -18,7 +18,7 @@ from tests.django.django_suite import ABOUT_NO_BACKEND, ASYNC, CONTRACT, CONTRAC
 ROOT = Path(__file__).parents[2]
 DOWNLOAD_SECONDS = 300
 RUN_SECONDS = 300
-# What is needed of Django's tests: `cache` and `sessions_tests` as a whole, and one module of `template_tests`.
+# What is needed of Django's tests: two packages as a whole, and one module of a third.
 PACKAGES = {"cache", "sessions_tests"}
 MODULES = {
     "template_tests/__init__.py",
