@@ -152,12 +152,15 @@ class Control:
 
     def claim_row(self) -> None:
         """Take a free row for this process, or that of one that is gone; else the last one is shared."""
-        rows = [self._row(number) for number in range(1, ROWS + 1)]
-        free = next((row for row in rows if not row[0]), None)
-        gone = None if free else next((row for row in rows if not self._files.is_running(row[0])), None)
-        if gone:
-            self._free(gone)
-        self.row = free or gone or rows[-1]
+        processes = self._column(0)
+        numbers = range(1, ROWS + 1)
+        row = next((number for number in numbers if not processes[number]), None)
+        if row is None:
+            gone = (number for number in numbers if not self._files.is_running(processes[number]))
+            row = next(gone, None)
+            if row:
+                self._free(self._row(row))
+        self.row = self._row(row or ROWS)
         self.row[0] = self._files.process()
 
     def leave_row(self) -> None:
@@ -166,10 +169,9 @@ class Control:
 
     def collect_rows(self) -> None:
         """Free the rows of processes that were killed; only while nobody else is attached."""
-        for number in range(1, ROWS + 1):
-            row = self._row(number)
-            if any(row):
-                self._free(row)
+        used = {place // ROW_WORDS for place, word in enumerate(self._rows.tolist()) if word}
+        for number in used - {0}:
+            self._free(self._row(number))
 
     def _free(self, row: memoryview) -> None:
         """Add the counts of a row to those of the departed, and make it nobody's."""
@@ -182,11 +184,15 @@ class Control:
 
     def total(self, figure: Figure) -> int:
         """Sum of one figure over all processes since the machine started."""
-        counts = sum(self._row(number)[figure] for number in range(ROWS + 1))
+        counts = sum(self._column(figure))
         return counts if self._is_shared() else counts + self.row[figure]
 
     def _is_shared(self) -> bool:
         return self.row.obj is self._rows.obj
+
+    def _column(self, word: int) -> list[int]:
+        """Return one word of each row, that of row 0 first."""
+        return self._rows[word::ROW_WORDS].tolist()
 
     def _row(self, number: int) -> memoryview:
         return self._rows[number * ROW_WORDS : (number + 1) * ROW_WORDS]

@@ -319,7 +319,8 @@ class Files:
         return path.stat()
 
     def names(self, path: Path) -> list[str]:
-        return sorted(entry.name for entry in path.iterdir())
+        with os.scandir(path) as entries:
+            return sorted(entry.name for entry in entries)
 
     def make_directory(self, path: Path, mode: int) -> None:
         """Make a directory and its missing parents, durably; as root, for the owner of the next above."""

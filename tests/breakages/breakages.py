@@ -643,8 +643,8 @@ _READING = (
         "page-believed-after-a-reboot",
         "8: after a reboot nothing in CONTROL is believed",
         "stratakv/control.py",
-        "            and (words[W_BOOT_HIGH] << 64 | words[W_BOOT_LOW]) == boot\n",
-        "",
+        " and (words[W_BOOT_HIGH] << 64 | words[W_BOOT_LOW]) == boot\n",
+        "\n",
         (f"{_REBOOT}::test_a_torn_tail",),
     ),
     Breakage(

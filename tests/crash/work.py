@@ -6,6 +6,7 @@ import itertools
 import os
 import random
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -51,7 +52,15 @@ class Setting:
 @contextmanager
 def machine(files: Files) -> Iterator[None]:
     """Let stores be opened on these files, while the clock stands still."""
-    with mock.patch.object(stores, "Files", return_value=files), mock.patch("time.time", return_value=NOW):
+
+    # Plain functions: this is done 100,000 times, and to make a `Mock` each time would take a third of all.
+    def these() -> Files:
+        return files
+
+    def now() -> float:
+        return NOW
+
+    with mock.patch.object(stores, "Files", these), mock.patch.object(time, "time", now):
         yield
 
 
@@ -232,6 +241,9 @@ class _Quick(Files):
 
     def sync_directory(self, path: Path) -> None:
         pass
+
+    def memory(self) -> int:
+        return 2**30
 
 
 def look(path: Path, setting: Setting) -> Content:
