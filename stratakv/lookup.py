@@ -32,11 +32,23 @@ class Found(NamedTuple):
         return self.segment.log[self.value_offset : self.end]
 
 
+Hit = tuple[int, int, int, int, int]  # the fields of Found behind its first
+
+
 def lookup(segment: Segment, key: bytes, first: int) -> Found | None:
     """Return the record of `key` in one segment, asking only the slots; CorruptionError for a damaged one.
 
-    first: the first half of the key's hash. Takes the fields apart as `Reader.get` does: if each record were
-    decoded whole, `get_many` would take a fifth longer.
+    first: the first half of the key's hash.
+    """
+    hit = probe(segment, key, first)
+    # 0.1 µs less than Found(…), of 1.1 for all of this.
+    return tuple.__new__(Found, (segment, *hit)) if hit else None
+
+
+def probe(segment: Segment, key: bytes, first: int) -> Hit | None:
+    """Do as `lookup`, but return a plain tuple: to make a `Found` and take it apart costs `get_many` a tenth.
+
+    Takes the fields apart as `Reader.get` does: to decode each record whole would cost it a fifth.
     """
     slots, size = segment.slots, segment.slot_count
     place = first % size
@@ -56,8 +68,7 @@ def lookup(segment: Segment, key: bytes, first: int) -> Found | None:
             if xxh3_64_intdigest(data[offset + PREFIX_BYTES : end]) != checksum:
                 raise CorruptionError(segment.path, offset, "the record's checksum does not hold")
             if mine:
-                # 0.1 µs less than Found(…), of 1.1 for all of this.
-                return tuple.__new__(Found, (segment, place, offset, value, end, expiry))
+                return place, offset, value, end, expiry
         place += 1
         if place == size:
             place = 0

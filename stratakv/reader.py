@@ -18,7 +18,7 @@ from stratakv.control import OFFSET_MASK, POSITION_BITS, W_GENERATION, W_INDEXED
 from stratakv.errors import CorruptionError, TransactionError
 from stratakv.files import now_ms
 from stratakv.index import FINGERPRINT, HOTTEST, hash_key
-from stratakv.lookup import Found, lookup, newest
+from stratakv.lookup import Found, lookup, newest, probe
 from stratakv.options import MAX_KEY_BYTES
 from stratakv.prefetch import together
 from stratakv.record import HEADER_BYTES, PREFIX_BYTES, PUT, unpack_fields
@@ -136,14 +136,14 @@ class Reader:
         if found is None or (found.expiry and found.expiry <= now_ms()):
             return None
         if view.marks:
-            self._mark(found)
+            self._mark(found.segment, found.place)
         return found
 
     @staticmethod
-    def _mark(found: Found) -> None:
+    def _mark(segment: Segment, place: int) -> None:
         """Count a read in the hot byte, as `get` does; where the view says so."""
-        if (heat := found.segment.hot[found.place]) < HOTTEST:
-            found.segment.hot[found.place] = heat + 1
+        if (heat := segment.hot[place]) < HOTTEST:
+            segment.hot[place] = heat + 1
 
     def contains(self, key: bytes) -> bool:
         return self.find_live(self._views.current(), key) is not None
@@ -187,7 +187,8 @@ class Reader:
         """Return the live values of one moment, or None where a commit came between.
 
         The moment is that of the tip read first: everything below it is in the slots, and a lookup that
-        hits a record beyond it shows that one of these very keys has been written since.
+        hits a record beyond it shows that one of these very keys has been written since. `find` is written
+        out: with a call of it for each key, all would take longer than as many `get`s (1.14 times, not 0.98).
         """
         words = self._words
         view = self._views.current()
@@ -195,20 +196,33 @@ class Reader:
         if words[W_INDEXED] != tip or tip >> POSITION_BITS != view.active.number:
             return None
         tip &= OFFSET_MASK
-        active, now, find, marks = view.active, now_ms(), self.find, view.marks
+        active, now, rows, hidden, marks = view.active, now_ms(), view.rows, view.hidden, view.marks
         result = {}
         hits = 0
         for key in together(view, keys) if active.lookup_bytes else keys:
-            found = find(view, key)
-            if found:
-                segment, _, offset, value, end, expiry = found
-                if segment is active and offset >= tip:
-                    return None
-                if not expiry or expiry > now:  # `is_live`, written out as in `get`
-                    hits += 1
-                    result[key] = segment.log[value:end]
-                    if marks:
-                        self._mark(found)
+            if key.__class__ is not bytes or not 1 <= len(key) <= MAX_KEY_BYTES:
+                check_key(key)
+            first, second = hash_key(key)
+            pattern = PATTERNS[second & PATTERN_MASK]
+            for filter_words, count, segment in rows:
+                if filter_words[first % count] & pattern != pattern:
+                    continue
+                try:
+                    hit = probe(segment, key, first)
+                except CorruptionError as damage:
+                    if self.report_damage(segment, damage.offset):
+                        return None  # its index is healed, and there is another view
+                    break
+                if hit:
+                    place, offset, value, end, expiry = hit
+                    if segment is active and offset >= tip:
+                        return None
+                    if (not expiry or expiry > now) and not (hidden and view.hides(segment, key)):
+                        hits += 1
+                        result[key] = segment.log[value:end]
+                        if marks:
+                            self._mark(segment, place)
+                    break
         self.hits += hits
         self._control.row[_MISSES] += len(keys) - hits
         self.publish()

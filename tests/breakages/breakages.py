@@ -734,7 +734,7 @@ _READING = (
         "many-without-tip",
         "get_many shows one moment",
         "stratakv/reader.py",
-        "                if segment is active and offset >= tip:\n                    return None\n",
+        "                    if segment is active and offset >= tip:\n                        return None\n",
         "",
         (f"{_OPERATIONS}::TestMany::test_get_many_shows_one_moment",),
     ),

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import stratakv
-from stratakv import DB, ClosedError, InvalidValueError, KeyNotFoundError, ReadOnlyError
+from stratakv import DB, ClosedError, InvalidValueError, KeyNotFoundError, ReadOnlyError, reader
 from tests.engine.machine import descriptors_open
 
 VALUES = [b"", b"\0", b"\0" * 1000, bytes(range(256)), b"x" * 10_000]
@@ -187,18 +187,17 @@ class TestMany:
         """A batch that is written between the lookups is seen whole, or not at all."""
         old, new = {b"a": b"old", b"b": b"old"}, {b"a": b"new", b"b": b"new"}
         db.put_many(old)
-        reader = db._store.reader
-        real, writes = reader.find, iter([new])
+        real, writes = reader.probe, iter([new])
 
-        def find(*arguments: Any) -> Any:
-            found = real(*arguments)
+        def probe(*arguments: Any) -> Any:
+            hit = real(*arguments)
             for batch in writes:
                 if sealed:
                     db.put(b"large", b"v" * 5000)
                 db.put_many(batch)
-            return found
+            return hit
 
-        monkeypatch.setattr(reader, "find", find)
+        monkeypatch.setattr(reader, "probe", probe)
         assert db.get_many([b"a", b"b"]) in (old, new)
         assert db.get_many([b"a", b"b"]) == new
 
