@@ -38,6 +38,7 @@ SIZE = PAGE + (1 + ROWS) * ROW_WORDS * 8
 
 POSITION_BITS = 40
 OFFSET_MASK = (1 << POSITION_BITS) - 1
+_EMPTY = memoryview(bytes(ROW_WORDS * 8)).cast("Q")
 _U64 = (1 << 64) - 1
 _U63 = (1 << 63) - 1
 
@@ -110,7 +111,7 @@ class Control:
         self._rows = whole[PAGE // 8 :]
         self._files = files
         # A reader that may not write counts for itself alone.
-        self.row = memoryview(bytearray(ROW_WORDS * 8)).cast("Q")
+        self.row = memoryview(bytearray(_EMPTY.nbytes)).cast("Q")
 
     def is_sound(self) -> bool:
         """Whether this is the page of a store, of whatever boot."""
@@ -126,8 +127,7 @@ class Control:
         words = self.words
         words[W_STATE] = State.NEW  # IMPORTANT: first, so that what is half written is not believed
         for rest in (words, self._rows):
-            for place in range(len(rest)):
-                rest[place] = 0
+            rest[:] = memoryview(bytes(rest.nbytes)).cast("Q")
         words[W_FORMAT], words[W_BOOT_LOW], words[W_BOOT_HIGH] = FORMAT, boot & _U64, boot >> 64
         words[W_GENERATION], words[W_NEXT], words[W_MAGIC] = generation, next_number, MAGIC
 
@@ -169,9 +169,10 @@ class Control:
 
     def collect_rows(self) -> None:
         """Free the rows of processes that were killed; only while nobody else is attached."""
-        used = {place // ROW_WORDS for place, word in enumerate(self._rows.tolist()) if word}
-        for number in used - {0}:
-            self._free(self._row(number))
+        for number in range(1, ROWS + 1):
+            row = self._row(number)
+            if row != _EMPTY:
+                self._free(row)
 
     def _free(self, row: memoryview) -> None:
         """Add the counts of a row to those of the departed, and make it nobody's."""

@@ -358,6 +358,21 @@ class TestDeleted:
         assert b"0" in db
 
 
+def states(directory: Path) -> dict[str, os.stat_result]:
+    """Return what the kernel says of each file in a directory, which need not be there."""
+    with suppress(FileNotFoundError), os.scandir(directory) as entries:
+        return {entry.path: entry.stat(follow_symlinks=False) for entry in entries}
+    return {}
+
+
+def fill(db: DB) -> None:
+    """Write more than a budget of 256 KiB, with the maintenance of each new segment."""
+    for number in range(400):
+        db.put(b"evicted-%d" % number, bytes(1000))
+        if number % 8 == 0:
+            db.maintain()
+
+
 class TestPermissions:
     """Whatever is made has the permissions of the store from its first moment under a name on."""
 
@@ -370,18 +385,16 @@ class TestPermissions:
         seen = set()
 
         def look(step: str, subject: Path) -> None:
-            for file in (*path.glob("*"), *copy.glob("*")):
-                wanted = mode if file.is_dir() else files  # lost+found is a directory
-                assert stat.S_IMODE(file.stat().st_mode) == wanted, file.name
-                seen.add(re.sub(r"\d+", "N", file.name))
+            for name, found in (states(path) | states(copy)).items():
+                wanted = mode if stat.S_ISDIR(found.st_mode) else files  # lost+found is a directory
+                assert stat.S_IMODE(found.st_mode) == wanted, name
+                seen.add(re.sub(r"\d+", "N", Path(name).name))
 
         machine.refuse = look
         before = os.umask(umask)
         try:
             with open_(mode=mode, max_bytes=2**18) as db:
-                for number in range(400):
-                    db.put(b"evicted-%d" % number, bytes(1000))
-                    db.maintain()
+                fill(db)
                 db.delete_prefix(b"evicted-1")
                 db.compact()
                 db.backup(copy)
@@ -405,14 +418,12 @@ class TestPermissions:
         os.chown(path, 12345, 12346)
 
         def look(step: str, subject: Path) -> None:
-            for file in path.glob("*"):
-                assert (file.stat().st_uid, file.stat().st_gid) == (12345, 12346), file.name
+            for name, found in states(path).items():
+                assert (found.st_uid, found.st_gid) == (12345, 12346), name
 
         machine.refuse = look
         with open_(max_bytes=2**18) as db:
-            for number in range(400):
-                db.put(b"evicted-%d" % number, bytes(1000))
-                db.maintain()
+            fill(db)
             db.compact()
         (path / "MANIFEST").write_bytes(b"")
         stratakv.recover(path, "salvage")

@@ -55,7 +55,7 @@ class Layers:
         self.numbers.append(self.sealed() - known)
 
     def sealed(self) -> set[int]:
-        return {segment.number for segment in self.db.stats().segments[1:]}
+        return {segment.number for segment in self.db._store.structure.current().sealed}
 
     def merge(self, places: set[int]) -> None:
         store = self.db._store
