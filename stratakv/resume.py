@@ -6,9 +6,12 @@ with the store can compare them with the log, which has one in every record:
     closed    the index was sealed; the words of CONTROL are compared with it and with the last record
     killed    the log is walked up to the tip, the index and the words that follow from it are made anew
 
-Where they do not agree, the store is recovered as after a reboot. A log that is damaged before the tip is
-no reason for that, as cutting it there would bring older values back: index and CONTROL are then all that
-leads to what lies behind the damage, and are left as they are.
+Where they do not agree, the store is recovered as after a reboot. So it is where the log goes on behind the
+tip: either a writer died before it could say so, or this is an older CONTROL than the last. Only logs are
+synced, and a file system that was unmounted after an error has lost what else was in memory.
+
+A log that is damaged before the tip is no reason for that, as cutting it there would bring older values back:
+index and CONTROL are then all that leads to what lies behind the damage, and are left as they are.
 """
 
 from __future__ import annotations
@@ -57,6 +60,8 @@ def resume(directory: Directory, control: Control, found: Manifest, *, write: bo
     segment = open_log(directory, number, write=write)
     if not map_index(directory, segment, write=write) or not HEADER_BYTES <= tip <= segment.end:
         return False
+    if write and segment.record_at(tip):
+        return False  # what would be written there may have been acknowledged, see above
     if 0 < words[W_GENERATION] - found.generation <= MOST_AHEAD and not words[W_BUSY]:
         path = directory.path / MANIFEST_NAME
         raise CorruptionError(path, 0, "the manifest is older than the one that was in use last")

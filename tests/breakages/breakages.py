@@ -683,6 +683,14 @@ _READING = (
         ),
     ),
     Breakage(
+        "older-control-believed",
+        "8: what a killed process leaves is compared with the log",
+        "stratakv/resume.py",
+        "    if write and segment.record_at(tip):\n",
+        "    if False:\n",
+        (f"{_REBOOT}::test_a_file_system_that_lost_what_was_not_synced",),
+    ),
+    Breakage(
         "older-manifest-believed",
         "an older manifest is no store",
         "stratakv/resume.py",

@@ -1,4 +1,4 @@
-"""A small file system that is really full; `test_bad_input` has one that only says so, at each step."""
+"""A small file system that is really full, or turns read-only; `test_bad_input` has one that only says so."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import stratakv
-from stratakv import DB, DiskFullError
+from stratakv import DB, DiskFullError, StorageError
 from stratakv.control import W_NEXT
 from stratakv.segment import Segment
 from tests.support.children import run
@@ -236,9 +236,15 @@ def test_a_store_with_a_budget_above_the_disk(disk: Path) -> None:
 
 
 @pytest.fixture
-def ext4(tmp_path: Path) -> Iterator[Path]:
+def image(tmp_path: Path) -> Path:
+    """What the file system `ext4` is made in."""
+    return tmp_path / "image"
+
+
+@pytest.fixture
+def ext4(image: Path, tmp_path: Path) -> Iterator[Path]:
     """The same of ext4, where records are stored through maps, with 24 MiB."""
-    image, place = tmp_path / "image", tmp_path / "ext4"
+    place = tmp_path / "ext4"
     image.touch()
     os.truncate(image, 12 * SIZE)
     place.mkdir()
@@ -256,6 +262,30 @@ def ext4(tmp_path: Path) -> Iterator[Path]:
 def test_records_that_are_stored_where_blocks_are(ext4: Path, durability: str) -> None:
     """A page that was synced must be asked for again before the next store into it."""
     test_reads_go_on_and_writes_resume(ext4, durability)
+
+
+def test_a_file_system_that_turns_read_only(ext4: Path, image: Path) -> None:
+    """As after an error. What was synced is there when it was mounted again, within the same boot, too."""
+    store, model = ext4 / "store", {b"early": b"v", b"late": b"v"}
+
+    def work() -> None:
+        db = stratakv.open(store, durability="always", maintenance="manual")
+        db.put(b"early", b"v")
+        subprocess.run(["sync", "-f", ext4], check=True)  # of all files: later, only the log is
+        db.put(b"late", b"v")
+        subprocess.run(["mount", "-o", "remount,abort", ext4], check=True)
+        assert db.get_many(model) == model
+        with pytest.raises(StorageError, match="Read-only file system"):
+            db.put(b"refused", b"v")
+        assert db.get_many(model) == model
+        os._exit(0)
+
+    in_a_child(work)
+    subprocess.run(["umount", ext4], check=True)
+    subprocess.run(["mount", "-o", "loop", image, ext4], check=True)
+    with stratakv.open(store, durability="always") as db:
+        assert db.get_many(model) == model
+        assert db.verify().ok
 
 
 @pytest.mark.parametrize("count", [2310, 2320, 2370, 2432])

@@ -11,7 +11,7 @@ import pytest
 
 import stratakv
 from stratakv import DB
-from stratakv.control import Control
+from stratakv.control import W_BUSY, Control
 from tests.engine.machine import Death, Machine, content, flip
 
 Open = Callable[..., DB]
@@ -305,3 +305,29 @@ def test_an_index_that_was_sealed_and_then_written_to_is_not_called_damaged(
     machine.reboot()
     assert dict(open_().scan()) == {b"a": b"1", b"b": b"2"}
     assert "damaged" not in caplog.text
+
+
+@pytest.mark.parametrize("left", ["closed", "open", "in a commit"])
+def test_a_file_system_that_lost_what_was_not_synced(
+    open_: Open, path: Path, machine: Machine, left: str
+) -> None:
+    """It turned read-only after an error and was unmounted, within one boot: the log alone is the last."""
+    with open_(durability="always", segment_bytes=2**20) as db:
+        db.put(b"key", b"old")
+    written = [path / "CONTROL", path / "000001.idx"]
+    on_disk = [file.read_bytes() for file in written]
+    db = open_(durability="always", segment_bytes=2**20)
+    if left != "closed":
+        db.put(b"key", b"newer")
+        words = db._store.control.words
+        words[W_BUSY] = left == "in a commit"
+        on_disk = [file.read_bytes() for file in written]
+        words[W_BUSY] = 0
+    db.put(b"key", b"new")
+    db.put(b"another", b"v")
+    machine.bury(db)
+    for file, data in zip(written, on_disk, strict=True):
+        file.write_bytes(data)
+    with open_(durability="always", segment_bytes=2**20) as db:
+        check(db, {b"key": b"new", b"another": b"v"})
+        assert db.verify().ok
