@@ -57,8 +57,8 @@ def resume(directory: Directory, control: Control, found: Manifest, *, write: bo
     """
     words = control.words
     number, tip = words[W_TIP] >> POSITION_BITS, words[W_TIP] & OFFSET_MASK
-    segment = open_log(directory, number, write=write)
-    if not map_index(directory, segment, write=write) or not HEADER_BYTES <= tip <= segment.end:
+    segment = _mapped(directory, number, write=write)
+    if segment is None or not HEADER_BYTES <= tip <= segment.end:
         return False
     if write and segment.record_at(tip):
         return False  # what would be written there may have been acknowledged, see above
@@ -72,10 +72,22 @@ def resume(directory: Directory, control: Control, found: Manifest, *, write: bo
     if words[W_STATE] != State.OPEN:
         return at_rest and _reopen(words, segment, tip, write=write)
     if words[W_BUSY] and number != found.active:
-        return True  # a writer died while it began a segment, and the next one finishes that
+        # A writer died while it began a segment, and the next one finishes that.
+        return _mapped(directory, found.active, write=write) is not None
     if not at_rest and not words[W_BUSY]:
         return False  # nobody died inside a commit, so nothing may be half done
     return not write or _remake(words, segment, tip)
+
+
+def _mapped(directory: Directory, number: int, *, write: bool) -> Segment | None:
+    """Open a segment with its index; None where that is missing or damaged, or the log begins with zeros."""
+    try:
+        segment = open_log(directory, number, write=write)
+    except CorruptionError:
+        if directory.files.read_all(directory.log_path(number), HEADER_BYTES).strip(b"\0"):
+            raise
+        return None  # nothing of it was synced, as after a reboot
+    return segment if map_index(directory, segment, write=write) else None
 
 
 def _reopen(words: memoryview, segment: Segment, tip: int, *, write: bool) -> bool:
@@ -104,15 +116,19 @@ def _is_sealed(words: memoryview, segment: Segment, tip: int) -> bool:
 
 def _remake(words: memoryview, segment: Segment, tip: int) -> bool:
     """Make the index anew in its place, and the words that follow from the log."""
+    arrays = segment.arrays
     try:
         segment.read_ranges()
         latest = segment.latest(tip)
     except CorruptionError as damage:
+        if not segment.log[damage.offset : tip].strip(b"\0"):
+            return False  # it has lost its tail, as after a reboot; whatever else changes leaves something
         # As text: a handler that keeps the error would keep the maps of its frames open.
         logger.error("%s; the index of the log is left as it is", str(damage))
-        words[W_USED] = index.occupied(segment.arrays)  # else the table might fill up, and a probe never end
+        words[W_USED] = index.occupied(arrays)  # else the table might fill up, and a probe never end
+        # A put over a key that is there sets no bits, and would not be found if these were lost.
+        arrays.bloom[:] = memoryview(b"\xff" * arrays.bloom.nbytes).cast("Q")
         return True
-    arrays = segment.arrays
     if len(latest) >= arrays.shape.slots:
         return False
     fresh = index.arrays(bytearray(arrays.shape.size), arrays.shape)

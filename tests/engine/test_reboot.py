@@ -11,8 +11,8 @@ import pytest
 
 import stratakv
 from stratakv import DB
-from stratakv.control import W_BUSY, Control
-from tests.engine.machine import Death, Machine, content, flip
+from stratakv.control import W_BUSY, W_NEXT, Control
+from tests.engine.machine import Death, Machine, content, flip, rotate
 
 Open = Callable[..., DB]
 
@@ -331,3 +331,63 @@ def test_a_file_system_that_lost_what_was_not_synced(
     with open_(durability="always", segment_bytes=2**20) as db:
         check(db, {b"key": b"new", b"another": b"v"})
         assert db.verify().ok
+
+
+def test_a_log_that_lost_its_tail_while_control_was_written(
+    open_: Open, path: Path, machine: Machine
+) -> None:
+    """The other way round: a prefix is there, and not damage that hides what was before."""
+    db = open_(segment_bytes=2**20)
+    db.put(b"key", b"old")
+    kept = db.stats().segments[0].log_bytes
+    db.put(b"key", b"new")
+    db.put(b"another", b"v")
+    machine.bury(db)
+    with (path / "000001.log").open("r+b") as log:
+        log.seek(kept)
+        log.write(bytes(1000))
+    with open_(segment_bytes=2**20) as db:
+        check(db, {b"key": b"old"})
+
+
+def test_a_put_over_a_key_whose_filter_bits_were_lost_is_found(
+    open_: Open, path: Path, machine: Machine
+) -> None:
+    """The log is damaged, so that the index cannot be made anew."""
+    db = open_(segment_bytes=2**20)
+    db.put(b"key", b"oldest")
+    rotate(db)
+    damaged = db.stats().segments[0].log_bytes
+    db.put(b"damaged", b"v")
+    db.put(b"key", b"old")
+    number, shape = db._store.structure.view.active.number, db._store.structure.view.active.arrays.shape
+    machine.bury(db)
+    flip(path / f"{number:06d}.log", damaged + 30)
+    with (path / f"{number:06d}.idx").open("r+b") as file:
+        file.seek(shape.bloom_offset)
+        file.write(bytes(shape.hot_offset - shape.bloom_offset))
+    with open_(segment_bytes=2**20) as db:
+        db.put(b"key", b"new")
+        assert db.get(b"key") == b"new"
+
+
+@pytest.mark.parametrize("begun", ["as a whole", "but for CONTROL"])
+@pytest.mark.parametrize("lost", ["log", "idx"])
+def test_a_segment_of_which_nothing_was_synced(
+    open_: Open, path: Path, machine: Machine, lost: str, begun: str
+) -> None:
+    """The manifest names it, which was."""
+    db = open_()
+    db.put(b"key", b"v")
+    words = db._store.control.words
+    before = words.tolist()
+    rotate(db)
+    if begun == "but for CONTROL":
+        before[W_BUSY], before[W_NEXT] = 1, words[W_NEXT]
+        for place, word in enumerate(before):
+            words[place] = word
+    machine.bury(db)
+    file = path / f"000002.{lost}"
+    file.write_bytes(bytes(file.stat().st_size))
+    with open_() as db:
+        check(db, {b"key": b"v"})
