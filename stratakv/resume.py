@@ -11,7 +11,8 @@ tip: either a writer died before it could say so, or this is an older CONTROL th
 synced, and a file system that was unmounted after an error has lost what else was in memory.
 
 A log that is damaged before the tip is no reason for that, as cutting it there would bring older values back:
-index and CONTROL are then all that leads to what lies behind the damage, and are left as they are.
+index and CONTROL are then all that leads to what lies behind the damage, and are left as they are. But a log
+that reads as zeros from there on, or from its beginning, has lost its tail with what was in memory.
 """
 
 from __future__ import annotations

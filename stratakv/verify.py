@@ -7,13 +7,10 @@ from dataclasses import dataclass
 
 from stratakv import manifest
 from stratakv.control import (
-    FORMAT,
-    MAGIC,
     OFFSET_MASK,
     POSITION_BITS,
     W_BUSY,
     W_CHAIN,
-    W_FORMAT,
     W_GENERATION,
     W_INDEXED,
     W_MAGIC,
@@ -175,7 +172,7 @@ def _check_control(views: Views, active: Condition) -> Iterator[Damage]:
 
 def _wrong_words(views: Views, active: Condition) -> Iterator[tuple[int, str]]:
     words = views.control.words
-    if words[W_MAGIC] != MAGIC or words[W_FORMAT] != FORMAT:
+    if not views.control.is_sound():
         yield W_MAGIC, "this is not the header of CONTROL"
     if not views.control.is_from(views.files.boot_id()):
         yield W_MAGIC, "CONTROL is not that of this boot"
