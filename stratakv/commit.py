@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import _thread
 import inspect
+import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -48,8 +49,10 @@ from stratakv.interrupted import is_interrupted
 from stratakv.locks import EXCLUSIVE_NOW, UNLOCK, FileLock
 from stratakv.record import LINK_MASK, PREFIX_BYTES, pack_prefix
 from stratakv.segment import Segment
-from stratakv.structure import Held, Structure
+from stratakv.structure import Held, Message, Structure
 from stratakv.view import FORKED
+
+logger = logging.getLogger("stratakv")
 
 _WRITES = int(Figure.WRITES)
 
@@ -107,6 +110,7 @@ class Exclusive:
         if not HERE[0]:
             notice()
         turn, begun = self._turn, False
+        said: list[Message] = []
         if turn.locked():
             self._check_not_inside(3)  # this, contextlib's, and whoever wants the lock
         # A signal may raise behind any call and at the beginning of any function. So the one is a `with` and
@@ -116,7 +120,7 @@ class Exclusive:
                 begun = True
                 try:
                     self.owner = threading.get_ident()
-                    yield self._begin()
+                    yield self._begin(said)
                     self.check_held()
                     self.settle()
                 except InvalidValueError:  # those come before anything is done
@@ -133,6 +137,9 @@ class Exclusive:
             if not begun:
                 _thread.start_new_thread(self._let_go, (turn,))  # which no signal interrupts
             raise
+        finally:
+            for level, message, arguments in said:
+                logger.log(level, message, *arguments)
 
     def _let_go(self, turn: threading.Lock) -> None:
         """Free the lock where a signal has raised just when this thread had got it.
@@ -163,17 +170,17 @@ class Exclusive:
                 "that ends: let it set a flag, and write where that is looked at"
             )
 
-    def _begin(self) -> Held:
+    def _begin(self, said: list[Message]) -> Held:
         structure, words = self._structure, self._words
         self._open_lock()
         self.lock.exclusive()
         self._check_open()  # only now: a close may have lost patience while this thread waited
         if words[W_BUSY]:
             structure.finish()
-            self._heal(structure.current().active)
+            self._heal(Held(structure.current(), said))
         words[W_BUSY] = 1
         words[W_TURNS] += 1
-        return Held(structure.current())  # made anew each time: kept, it would keep removed files open
+        return Held(structure.current(), said)  # made anew each time: kept, it would keep removed files open
 
     def settle(self) -> None:
         """Say that nothing is half done, so that nobody has to heal, whatever is raised now."""
@@ -387,15 +394,21 @@ class Exclusive:
             self._words[W_AHEAD] = start
         return start
 
-    def _heal(self, active: Segment) -> None:
+    def _heal(self, held: Held) -> None:
         """Bring log and index to where the tip says they are."""
-        tip = self._words[W_TIP] & OFFSET_MASK
+        active, tip = held.view.active, self._words[W_TIP] & OFFSET_MASK
         try:
             # Nobody was told that the bytes behind the tip were stored, and zeros are no record.
             self._files.clear(active.fd, tip, active.end)
         except OSError as cause:
             raise storage_error(active.path, cause) from cause
-        catch_up(self._words, active)
+        if catch_up(self._words, active):
+            held.say(
+                logging.WARNING,
+                "%s: a writer stopped inside its commit; indexed up to byte %d",
+                active.path,
+                tip,
+            )
 
 
 # What a signal handler may have interrupted while it had the lock.

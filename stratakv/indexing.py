@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from stratakv import record
 from stratakv.bloom import PATTERN_MASK, PATTERNS
 from stratakv.control import OFFSET_MASK, W_CHAIN, W_INDEXED, W_TIP, W_USED
@@ -11,8 +9,6 @@ from stratakv.ghosts import Ghosts
 from stratakv.index import FINGERPRINT, hash_key, occupied
 from stratakv.record import LINK_MASK, unpack_header
 from stratakv.segment import Segment
-
-logger = logging.getLogger("stratakv")
 
 
 def insert(
@@ -60,8 +56,11 @@ def takes_over(segment: Segment, offset: int, key: bytes) -> bool:
     return segment.record_at(offset) is None
 
 
-def catch_up(words: memoryview, segment: Segment) -> None:
-    """Enter what stands below the tip and is not indexed: its writer died inside its commit."""
+def catch_up(words: memoryview, segment: Segment) -> bool:
+    """Enter what stands below the tip and is not indexed; return whether that was anything.
+
+    Its writer died inside its commit.
+    """
     offset, tip = words[W_INDEXED] & OFFSET_MASK, words[W_TIP] & OFFSET_MASK
     while offset < tip:
         found = segment.sound(offset)
@@ -71,6 +70,6 @@ def catch_up(words: memoryview, segment: Segment) -> None:
         offset = found.end
     # Dying between a slot and its count leaves one too few, and merges are sized by what segments count.
     words[W_USED] = occupied(segment.arrays)
-    if words[W_INDEXED] != words[W_TIP]:
-        logger.warning("%s: a writer stopped inside its commit; indexed up to byte %d", segment.path, tip)
+    lagged = bool(words[W_INDEXED] != words[W_TIP])
     words[W_INDEXED] = words[W_TIP]
+    return lagged

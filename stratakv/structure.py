@@ -47,16 +47,25 @@ from stratakv.segment_files import create_active, open_log
 from stratakv.view import View
 from stratakv.views import Views
 
-logger = logging.getLogger("stratakv")
-
 _SMALL_INDEX = 4 * DISK_BLOCK  # bytes: one that takes no more is not worth making anew
+
+
+Message = tuple[int, str, tuple[object, ...]]  # its level, its text, and what is put into that
 
 
 @dataclass(slots=True)
 class Held:
-    """Proof that the writer lock is held, with the view of now."""
+    """Proof that the writer lock is held, with the view of now.
+
+    said: what is logged once the lock is free; all others would wait for a handler that takes its time.
+    """
 
     view: View
+    said: list[Message]
+
+    def say(self, level: int, message: str, *arguments: object) -> None:
+        """Log a message once the lock is free."""
+        self.said.append((level, message, arguments))
 
 
 class Room(NamedTuple):
@@ -109,7 +118,7 @@ class Structure(Views):
             reason = "the manifest is an older one"
         except CorruptionError as damage:
             reason = damage.reason
-        logger.error("%s/MANIFEST: %s; it is written anew", self.directory.path, reason)
+        held.say(logging.ERROR, "%s/MANIFEST: %s; it is written anew", self.directory.path, reason)
         return held.view.manifest
 
     def restore(self, held: Held) -> None:
@@ -173,7 +182,7 @@ class Structure(Views):
         for entry in doomed:
             self.control.row[Figure.EVICTED] += entry.keys
             self.directory.remove(entry.number)
-            logger.info("segment %d dropped: the store is over its budget", entry.number)
+            held.say(logging.INFO, "segment %d dropped: the store is over its budget", entry.number)
 
     def _end_active(self, held: Held, old: Segment, *, kept: bool) -> None:
         """Cut the log that was active until now to its end, or remove it where it has left the store."""

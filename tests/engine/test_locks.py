@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from stratakv import DB
+from stratakv.control import W_BUSY, W_INDEXED
 from stratakv.files import Files
 from stratakv.locks import EXCLUSIVE, EXCLUSIVE_NOW, FileLock
 from stratakv.segment import Segment
@@ -65,6 +68,59 @@ def test_a_write_waits_until_the_lock_is_free(db: DB, write: Callable[[DB], Any]
     other.free()
     writing.join()
     assert db.get(b"k") == b"new"
+
+
+def leave_half_done(db: DB) -> None:
+    words = db._store.control.words
+    before = words[W_INDEXED]
+    db.put(b"a", b"1")
+    words[W_INDEXED], words[W_BUSY] = before, 1
+    db.put_many({b"b": b"2"})
+
+
+def lose_the_manifest(db: DB) -> None:
+    (db.path / "MANIFEST").write_bytes(b"")
+    db.delete_prefix(b"k")
+
+
+def outgrow_the_budget(db: DB) -> None:
+    while not db.stats().evicted_keys:
+        db.put_many({b"k": bytes(2**18)})
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (leave_half_done, "a writer stopped inside its commit"),
+        (lose_the_manifest, "it is written anew"),
+        (outgrow_the_budget, "the store is over its budget"),
+    ],
+)
+def test_who_handles_a_message_holds_nobody_up(
+    open_: Callable[..., DB], act: Callable[[DB], None], said: str
+) -> None:
+    """A handler may take its time, or wait for ever, and everybody writes meanwhile."""
+    db = open_(maintenance="manual", max_bytes=4 * 2**20)
+    lock, told = FileLock(db._store.directory, "writer.lock", write=True), []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            assert lock.try_exclusive()
+            lock.unlock()
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(db.put_many, {b"meanwhile": b"v"}).result(10)
+            told.append(record.getMessage())
+
+    logger, handler = logging.getLogger("stratakv"), Handler()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        act(db)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+    assert any(said in message for message in told)
 
 
 def test_a_number_is_forgotten_before_others_can_have_it(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
