@@ -59,7 +59,7 @@ _WRITES = int(Figure.WRITES)
 # A write to pages that exist is cheaper than one to new ones, so zeros are written ahead, in steps of this
 # many bytes: 1.2 µs in place of 1.7 for 1 KiB, 5.1 in place of 9.2 for 16 KiB. Longer records gain nothing.
 AHEAD_BYTES = 64 * 1024
-_ZEROS = memoryview(bytes(2 * AHEAD_BYTES))
+_ZEROS = bytes(2 * AHEAD_BYTES)
 _MOMENT = 1.0  # seconds; a transaction of a thread that never ends must not hold up the end of the process
 _LOOKS, _LOOK = 300, 1e-3  # seconds
 _SOMEBODY = -1  # to ask which thread it is would cost each put 1 %
@@ -390,7 +390,7 @@ class Exclusive:
                 # with it, and reading the file keeps some together that reach beyond the zeros.
                 together = min(-(-stop // LARGE_PAGE) * LARGE_PAGE, active.end)
                 self._files.allocate(active.fd, together, offset)
-            start += self._pwrite(active.fd, _ZEROS[: stop - offset], offset)
+            start += self._pwrite(active.fd, memoryview(_ZEROS)[: stop - offset], offset)
             self._words[W_AHEAD] = start
         return start
 

@@ -106,9 +106,7 @@ class Control:
         files = directory.files
         self.page: Any = files.map(fd, SIZE, write=write)
         self.identity = files.identity(fd)
-        whole = memoryview(self.page).cast("Q")
-        self.words = whole[: PAGE // 8]
-        self._rows = whole[PAGE // 8 :]
+        self.words = memoryview(self.page).cast("Q")[: PAGE // 8]
         self._files = files
         # A reader that may not write counts for itself alone.
         self.row = memoryview(bytearray(_EMPTY.nbytes)).cast("Q")
@@ -190,6 +188,11 @@ class Control:
 
     def _is_shared(self) -> bool:
         return self.row.obj is self._rows.obj
+
+    @property
+    def _rows(self) -> memoryview:
+        """All rows, each time as a view of its own: see `segment.sliceable`."""
+        return memoryview(self.page).cast("Q")[PAGE // 8 :]
 
     def _column(self, word: int) -> list[int]:
         """Return one word of each row, that of row 0 first."""

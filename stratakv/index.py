@@ -22,6 +22,7 @@ hint: only the record it points to says which key it is.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -139,7 +140,7 @@ def is_described(index: Arrays, number: int) -> bool:
     """Whether the header still says which index this is."""
     shape = index.shape
     claims = [MAGIC, FORMAT, number, shape.slots, shape.words, shape.order, shape.stride]
-    return index.header[: W_STRIDE + 1].tolist() == claims
+    return _header(index, W_STRIDE + 1).tolist() == claims
 
 
 def seal(index: Arrays, keys: int, covered: int) -> None:
@@ -157,10 +158,15 @@ def is_sound(index: Arrays, covered: int) -> bool:
 
 
 def checksum(index: Arrays) -> int:
-    digest = xxh3_64(index.header[:W_CHECKSUM])
+    digest = xxh3_64(_header(index, W_CHECKSUM))
     for part in (index.slots, index.bloom, index.order):
         digest.update(part)
     return digest.intdigest()
+
+
+def _header(index: Arrays, count: int) -> array[int]:
+    """Return the first words of the header. One by one: see `segment.sliceable` on what threads may slice."""
+    return array("Q", [index.header[place] for place in range(count)])
 
 
 def fill(index: Arrays, entries: Iterable[tuple[bytes, int]]) -> int:

@@ -42,6 +42,10 @@ pack_body = struct.Struct("<IHBBQ").pack
 pack_prefix = struct.Struct("<QI").pack
 
 
+# A mapped log, or a byte view of it. The slices of the one are copies, those of the other are not.
+Sliceable = mmap | memoryview
+
+
 class Kind(enum.IntEnum):  # on disk: add at the end, never renumber
     PUT = 1
     TOMBSTONE = 2
@@ -109,10 +113,10 @@ def linked(bodies: Iterable[bytes], link: int) -> tuple[bytes, int]:
     return b"".join(frames), link
 
 
-def decode(log: mmap, view: memoryview, offset: int, end: int) -> Record | None:
+def decode(log: mmap, view: Sliceable, offset: int, end: int) -> Record | None:
     """Return the sound record at `offset` of a log of `end` bytes, or None.
 
-    log, view: the mapped log and a byte view of the same map.
+    log, view: the mapped log and what may be sliced of it.
     """
     if offset + HEADER_BYTES > end:
         return None
@@ -136,7 +140,7 @@ _PATIENCE = 1024
 _SHORT_BYTES = 65_536
 
 
-def search(log: mmap, view: memoryview, offset: int, end: int) -> Iterator[Record]:
+def search(log: mmap, view: Sliceable, offset: int, end: int) -> Iterator[Record]:
     """Yield every sound record between `offset` and `end`, whatever damage lies between them."""
     patience = _PATIENCE * (end - offset)
     while offset < end:
@@ -153,7 +157,7 @@ def search(log: mmap, view: memoryview, offset: int, end: int) -> Iterator[Recor
             offset = candidate.start() - _KIND_OFFSET
 
 
-def _length(view: memoryview, offset: int, end: int) -> int:
+def _length(view: Sliceable, offset: int, end: int) -> int:
     """Return how long the record at `offset` would be; 0 where it would not fit."""
     if offset + HEADER_BYTES > end:
         return 0
@@ -162,7 +166,7 @@ def _length(view: memoryview, offset: int, end: int) -> int:
     return length if offset + length <= end else 0
 
 
-def walk(log: mmap, view: memoryview, offset: int, link: int, end: int) -> Iterator[Record]:
+def walk(log: mmap, view: Sliceable, offset: int, link: int, end: int) -> Iterator[Record]:
     """Yield the records from `offset` on, until the first that is not sound or not linked to the last."""
     while (record := decode(log, view, offset, end)) and record.link == link:
         yield record

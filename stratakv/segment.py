@@ -7,6 +7,7 @@ written when it is sealed.
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,9 +21,19 @@ from stratakv.directory import Directory
 from stratakv.errors import CorruptionError
 from stratakv.log import HEADER_BYTES, LogHeader
 from stratakv.manifest import Entry
-from stratakv.record import Record
+from stratakv.record import Record, Sliceable
 
 _WINDOWS = (2**12, 2**16, 2**20)  # bytes before the end of a log in which its last record is looked for
+
+
+def sliceable(log: mmap) -> Sliceable:
+    """Return what any number of threads may take slices of: a byte view of a log, which copies nothing.
+
+    Without the GIL it is the log itself, whose slices are copies. A memoryview counts its slices without a
+    lock, and is closed while it is in use (https://github.com/python/cpython/issues/155606).
+    """
+    has_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+    return memoryview(log) if has_gil else log
 
 
 class Segment:
@@ -90,7 +101,7 @@ class Segment:
         self.mapped_writes = mapped_writes
         self.lookup_bytes = 0
         self.log: mmap = self.files.map(fd, end, write=mapped_writes)
-        self.view = memoryview(self.log)
+        self.view = sliceable(self.log)
         self.arrays: index.Arrays
         self.slots: memoryview
         self.slot_count: int

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
+from mmap import mmap
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -301,6 +302,24 @@ class TestMany:
             db.put(bytes([number + 1]), b"")
         assert len(db.stats().segments) == 2
         assert len(list(db.keys())) == 140
+
+
+def test_without_the_gil_threads_share_no_view(
+    open_: Callable[..., DB], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A memoryview is closed in use if threads slice it: see `test_threads_do_everything_at_once`."""
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    db = open_(maintenance="manual")
+    expected = {b"%d" % number: b"%d" % number * 1000 for number in range(50)}
+    for key, value in expected.items():
+        db.put(key, b"old")
+        db.put(key, value)
+    for _ in range(2):
+        assert dict(db.scan()) == db.get_many(expected) == expected
+        assert {key: db.get(key) for key in expected} == expected
+        assert not db.verify(repair=True).damage
+        assert all(type(segment.view) is mmap for segment in db._store.structure.current().segments())
+        db.compact()
 
 
 def test_keys_come_once_and_oldest_first(db: DB) -> None:

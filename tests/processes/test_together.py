@@ -7,6 +7,7 @@ import copy
 import multiprocessing
 import os
 import pickle
+import random
 import select
 import signal
 import subprocess
@@ -332,6 +333,36 @@ def test_threads_share_a_handle(tmp_path: Path) -> None:
             list(pool.map(work, range(8)))
         assert db.get(b"n") == b"1600"
         assert len(list(db.scan(prefix=b"t"))) == 1600
+
+
+def test_threads_do_everything_at_once(tmp_path: Path) -> None:
+    """Without the GIL, too: on a free-threaded Python they really do."""
+    with stratakv.open(tmp_path / "s", durability="os", segment_bytes=2**17) as db:
+
+        def work(thread: int) -> None:
+            chance = random.Random(thread)
+            acts: list[Callable[[], object]] = [
+                lambda: db.delete(b"k%d" % chance.randrange(99)),
+                lambda: db.incr(b"n"),
+                lambda: db.put_many({b"k%d" % number: b"%d" % thread for number in range(9)}),
+                lambda: db.get_many([b"k%d" % number for number in range(99)]),
+                lambda: db.touch(b"k%d" % chance.randrange(99), 60),
+                lambda: list(db.scan(b"k")),
+                db.stats,
+            ]
+            for number in range(400):
+                key, value = b"%d" % thread, b"%d " % number * 20
+                db.put(key, value)
+                assert db.get(key) == value
+                db.get(b"k%d" % chance.randrange(99))
+                chance.choice(acts)()
+                if number % 100 == 0:
+                    assert db.verify().damage == ()
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(work, range(8)))
+        assert all(db.get(b"%d" % thread) == b"399 " * 20 for thread in range(8))
+        assert db.verify().damage == ()
 
 
 def test_always_means_synced_for_threads_and_processes(tmp_path: Path) -> None:
