@@ -21,6 +21,9 @@ PROCESS_SECONDS = 60
 # Where nothing is said about maintenance, a test is not about it and should not wait for its processes.
 OPTIONS = {"strict": True, "maintenance": "manual"}
 
+# As in pyproject.toml: a store has threads, and forking with them is what some tests are about.
+WARNINGS = ("-W", "error", "-W", "ignore:This process:DeprecationWarning")
+
 # What a process runs before the code of a test: `cache` is the strict cache of the `cache` fixture.
 PREAMBLE = """
 import os, sys
@@ -80,7 +83,7 @@ def spawn(store: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
 
     def start(code: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", PREAMBLE + textwrap.dedent(code), str(store)],
+            [sys.executable, *WARNINGS, "-c", PREAMBLE + textwrap.dedent(code), str(store)],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
