@@ -8,13 +8,17 @@ from collections import Counter
 
 import pytest
 
+from stratakv.files import allow_all_descriptors
+
 
 def pytest_configure() -> None:
-    """Take Ctrl-C, and let child processes take it, where tests were started in the background.
+    """Make it the same wherever tests are started.
 
-    A shell lets those ignore it, and their children with them.
+    A shell lets those in the background ignore Ctrl-C, and their children with them. Most machines allow a
+    process 1,024 descriptors; tests that let stores die have 700 open until the garbage is collected.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    allow_all_descriptors()
 
 
 @pytest.hookimpl(optionalhook=True)
