@@ -129,8 +129,10 @@ class Keeper:
             logger.warning(
                 "%s: the maintenance process failed with status %d: %s", self._path, status, reason
             )
-            if status != DAMAGED:  # it has done what could be done
-                self._next_child = time.monotonic() + _REST
+            if status == DAMAGED:  # it has done the rest, and this process has to learn what is damaged
+                self._maintenance.step(self._yield)
+                return True
+            self._next_child = time.monotonic() + _REST
         return status <= 0  # one that was killed may be started again
 
     def _run_child(self) -> tuple[int, str]:

@@ -186,6 +186,11 @@ class Maintenance:
                     raise done.damage
             return done.report()
 
+    def step(self, pace: Pace) -> None:
+        """Do one task, if there is one, unless `pace` stops it; what is damaged is logged, and then left."""
+        with reported(self._structure.directory.path), suppress(StoppedError):
+            self._step(pace, _Done(), at_rest=False)
+
     def _go_on(self, linger: float, pace: Pace, done: _Done) -> None:
         self._tidy(pace)
         idle_since = time.monotonic()

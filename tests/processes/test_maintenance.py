@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -241,13 +242,38 @@ def test_damage_is_no_reason_not_to_start_one_again(
     eventually(lambda: len(ran) > 0)
 
     def ran_again() -> bool:
-        # Maybe more than once: the thread goes over what the child has left, and does what it finds by then.
+        # Maybe more than once: the thread takes one task of those there are, which may be another by then.
         if watch._child is None and watch._maintenance.next_task() is None:
             fill(db)
         return len(ran) > 1
 
     eventually(ran_again)
     assert keeper.DAMAGED in ran
+
+
+def test_a_thread_does_not_go_on_for_a_child_that_met_damage(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes one task, to learn of the damage; the next child does what there is to do by then."""
+    calls: list[str] = []
+    real = Maintenance._do
+
+    def do(self: Maintenance, *arguments: Any) -> None:
+        calls.append("task")
+        real(self, *arguments)
+
+    def run_child(self: keeper.Keeper) -> tuple[int, str]:
+        calls.append("child")
+        return keeper.DAMAGED, "damage"
+
+    monkeypatch.setattr(Maintenance, "_do", do)
+    monkeypatch.setattr(keeper.Keeper, "_run_child", run_child)
+    watch = db._store.keeper
+    assert watch
+    watch._patience = 0.0
+    fill(db)
+    eventually(lambda: finished(db))
+    assert calls.count("task") > 1
+    assert set(calls[::2]) == {"child"}
+    assert set(calls[1::2]) == {"task"}
 
 
 def test_nothing_runs_where_it_is_left_to_the_commands(path: Path) -> None:
