@@ -67,7 +67,7 @@ def check_directory(path: str | os.PathLike[str], options: Options) -> None:
     with reported(directory.path):
         directory.enter(create=False)
         if not _format_is_lost(directory):
-            _check_use(directory, options)
+            _check_use(directory, options, write=directory.writable())
 
 
 def _format_is_lost(directory: Directory) -> bool:
@@ -75,9 +75,8 @@ def _format_is_lost(directory: Directory) -> bool:
     return directory.format_is_damaged() or (bool(directory.numbers("log")) and not directory.is_store())
 
 
-def _check_use(directory: Directory, options: Options) -> bool:
-    """Raise what keeps this user from opening the store; return whether it may be written."""
-    write = directory.writable()
+def _check_use(directory: Directory, options: Options, *, write: bool) -> None:
+    """Raise what keeps this user, who may write or not, from opening the store."""
     if not write and not options.read_only:
         raise ReadOnlyError(
             f"{directory.path} cannot be written by this user; open it with read_only=True to read it"
@@ -86,12 +85,11 @@ def _check_use(directory: Directory, options: Options) -> bool:
         if options.read_only or not options.create:
             raise DirectoryError(f"{directory.path} is not a StrataKV store; nothing was created")
         _check_unclaimed(directory)
-    return write
 
 
-def attach(directory: Directory, options: Options) -> FileLock:
-    """Return attach.lock, held shared, with the store behind it prepared."""
-    write = _check_use(directory, options)
+def attach(directory: Directory, options: Options, *, write: bool) -> FileLock:
+    """Return attach.lock, held shared, with the store behind it prepared. write: it may be written."""
+    _check_use(directory, options, write=write)
     lock = FileLock(directory, "attach.lock", write=write)
     try:
         for _ in range(_TRIES):

@@ -72,9 +72,9 @@ class Directory:
         """The type of the file system that the directory is on, or will be."""
         try:
             nearest = next(p for p in (self.path, *self.path.parents) if self.files.is_there(p))
+            return self.files.file_system(nearest)
         except OSError as cause:
             raise DirectoryError(f"{str(self.path)!r} cannot be reached: {cause}") from cause
-        return self.files.file_system(nearest)
 
     def _make(self) -> None:
         try:
@@ -109,7 +109,11 @@ class Directory:
         """Raise DirectoryError for a file of somebody else: its owner can cut it while we have it mapped, and
         root could be made to write to any file that has a second name here.
         """
-        owner = self.files.owner(fd)
+        try:
+            owner = self.files.owner(fd)
+        except OSError as cause:
+            self.files.close(fd)
+            raise storage_error(path, cause) from cause
         if self._owner not in (None, owner) and not self.mode & 0o070:
             self.files.close(fd)
             raise DirectoryError(

@@ -65,7 +65,8 @@ def allow_all_descriptors() -> None:
     For processes that make fewer of them, and must not run out of descriptors.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with suppress(OSError, ValueError):  # a filter of system calls may forbid it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class Files:
@@ -89,19 +90,22 @@ class Files:
         """
         flags = (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
-            fd = os.open(path, flags)
+            fd, made = os.open(path, flags), False
         except FileNotFoundError:
             if not create:
                 raise
             try:
-                fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode)
+                fd, made = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode), True
             except FileExistsError:  # somebody was faster, and whose it is now is not for us to say
-                fd = os.open(path, flags)
-            else:
+                fd, made = os.open(path, flags), False
+        try:
+            if made:
                 self._adopt(fd, path, mode)
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            os.close(fd)
-            raise OSError(0, "not a regular file", os.fspath(path))
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise OSError(0, "not a regular file", os.fspath(path))
+        except BaseException:
+            os.close(fd)  # but a new one stays: it may be a lock, and others may have it open by now
+            raise
         return fd
 
     def _adopt(self, fd: int, path: Path, mode: int) -> None:
@@ -171,7 +175,13 @@ class Files:
             try:
                 step = os.copy_file_range(source, target, length, done, done)
             except OSError as refused:
-                if refused.errno not in (errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                if refused.errno not in (
+                    errno.EXDEV,
+                    errno.EOPNOTSUPP,
+                    errno.EINVAL,
+                    errno.ENOSYS,
+                    errno.EPERM,
+                ):
                     raise
                 step = self.pwrite(target, self.pread(source, length, done), done)
             if not step:
@@ -189,10 +199,16 @@ class Files:
     def written(self, fd: int) -> int:
         """Return where the last blocks of a file end: behind that, all of it reads as zeros."""
         end = 0
-        with suppress(OSError):  # ENXIO, where there is no further one
-            while True:
+        while True:
+            try:
                 end = os.lseek(fd, os.lseek(fd, end, os.SEEK_DATA), os.SEEK_HOLE)
-        return end
+            except OSError as answer:
+                if answer.errno == errno.ENXIO:  # there is no further one
+                    return end
+                if answer.errno == errno.EINVAL:  # nobody knows where the holes are
+                    return self.size(fd)
+                # IMPORTANT: it is no answer. Whoever took it for one would cut what stands there.
+                raise
 
     def truncate(self, fd: int, size: int) -> None:
         os.ftruncate(fd, size)
@@ -201,7 +217,14 @@ class Files:
         """Reserve blocks for the bytes from `start` to `end`: a store through a map can then not find the
         disk full.
         """
-        os.posix_fallocate(fd, start, end - start)
+        try:
+            os.posix_fallocate(fd, start, end - start)
+        except OSError as refused:
+            # Not every file system can. There glibc writes zeros in its place; musl, of Alpine, does not.
+            if start or refused.errno != errno.EOPNOTSUPP:
+                raise
+            for offset in range(os.fstat(fd).st_size, end, _COPY_BYTES):
+                self.write_all(fd, bytes(min(_COPY_BYTES, end - offset)), offset)
 
     def allocate_large(self, fd: int, size: int) -> None:
         """Allocate a file that will be read through a map for long, and write zeros to all of it.

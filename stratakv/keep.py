@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 
 import stratakv
 from stratakv.files import allow_all_descriptors
@@ -23,7 +24,8 @@ def main() -> None:
     """Do the maintenance of the store named on the command line until there is none."""
     path, options = sys.argv[1], json.loads(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(_LOWEST_PRIORITY)
+    with suppress(OSError):  # a wish only, which a filter of system calls may refuse
+        os.nice(_LOWEST_PRIORITY)
     allow_all_descriptors()
     with stratakv.open(path, **options) as db:
         try:

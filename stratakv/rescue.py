@@ -9,6 +9,7 @@ the one or the other.
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import time
@@ -40,6 +41,7 @@ from stratakv.segment_files import map_index, open_log
 
 _TRIES = 50
 _PAUSE = 0.1  # seconds, at most, between two tries
+_PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # what a process lacks, and may have in a moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,9 @@ def _rescue(directory: Directory) -> RescueReport:
         return RescueReport("none")
     try:
         recovery = recover_alone(directory, Mode.STRICT)
-    except (CorruptionError, DirectoryError):
+    except (CorruptionError, DirectoryError) as refusal:
+        if getattr(refusal.__cause__, "errno", None) in _PASSING:
+            raise  # it is not the store that is damaged here
         return RescueReport("set aside", reason, _set_aside(directory))
     if _damage(directory, _look_and_prepare):
         return RescueReport("set aside", reason, _set_aside(directory))

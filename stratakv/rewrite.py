@@ -76,8 +76,13 @@ class LogWriter:
         """Begin to sync what is written, while the next is being read; wait for the sync before."""
         self._join()
         self._begun = self._written
-        self._syncing = threading.Thread(target=self._sync, name="stratakv-rewrite")
-        self._syncing.start()
+        thread = threading.Thread(target=self._sync, name="stratakv-rewrite")
+        try:
+            thread.start()
+        except RuntimeError:  # too many threads, or the interpreter is about to end
+            self._sync()
+            return
+        self._syncing = thread  # now that it can be joined
 
     def _sync(self) -> None:
         try:

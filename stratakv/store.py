@@ -53,7 +53,7 @@ class Store:
         # Where each put is synced, a store into the map costs more than it saves: the sync takes the page
         # away from the map, and the next put has to ask for it again.
         directory.mapped_writes &= options.durability is not Durability.ALWAYS
-        self._attach_lock = attach(directory, options)
+        self._attach_lock = attach(directory, options, write=self.write)
         try:
             self._wire()
         except BaseException:
@@ -87,12 +87,15 @@ class Store:
         if not self.write or options.read_only:
             return
         self._set_budget()
+        is_watched = options.maintenance is Upkeep.AUTO
+        is_due = is_watched and self.maintenance.is_due()
+        # IMPORTANT: nothing that can fail comes after a thread was started, which would keep the files open.
         if options.durability is Durability.INTERVAL and self.syncer.is_behind():
             self.syncer.keep_going(0)  # those who wrote it may be dead
-        if options.maintenance is Upkeep.AUTO:
+        if is_watched:
             self.keeper = Keeper(self.maintenance, directory, _child_options(options))
             self.structure.rotated = self.keeper.wake
-            if self.maintenance.is_due():
+            if is_due:
                 self.keeper.wake()
 
     def _open_locks(self) -> tuple[FileLock, FileLock]:
@@ -139,7 +142,7 @@ class Store:
         self.group.begin_process()
 
     def _reattach(self) -> None:
-        self._attach_lock = attach(self.directory, self.options)
+        self._attach_lock = attach(self.directory, self.options, write=self.directory.writable())
         self.exclusive.lock, self.syncer.lock = self._open_locks()
         self.reader.hits = 0
         if self.write:

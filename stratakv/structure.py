@@ -26,6 +26,7 @@ from stratakv.control import (
     W_INDEXED,
     W_LOGGED,
     W_NEXT,
+    W_POISONED,
     W_SYNCED,
     W_TIP,
     W_USED,
@@ -229,7 +230,10 @@ class Structure(Views):
         """Return the entry of the active segment as it is now, its index made checkable."""
         words, old = self.control.words, held.view.active
         tip = words[W_TIP] & OFFSET_MASK
-        entry = Entry.of(old.header, tip, words[W_USED], bytes_below(words[W_SYNCED], old.number, tip))
+        entry = replace(
+            Entry.of(old.header, tip, words[W_USED], bytes_below(words[W_SYNCED], old.number, tip)),
+            poisoned=words[W_POISONED] == old.number,  # by one who could not go on to give it up
+        )
         # Before the manifest calls it sealed; should this end before that, the next rotation does it again.
         index.seal(old.arrays, entry.keys, tip)
         return entry
@@ -318,7 +322,13 @@ class Structure(Views):
     def finish(self) -> None:
         """Finish the change of structure that a process left half done when it died, if it did."""
         self.check_in_place()
-        found = manifest.load(self.directory)
+        try:
+            found = manifest.load(self.directory)
+        except CorruptionError:
+            # No process takes a new view before the generation rises: until then this one's is as good.
+            if self.view.generation != self.control.words[W_GENERATION]:
+                raise
+            found = self.view.manifest  # which the next change of structure writes anew
         # IMPORTANT: it may have been renamed and no more. Whatever is promised from now on depends on it.
         self.directory.sync()
         self._remove_begun(found)

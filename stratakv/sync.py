@@ -93,12 +93,20 @@ class Syncer:
         return self._words[W_SYNCED] < self._words[W_TIP]
 
     def _covered(self, wanted: int) -> bool:
-        number = wanted >> POSITION_BITS
-        if self._words[W_POISONED] and self._is_poisoned(number):
-            if number == self._structure.current().active.number:
-                self._give_up(number)  # who found it out did not live to do so
-            raise self._refusal(number)
+        number, poisoned = wanted >> POSITION_BITS, self._words[W_POISONED]
+        if poisoned:
+            if not self._is_given_up(poisoned):
+                self._give_up(poisoned)  # who found it out did not live to do so, or could not
+            if self._is_poisoned(number):
+                raise self._refusal(number)
+            if not self._is_given_up(poisoned):  # as the store was closed meanwhile
+                raise self._refusal(poisoned)
         return self._words[W_SYNCED] >= wanted
+
+    def _is_given_up(self, number: int) -> bool:
+        """Whether nothing is written to a log any more whose sync failed, and the manifest says so."""
+        found = self._structure.current().manifest
+        return found.active != number and all(e.poisoned for e in found.segments if e.number == number)
 
     def _is_poisoned(self, number: int) -> bool:
         entries = self._structure.current().manifest.segments
@@ -115,11 +123,13 @@ class Syncer:
     def _lead(self, wanted: int) -> None:
         """Sync what is not synced yet, up to the tip; one process at a time."""
         words, files = self._words, self._structure.files
-        view = self._structure.current()
         try:
             if not self._is_elected(wanted):
                 return
-            tip = words[W_TIP]
+            # IMPORTANT: not before. Whoever had the lock may have found out that a sync fails, and told it.
+            if words[W_POISONED] and not self._is_given_up(words[W_POISONED]):
+                return
+            view, tip = self._structure.current(), words[W_TIP]
             if words[W_SYNCED] >= wanted or tip >> POSITION_BITS > view.active.number:
                 return  # another process was faster, or the view has become old
             for segment in self._unsynced(view, words[W_SYNCED] >> POSITION_BITS):

@@ -143,7 +143,7 @@ class Views:
     def _expect_lookups(self, active: Segment, sealed: Sequence[Segment]) -> None:
         """Let lookups bring in their own records only, where these are short and not all in memory."""
         entries = [segment.entry for segment in sealed if segment.entry]
-        if sum(entry.size for entry in entries) > _CACHED * self._memory:
+        if entries and sum(entry.size for entry in entries) > _CACHED * self._memory:
             # What is being written will be like what was written last.
             for segment, like in zip((active, *sealed), (entries[0], *entries), strict=True):
                 record_bytes = like.size // max(1, like.keys)

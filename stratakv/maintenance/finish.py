@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from stratakv import index
 from stratakv.build import build_index
 from stratakv.commit import Exclusive
+from stratakv.control import W_POISONED
 from stratakv.errors import CorruptionError
 from stratakv.lookup import newest
 from stratakv.maintenance.blocks import in_key_order
@@ -52,13 +53,15 @@ def finish(
         if segment.number in structure.current().manifest.numbers():
             raise
         raise SupersededError from None
-    poisoned = segment.sealed_entry.poisoned
+    words = structure.control.words
+    poisoned = segment.sealed_entry.poisoned or words[W_POISONED] == segment.number
     if not poisoned:
         try:
             directory.files.fdatasync(fresh.fd)
         except OSError:  # never to be tried again: the next one would succeed without the data
             logger.exception("%s could not be synced; what is not on disk yet may be lost", fresh.path)
             poisoned = True
+            words[W_POISONED] = segment.number  # at once: what follows may fail as well
     build_index(directory, fresh, ordered=True, elected=True, take=take)
     if view.marks:
         index.copy_hot(segment.arrays, fresh.arrays, segment.latest(segment.end).items())

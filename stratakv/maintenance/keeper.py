@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import threading
 import time
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ _LONGEST_PATIENCE = 60.0
 _LONGEST_WAIT = 3600.0
 _REST = 60.0  # seconds until a child is tried again, after one that could not do the work
 DAMAGED = 3  # the status of a child that has met a damaged log, and done all the rest
+_PAUSE = 5.0  # seconds until the thread looks again, after something has failed
 _YIELD = 0.002  # seconds that a thread at work leaves to the others after each block
 
 
@@ -96,6 +98,8 @@ class Keeper:
                 return
             except Exception:  # whatever it was, the next segment must be looked after
                 logger.exception("%s: maintenance failed", self._path)
+                # Even to look what is due may fail, for as long as no file can be opened, say.
+                self._stopping.wait(_PAUSE)
 
     def _see_to_it(self) -> None:
         """Return once there is nothing to do; start a child while nobody else does it."""
@@ -125,6 +129,9 @@ class Keeper:
             # Killed, and perhaps always will be: for want of memory, or by a bad sector.
             self._patience = min(2 * self._patience, _LONGEST_PATIENCE)
             logger.warning("%s: the maintenance process was ended by signal %d", self._path, -status)
+            if status == -signal.SIGSYS:  # a filter of system calls forbids what only the child asks for
+                self._next_child = time.monotonic() + _REST
+                return False
         elif status > 0 and not self._ending:
             logger.warning(
                 "%s: the maintenance process failed with status %d: %s", self._path, status, reason

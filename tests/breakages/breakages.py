@@ -24,6 +24,7 @@ _RECOVER = "tests/engine/test_recover.py"
 _REPAIR = "tests/engine/test_repair.py"
 _RESURRECTION = "tests/engine/test_resurrection.py"
 _SYNC = "tests/engine/test_sync.py"
+_REFUSALS = "tests/engine/test_refusals.py"
 _VALUES = "tests/django/test_values.py"
 
 _DURABLE = (
@@ -228,9 +229,34 @@ _DURABLE = (
         "poisoned-log-synced-by-maintenance",
         "6: a failed sync is not repeated",
         "stratakv/maintenance/finish.py",
-        "    poisoned = segment.sealed_entry.poisoned\n",
+        "    poisoned = segment.sealed_entry.poisoned or words[W_POISONED] == segment.number\n",
         "    poisoned = False\n",
         (f"{_SYNC}::TestFailure::test_maintenance_does_not_try_again",),
+    ),
+    Breakage(
+        "poison-known-to-maintenance-alone",
+        "6: a failed sync is not repeated, whatever else fails",
+        "stratakv/maintenance/finish.py",
+        "            words[W_POISONED] = segment.number  # at once: what follows may fail as well\n",
+        "",
+        (f"{_REFUSALS}::test_a_sync_that_failed_in_maintenance_is_not_repeated",),
+    ),
+    Breakage(
+        "poison-forgotten-when-sealed",
+        "6: a failed sync is not forgotten, whatever else fails",
+        "stratakv/structure.py",
+        "            poisoned=words[W_POISONED] == old.number,  # by one who could not go on to give it up\n",
+        "            poisoned=False,\n",
+        (f"{_REFUSALS}::test_a_log_whose_sync_failed_is_sealed_as_such",),
+    ),
+    Breakage(
+        "refusal-taken-for-an-answer",
+        "9: the logs rebuild the store",
+        "stratakv/files.py",
+        "                # IMPORTANT: it is no answer. Whoever took it for one would cut what stands there.\n"
+        "                raise\n",
+        "                return end\n",
+        (f"{_REFUSALS}::test_a_recovery_that_cannot_ask_for_holes_cuts_nothing",),
     ),
 )
 

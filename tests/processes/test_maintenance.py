@@ -213,6 +213,16 @@ def test_a_child_that_fails_is_no_reason_to_stop(
     assert caplog.text.count("failed with status 1") == 1, "it was tried again at once"
 
 
+def test_a_child_that_a_filter_of_system_calls_ends(
+    db: DB, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As one of systemd does; a child is not started in vain for ever."""
+    monkeypatch.setattr(keeper.Keeper, "_run_child", lambda self: (-signal.SIGSYS, ""))
+    fill(db)
+    eventually(lambda: finished(db))
+    assert caplog.text.count(f"was ended by signal {signal.SIGSYS:d}") == 1
+
+
 def test_a_child_that_cannot_be_listened_to(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Python that was built for an old C library has no files in memory."""
     monkeypatch.delattr(os, "memfd_create")
