@@ -286,7 +286,11 @@ class Structure(Views):
 
     def delete_prefix(self, held: Held, prefix: bytes) -> None:
         """Begin a segment with a range tombstone: whatever is older and begins with `prefix` is deleted."""
-        words = self.control.words
+        words, active = self.control.words, held.view.active
+        if not words[W_USED] and (
+            not held.view.sealed or any(prefix.startswith(each) for each in active.ranges)
+        ):
+            return  # there is nothing, or nothing was written since it was deleted
         beginning = without(prefix, held.view.active, words[W_TIP] & OFFSET_MASK, words[W_USED])
         self._rotate(held, 0, 0, beginning, keep=beginning.replaced is None)
 

@@ -219,6 +219,24 @@ class TestMany:
         db.delete_prefix(b"")
         assert list(db.keys()) == []
 
+    def test_a_prefix_of_which_nothing_is_left_costs_nothing(self, db: DB) -> None:
+        number = db.stats().segments[0].number
+        db.delete_prefix(b"a")
+        assert db.stats().segments[0].number == number, "nothing was ever written"
+        db.put_many({b"a/1": b"v", b"b": b"v"})
+        db.compact()
+        db.delete_prefix(b"a")
+        number = db.stats().segments[0].number
+        db.delete_prefix(b"a")
+        db.delete_prefix(b"a/")
+        assert db.stats().segments[0].number == number
+        db.delete_prefix(b"b")
+        assert db.stats().segments[0].number > number
+        assert list(db.keys()) == []
+        db.put(b"b", b"v")
+        db.delete_prefix(b"b")
+        assert list(db.keys()) == []
+
     def test_a_prefix_that_all_keys_have_takes_the_segments_along(self, db: DB, path: Path) -> None:
         for number in range(300):
             db.put(b"a/%d" % number, b"v")
