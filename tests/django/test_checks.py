@@ -114,6 +114,14 @@ def test_e002_wrong_options(store: Path, options: dict[str, Any], says: str) -> 
         caches["default"].get("key")
 
 
+@pytest.mark.parametrize("name", ["max_bytes", "MAX_BYTES", "strict"])
+def test_e002_an_option_in_the_wrong_place(store: Path, name: str) -> None:
+    """Where Django ignores it, and django-cache-url puts it."""
+    [message] = found(default={"LOCATION": str(store), name: 10**9})
+    assert message.id == "stratakv.E002"
+    assert f"put {name.lower()!r} into them" in message.msg
+
+
 @pytest.mark.parametrize("setting", ["MEDIA_ROOT", "STATIC_ROOT"])
 def test_e003_a_location_that_is_served(tmp_path: Path, setting: str) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "served")
