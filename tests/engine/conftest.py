@@ -14,6 +14,7 @@ import pytest
 
 import stratakv
 from stratakv import store as stores
+from stratakv.files import Files
 from stratakv.maintenance.keeper import Keeper
 from tests.engine.layout import Layout
 from tests.engine.machine import Machine, MachineFiles, abandon
@@ -23,8 +24,13 @@ Open = Callable[..., stratakv.DB]
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
-    """The machine the store is on; whatever a test leaves open dies with it."""
+    """The machine the store is on; whatever a test leaves open dies with it.
+
+    It is one whose processors show each other what they store in its order, whatever this one is: the tests
+    count steps and look for records stored through maps, and within one process that holds everywhere.
+    """
     machine = Machine()
+    monkeypatch.setattr(Files, "ORDERED", True)
     monkeypatch.setattr(stores, "Files", lambda: MachineFiles(machine))
     for name in ("recover", "rescue"):
         module = importlib.import_module(f"stratakv.{name}")  # the attribute of that name is the function
