@@ -79,6 +79,7 @@ def leave_half_done(db: DB) -> None:
 
 
 def lose_the_manifest(db: DB) -> None:
+    db.put(b"k", b"v")
     (db.path / "MANIFEST").write_bytes(b"")
     db.delete_prefix(b"k")
 
