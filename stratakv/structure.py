@@ -110,6 +110,11 @@ class Structure(Views):
         self._publish(following, begun)
         held.view = self.current()
 
+    def is_given_up(self, number: int) -> bool:
+        """Whether nothing is written any more to a log whose sync failed, and the manifest says so."""
+        found = self.current().manifest
+        return found.active != number and all(e.poisoned for e in found.segments if e.number == number)
+
     def _present(self, held: Held) -> Manifest:
         """Return the manifest on disk, or, where that is damaged or an older one, what this process knows."""
         try:
@@ -287,7 +292,8 @@ class Structure(Views):
     def delete_prefix(self, held: Held, prefix: bytes) -> None:
         """Begin a segment with a range tombstone: whatever is older and begins with `prefix` is deleted."""
         words, active = self.control.words, held.view.active
-        if not words[W_USED] and (
+        nothing_written = words[W_TIP] & OFFSET_MASK == active.start
+        if nothing_written and (
             not held.view.sealed or any(prefix.startswith(each) for each in active.ranges)
         ):
             return  # there is nothing, or nothing was written since it was deleted
@@ -326,13 +332,7 @@ class Structure(Views):
     def finish(self) -> None:
         """Finish the change of structure that a process left half done when it died, if it did."""
         self.check_in_place()
-        try:
-            found = manifest.load(self.directory)
-        except CorruptionError:
-            # No process takes a new view before the generation rises: until then this one's is as good.
-            if self.view.generation != self.control.words[W_GENERATION]:
-                raise
-            found = self.view.manifest  # which the next change of structure writes anew
+        found = manifest.load(self.directory)
         # IMPORTANT: it may have been renamed and no more. Whatever is promised from now on depends on it.
         self.directory.sync()
         self._remove_begun(found)

@@ -95,18 +95,13 @@ class Syncer:
     def _covered(self, wanted: int) -> bool:
         number, poisoned = wanted >> POSITION_BITS, self._words[W_POISONED]
         if poisoned:
-            if not self._is_given_up(poisoned):
+            if not self._structure.is_given_up(poisoned):
                 self._give_up(poisoned)  # who found it out did not live to do so, or could not
             if self._is_poisoned(number):
                 raise self._refusal(number)
-            if not self._is_given_up(poisoned):  # as the store was closed meanwhile
+            if not self._structure.is_given_up(poisoned):  # as the store was closed meanwhile
                 raise self._refusal(poisoned)
         return self._words[W_SYNCED] >= wanted
-
-    def _is_given_up(self, number: int) -> bool:
-        """Whether nothing is written to a log any more whose sync failed, and the manifest says so."""
-        found = self._structure.current().manifest
-        return found.active != number and all(e.poisoned for e in found.segments if e.number == number)
 
     def _is_poisoned(self, number: int) -> bool:
         entries = self._structure.current().manifest.segments
@@ -127,7 +122,7 @@ class Syncer:
             if not self._is_elected(wanted):
                 return
             # IMPORTANT: not before. Whoever had the lock may have found out that a sync fails, and told it.
-            if words[W_POISONED] and not self._is_given_up(words[W_POISONED]):
+            if words[W_POISONED] and not self._structure.is_given_up(words[W_POISONED]):
                 return
             view, tip = self._structure.current(), words[W_TIP]
             if words[W_SYNCED] >= wanted or tip >> POSITION_BITS > view.active.number:

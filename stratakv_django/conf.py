@@ -56,7 +56,7 @@ class CacheSettings:
 def parse(location: object, params: Mapping[str, Any]) -> CacheSettings:
     """Return the settings in one alias of CACHES; raises LocationError or CacheOptionError."""
     for name in params:
-        if name.lower() in (*_ENGINE_OPTIONS, "strict", "key_warnings"):
+        if str(name).lower() in (*_ENGINE_OPTIONS, "strict", "key_warnings"):
             raise CacheOptionError(f"{name} does nothing beside OPTIONS: put {name.lower()!r} into them")
     options = dict(params.get("OPTIONS", {}))
     max_entries = params.get("max_entries", options.pop("MAX_ENTRIES", None))

@@ -59,9 +59,11 @@ def finish(
         try:
             directory.files.fdatasync(fresh.fd)
         except OSError:  # never to be tried again: the next one would succeed without the data
-            logger.exception("%s could not be synced; what is not on disk yet may be lost", fresh.path)
             poisoned = True
-            words[W_POISONED] = segment.number  # at once: what follows may fail as well
+            # At once, as what follows may fail as well; but not in the place of one known to nobody else.
+            if structure.is_given_up(words[W_POISONED]):
+                words[W_POISONED] = segment.number
+            logger.exception("%s could not be synced; what is not on disk yet may be lost", fresh.path)
     build_index(directory, fresh, ordered=True, elected=True, take=take)
     if view.marks:
         index.copy_hot(segment.arrays, fresh.arrays, segment.latest(segment.end).items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import shutil
 import threading
@@ -20,6 +21,7 @@ from stratakv.directory import Directory
 from stratakv.files import Files
 from stratakv.maintenance.keeper import Keeper
 from stratakv.maintenance.work import Maintenance
+from tests.engine.machine import wait_for
 
 OPTIONS: dict[str, Any] = {"segment_bytes": 65536, "maintenance": "manual", "durability": "os"}
 
@@ -122,6 +124,23 @@ def test_a_sync_that_failed_in_maintenance_is_not_repeated(
             db.sync()
 
 
+def test_maintenance_does_not_forget_the_failed_sync_of_a_writer(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(path, 30)
+    with stratakv.open(path, **{**OPTIONS, "durability": "always"}) as db:
+        db.sync()
+        active = db._store.structure.current().active.number
+        with monkeypatch.context() as patch:
+            patch.setattr(Files, "fdatasync", staticmethod(refusing(os.fdatasync, errno.EIO, 99)))
+            for act in (lambda: db.put(b"a", b"1"), db.maintain):
+                with pytest.raises(stratakv.StorageError):
+                    act()
+        with pytest.raises(stratakv.SyncError):
+            db.put(b"a", b"2")
+        assert active in {e.number for e in db._store.structure.current().manifest.segments if e.poisoned}
+
+
 def test_a_merge_where_no_thread_can_be_started(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -167,12 +186,13 @@ def test_whether_it_may_write_is_asked_once(path: Path, monkeypatch: pytest.Monk
 def test_a_store_that_does_not_open_leaves_nothing_behind(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    gc.collect()  # else it may come between, and close what other tests have left
     before = descriptors()
     monkeypatch.setattr(os, "statvfs", refusing(os.statvfs, errno.EIO))
     with pytest.raises(stratakv.StorageError):
         stratakv.open(path, durability="interval")
     assert "stratakv-sync" not in [thread.name for thread in threading.enumerate()]
-    assert len(descriptors()) == len(before)
+    assert len(descriptors()) <= len(before)
 
 
 def test_a_file_system_that_cannot_allocate(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,21 +219,6 @@ def test_a_file_that_cannot_be_made_is_not_left_open(
     assert descriptors() == before
 
 
-def test_a_repair_that_is_refused_can_be_tried_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with stratakv.open(path, **OPTIONS) as db:
-        db.put(b"a", b"1")
-        with (path / "MANIFEST").open("r+b") as file:
-            file.seek(60)
-            file.write(b"X")
-        with monkeypatch.context() as patch:
-            patch.setattr(Files, "rename", refusing(Files.rename, errno.EIO))
-            with pytest.raises(stratakv.StorageError):
-                db.verify(repair=True)
-        db.put(b"a", b"2")
-        assert db.verify(repair=True).ok
-        assert db.get(b"a") == b"2"
-
-
 def test_a_keeper_that_cannot_look_does_not_fill_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -224,6 +229,9 @@ def test_a_keeper_that_cannot_look_does_not_fill_the_log(
     keeper = Keeper(cast(Maintenance, Refusing()), Directory(tmp_path, Files()), {})
     keeper._thread = threading.Thread(target=keeper._watch)
     keeper._thread.start()
-    time.sleep(0.5)
-    keeper.stop()
+    try:
+        wait_for(lambda: "maintenance failed" in caplog.text)
+        time.sleep(0.3)
+    finally:
+        keeper.stop()
     assert caplog.text.count("maintenance failed") == 1

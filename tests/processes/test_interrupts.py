@@ -131,7 +131,7 @@ class EndedAsItBegins:
     [
         ("exclusive", "_turn", lambda db: db.put(b"k", b"v")),
         ("exclusive", "_turn", lambda db: db.put_many({b"k": b"v"})),
-        ("structure", "_refreshing", lambda db: db.delete_prefix(b"k")),
+        ("structure", "_refreshing", lambda db: db.clear()),
         ("maintenance", "_turn", lambda db: db.compact()),
         ("syncer", "_starting", lambda db: db._store.syncer.stop()),
         ("syncer._gathering", "_turn", lambda db: db._store.syncer.reach(2**60)),
@@ -243,11 +243,11 @@ def test_a_signal_handler_that_opens_a_store_while_it_is_opened_or_closed(
             with pytest.raises(stratakv.StoreBusyError, match="by this very thread"):
                 stratakv.open(path, read_only=read_only)
 
-    def interrupted(*arguments: Any) -> Any:
+    def interrupted(*arguments: Any, **named: Any) -> Any:
         with monkeypatch.context() as here:
             here.setattr(stores, moment, real)
             signal.raise_signal(signal.SIGUSR1)
-        return real(*arguments)
+        return real(*arguments, **named)
 
     before = signal.signal(signal.SIGUSR1, handle)
     monkeypatch.setattr(stores, moment, interrupted)
