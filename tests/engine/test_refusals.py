@@ -61,6 +61,14 @@ def reboot(path: Path) -> None:
     (path / "CONTROL").write_bytes(control)
 
 
+def fail(act: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do something on a disk that can sync nothing: neither the log nor the manifest that would say so."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Files, "fdatasync", staticmethod(refusing(os.fdatasync, errno.EIO, 99)))
+        with pytest.raises(stratakv.StorageError):
+            act()
+
+
 def descriptors() -> set[str]:
     return {each.name for each in Path("/proc/self/fd").iterdir()}
 
@@ -89,10 +97,7 @@ def test_a_sync_that_failed_is_remembered_though_nothing_could_be_written_down(
 ) -> None:
     with stratakv.open(path, **OPTIONS) as db:
         db.put(b"a", b"1")
-        with monkeypatch.context() as patch:
-            patch.setattr(Files, "fdatasync", staticmethod(refusing(os.fdatasync, errno.EIO, 99)))
-            with pytest.raises(stratakv.StorageError):
-                db.sync()
+        fail(db.sync, monkeypatch)
         fill(db)  # which begins segments
         with pytest.raises(stratakv.SyncError):
             db.sync()
@@ -101,10 +106,7 @@ def test_a_sync_that_failed_is_remembered_though_nothing_could_be_written_down(
 def test_a_log_whose_sync_failed_is_sealed_as_such(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with stratakv.open(path, **OPTIONS) as db:
         db.put(b"a", b"1")
-        with monkeypatch.context() as patch:
-            patch.setattr(Files, "fdatasync", staticmethod(refusing(os.fdatasync, errno.EIO, 99)))
-            with pytest.raises(stratakv.StorageError):
-                db.sync()
+        fail(db.sync, monkeypatch)
         fill(db)
         oldest = db._store.structure.current().manifest.segments[-1]
         assert oldest.poisoned
@@ -115,10 +117,7 @@ def test_a_sync_that_failed_in_maintenance_is_not_repeated(
 ) -> None:
     filled(path, 30)
     with stratakv.open(path, **OPTIONS) as db:
-        with monkeypatch.context() as patch:
-            patch.setattr(Files, "fdatasync", staticmethod(refusing(os.fdatasync, errno.EIO, 99)))
-            with pytest.raises(stratakv.StorageError):
-                db.maintain()
+        fail(db.maintain, monkeypatch)
         db.maintain()
         with pytest.raises(stratakv.SyncError):
             db.sync()
@@ -131,11 +130,8 @@ def test_maintenance_does_not_forget_the_failed_sync_of_a_writer(
     with stratakv.open(path, **{**OPTIONS, "durability": "always"}) as db:
         db.sync()
         active = db._store.structure.current().active.number
-        with monkeypatch.context() as patch:
-            patch.setattr(Files, "fdatasync", staticmethod(refusing(os.fdatasync, errno.EIO, 99)))
-            for act in (lambda: db.put(b"a", b"1"), db.maintain):
-                with pytest.raises(stratakv.StorageError):
-                    act()
+        fail(lambda: db.put(b"a", b"1"), monkeypatch)
+        fail(db.maintain, monkeypatch)
         with pytest.raises(stratakv.SyncError):
             db.put(b"a", b"2")
         assert active in {e.number for e in db._store.structure.current().manifest.segments if e.poisoned}
