@@ -89,15 +89,17 @@ class Files:
         With `create` the file is made where there is none, with exactly the permissions `mode`.
         """
         flags = (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        made = False
         try:
-            fd, made = os.open(path, flags), False
+            fd = os.open(path, flags)
         except FileNotFoundError:
             if not create:
                 raise
             try:
-                fd, made = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode), True
+                fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode)
+                made = True
             except FileExistsError:  # somebody was faster, and whose it is now is not for us to say
-                fd, made = os.open(path, flags), False
+                fd = os.open(path, flags)
         try:
             if made:
                 self._adopt(fd, path, mode)
@@ -223,8 +225,7 @@ class Files:
             # Not every file system can. There glibc writes zeros in its place; musl, of Alpine, does not.
             if start or refused.errno != errno.EOPNOTSUPP:
                 raise
-            for offset in range(os.fstat(fd).st_size, end, _COPY_BYTES):
-                self.write_all(fd, bytes(min(_COPY_BYTES, end - offset)), offset)
+            self._write_zeros(fd, self.size(fd), end)
 
     def allocate_large(self, fd: int, size: int) -> None:
         """Allocate a file that will be read through a map for long, and write zeros to all of it.
@@ -233,8 +234,11 @@ class Files:
         page faster. Pages that were first touched through a map stay small for ever.
         """
         self.allocate(fd, size)
-        for offset in range(0, size, LARGE_PAGE):
-            self.write_all(fd, bytes(min(LARGE_PAGE, size - offset)), offset)
+        self._write_zeros(fd, 0, size)
+
+    def _write_zeros(self, fd: int, start: int, end: int) -> None:
+        for offset in range(start, end, LARGE_PAGE):
+            self.write_all(fd, bytes(min(LARGE_PAGE, end - offset)), offset)
 
     def map(self, fd: int, size: int, *, write: bool = False) -> mmap.mmap:
         """Map the first `size` bytes, shared."""

@@ -292,12 +292,11 @@ class Structure(Views):
     def delete_prefix(self, held: Held, prefix: bytes) -> None:
         """Begin a segment with a range tombstone: whatever is older and begins with `prefix` is deleted."""
         words, active = self.control.words, held.view.active
-        nothing_written = words[W_TIP] & OFFSET_MASK == active.start
-        if nothing_written and (
-            not held.view.sealed or any(prefix.startswith(each) for each in active.ranges)
-        ):
-            return  # there is nothing, or nothing was written since it was deleted
-        beginning = without(prefix, held.view.active, words[W_TIP] & OFFSET_MASK, words[W_USED])
+        tip = words[W_TIP] & OFFSET_MASK
+        is_deleted = any(prefix.startswith(each) for each in active.ranges)
+        if tip == active.start and (is_deleted or not held.view.sealed):
+            return  # nothing was written since it was deleted, or nothing at all
+        beginning = without(prefix, active, tip, words[W_USED])
         self._rotate(held, 0, 0, beginning, keep=beginning.replaced is None)
 
     def _start_segment(self, held: Held, edit: Edit, room: Room, beginning: Beginning = NOTHING) -> None:
