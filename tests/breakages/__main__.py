@@ -45,8 +45,7 @@ def _print_list(chosen: Sequence[Breakage]) -> None:
 
 
 def _try_all(chosen: Sequence[Breakage]) -> int:
-    table = Table(Column("name", no_wrap=True), "breaks", "caught by", "seconds")
-    survivors = 0
+    survivors = []
     with tempfile.TemporaryDirectory(prefix="stratakv-breakages-") as place:
         root = Path(place)
         copy_sources(root)
@@ -56,11 +55,12 @@ def _try_all(chosen: Sequence[Breakage]) -> int:
         for each in chosen:
             with each.applied(root), out.status(each.name):
                 outcome = run_tests(root, each.tests)
-            survivors += not outcome.caught
-            caught = outcome.caught.rpartition("/")[2] or "[red]NOTHING[/red]"
-            table.add_row(each.name, each.breaks, caught, f"{outcome.seconds:.1f}")
-    out.print(table)
-    out.print(f"{len(chosen) - survivors} of {len(chosen)} breakages are caught")
+            if outcome.caught:
+                out.print(f"{each.name}: {outcome.caught}", soft_wrap=True, markup=False)
+            else:
+                survivors.append(each)
+                out.print(f"{each.name}: NOTHING notices ({each.breaks})", soft_wrap=True, style="red")
+    out.print(f"{len(chosen) - len(survivors)} of {len(chosen)} breakages are caught")
     return 1 if survivors else 0
 
 

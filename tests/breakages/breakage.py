@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,10 +65,9 @@ class Breakage:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """caught: the test that failed, "" where none did. seconds: what it took. output: what pytest said."""
+    """caught: the test that failed, "" where none did. output: what pytest said."""
 
     caught: str
-    seconds: float
     output: str
 
 
@@ -84,7 +82,6 @@ def copy_sources(target: Path) -> None:
 
 def run_tests(root: Path, tests: Sequence[str], timeout: float = TIMEOUT) -> Outcome:
     """Run tests in a copy until the first that fails; raises UselessError where they cannot be run."""
-    began = time.monotonic()
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=short", "-p", "no:cacheprovider", *tests]
     # Compiled files would outlive a breakage that is as long as what it replaces.
     environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -93,13 +90,13 @@ def run_tests(root: Path, tests: Sequence[str], timeout: float = TIMEOUT) -> Out
             command, cwd=root, env=environment, capture_output=True, text=True, timeout=timeout, check=False
         )
     except subprocess.TimeoutExpired:
-        return Outcome(f"no end within {timeout:.0f} s", time.monotonic() - began, "")
-    output, seconds = ended.stdout + ended.stderr, time.monotonic() - began
+        return Outcome(f"no end within {timeout:.0f} s", "")
+    output = ended.stdout + ended.stderr
     if ended.returncode not in (0, 1):
         raise UselessError(f"pytest ended with {ended.returncode} and not with a failed test:\n{output}")
     if not ended.returncode:
-        return Outcome("", seconds, output)
+        return Outcome("", output)
     if _NO_BREAKAGE.search(output):
         raise UselessError(f"the tests fail for another reason than the breakage:\n{output}")
     failed = _FAILED.search(output)
-    return Outcome(failed[1] if failed else "?", seconds, output)
+    return Outcome(failed[1] if failed else "?", output)

@@ -221,9 +221,18 @@ _DURABLE = (
         "failed-sync-tried-again",
         "6: a failed sync is not repeated",
         "stratakv/sync.py",
+        "                    self._words[W_POISONED] = segment.number\n"
         "                    self._give_up(segment.number)\n",
         "",
         (f"{_SYNC}::TestFailure::test_it_is_remembered",),
+    ),
+    Breakage(
+        "failed-log-written-on",
+        "6: after a failed sync, writing goes on in a new log",
+        "stratakv/sync.py",
+        "                    self._give_up(segment.number)\n",
+        "",
+        (f"{_SYNC}::TestFailure::test_of_the_active_log",),
     ),
     Breakage(
         "poisoned-log-synced-by-maintenance",
