@@ -367,9 +367,9 @@ def states(directory: Path) -> dict[str, os.stat_result]:
 
 def fill(db: DB) -> None:
     """Write more than a budget of 256 KiB, with the maintenance of each new segment."""
-    for number in range(400):
-        db.put(b"evicted-%d" % number, bytes(1000))
-        if number % 8 == 0:
+    for number in range(100):
+        db.put(b"evicted-%d" % number, bytes(4000))
+        if number % 2 == 0:
             db.maintain()
 
 

@@ -15,7 +15,7 @@ import pytest
 from fuzz.targets import LONGEST, SECONDS_FOR_ONE, corpus
 
 ROOT = Path(__file__).parents[2]
-SECONDS = int(os.environ.get("STRATAKV_FUZZ_SECONDS", "20"))
+SECONDS = int(os.environ.get("STRATAKV_FUZZ_SECONDS", "10"))
 targets = pytest.mark.parametrize("name", LONGEST)
 
 
