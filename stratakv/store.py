@@ -175,7 +175,7 @@ class Store:
                 self._attach_lock.free()
 
     def _sync(self) -> None:
-        if self.options.durability is not Durability.OS and self.write:
+        if self.options.durability is not Durability.OS and self.write and not self.options.read_only:
             self.syncer.reach_tip()
 
     def _leave(self) -> None:

@@ -201,12 +201,16 @@ class Syncer:
         return True
 
     def _run(self, ending: threading.Event) -> None:
+        fails = False
         while not ending.wait(self._interval):
             try:
                 if self.is_behind():
                     self.reach_tip()
+                fails = False
             except Exception:  # whatever it was, the next interval must be tried
-                logger.exception("the periodic sync failed")
+                if not fails:  # a disk that stays full for a day is one message
+                    logger.exception("the periodic sync failed; it is tried again at each interval")
+                fails = True
 
     def stop(self) -> None:
         ending, thread = under(self._starting, self._give_thread_up)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import threading
 import time
@@ -14,6 +15,7 @@ import pytest
 import stratakv
 from stratakv import DB, SyncError, TransactionError
 from stratakv.control import OFFSET_MASK, W_POISONED, W_SYNCED, W_TIP
+from stratakv.errors import storage_error
 from stratakv.sync import Syncer
 from tests.engine.machine import Machine, wait_for
 
@@ -89,6 +91,14 @@ class TestLevels:
         assert synced(machine, start) == ["000001.log"]
         time.sleep(0.05)
         assert synced(machine, start) == ["000001.log"], "nothing new, nothing to sync"
+
+    def test_a_handle_that_only_reads_syncs_nothing_when_it_closes(
+        self, db: DB, machine: Machine, open_: Open
+    ) -> None:
+        db.put(b"k", b"v")
+        start = len(machine.steps)
+        open_(durability="always", read_only=True).close()
+        assert synced(machine, start) == []
 
     def test_interval_syncs_when_it_closes(self, machine: Machine, open_: Open) -> None:
         others = set(threading.enumerate())
@@ -594,3 +604,22 @@ class TestFailure:
         wait_for(lambda: "periodic sync failed" in caplog.text)
         db.put(b"l", b"v")
         wait_for(lambda: db.stats().unsynced_bytes == 0)
+
+    def test_an_interval_that_goes_on_failing_is_told_once(
+        self, open_: Open, caplog: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tries: list[bool] = []
+
+        def refuse(syncer: Syncer) -> None:
+            tries.append(True)
+            raise storage_error(Path("log"), OSError(errno.ENOSPC, "No space left on device"))
+
+        db = open_(durability="interval", sync_interval=0.01)
+        for turn in (1, 2):
+            with monkeypatch.context() as patch:
+                patch.setattr(Syncer, "reach_tip", refuse)
+                db.put(b"k", b"v")
+                tries.clear()
+                wait_for(lambda: len(tries) > 5)
+            assert caplog.text.count("periodic sync failed") == turn
+            wait_for(lambda: db.stats().unsynced_bytes == 0)
