@@ -110,6 +110,11 @@ class Structure(Views):
         self._publish(following, begun)
         held.view = self.current()
 
+    def is_poisoned(self, number: int) -> bool:
+        """Whether a sync of this log failed, as the manifest says or whoever found it out."""
+        known = any(entry.poisoned for entry in self.current().manifest.segments if entry.number == number)
+        return known or self.control.words[W_POISONED] == number
+
     def is_given_up(self, number: int) -> bool:
         """Whether nothing is written any more to a log whose sync failed, and the manifest says so."""
         found = self.current().manifest

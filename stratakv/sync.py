@@ -97,16 +97,11 @@ class Syncer:
         if poisoned:
             if not self._structure.is_given_up(poisoned):
                 self._give_up(poisoned)  # who found it out did not live to do so, or could not
-            if self._is_poisoned(number):
+            if self._structure.is_poisoned(number):
                 raise self._refusal(number)
             if not self._structure.is_given_up(poisoned):  # as the store was closed meanwhile
                 raise self._refusal(poisoned)
         return self._words[W_SYNCED] >= wanted
-
-    def _is_poisoned(self, number: int) -> bool:
-        entries = self._structure.current().manifest.segments
-        known = any(entry.poisoned for entry in entries if entry.number == number)
-        return known or self._words[W_POISONED] == number
 
     def _refusal(self, number: int) -> SyncError:
         return SyncError(

@@ -54,7 +54,7 @@ def finish(
             raise
         raise SupersededError from None
     words = structure.control.words
-    poisoned = segment.sealed_entry.poisoned or words[W_POISONED] == segment.number
+    poisoned = structure.is_poisoned(segment.number)
     if not poisoned:
         try:
             directory.files.fdatasync(fresh.fd)

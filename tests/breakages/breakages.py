@@ -238,7 +238,7 @@ _DURABLE = (
         "poisoned-log-synced-by-maintenance",
         "6: a failed sync is not repeated",
         "stratakv/maintenance/finish.py",
-        "    poisoned = segment.sealed_entry.poisoned or words[W_POISONED] == segment.number\n",
+        "    poisoned = structure.is_poisoned(segment.number)\n",
         "    poisoned = False\n",
         (f"{_SYNC}::TestFailure::test_maintenance_does_not_try_again",),
     ),
