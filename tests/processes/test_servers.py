@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,12 +29,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def server(name: str, port: int) -> list[str]:
+def server(name: str, port: int, options: Sequence[str]) -> list[str]:
     """Return the command that serves the counter with so many workers."""
     package = {"gunicorn": "gunicorn", "uwsgi": "pyuwsgi"}[name]
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"needs the package {package} from PyPI")
     if name == "gunicorn":
+        if "--worker-class=gevent" in options and importlib.util.find_spec("gevent") is None:
+            pytest.skip("needs the package gevent from PyPI")
         return [sys.executable, "-m", "gunicorn", f"--workers={WORKERS}", f"--bind=127.0.0.1:{port}", COUNTER]
     # Its program is beside the interpreter; it has to be told where the packages are.
     program = [str(Path(sys.executable).with_name("uwsgi")), "--virtualenv", sys.prefix]
@@ -53,7 +55,7 @@ def serving(store: Path, name: str, *options: str) -> Iterator[str]:
     port, log = free_port(), store.with_suffix(".errors")
     with log.open("wb") as errors:  # no pipe: uWSGI tells of each request, and would fill it
         process = subprocess.Popen(
-            [*server(name, port), *options],
+            [*server(name, port, options), *options],
             cwd=ROOT,
             env={**os.environ, "STRATAKV_TEST_STORE": str(store)},
             stderr=errors,
@@ -78,6 +80,8 @@ def serving(store: Path, name: str, *options: str) -> Iterator[str]:
         ("gunicorn",),
         ("gunicorn", "--preload"),
         ("gunicorn", "--threads=4"),
+        ("gunicorn", "--worker-class=gevent"),
+        ("gunicorn", "--worker-class=gevent", "--preload"),
         # All but the last open the store before they fork, and Python hears nothing of the forks.
         ("uwsgi", "--die-on-term"),
         ("uwsgi", "--die-on-term", "--threads=4"),
