@@ -13,10 +13,12 @@ import mmap
 import os
 import platform
 import resource
+import signal
 import stat
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -31,6 +33,7 @@ NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", 
 _IN_PLACE = frozenset({"ext4"})
 _ROOT = Path(__file__).parents[1]  # where this package is found
 _NEEDED = ("mmh3", "xxhash")  # which it imports
+_FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}  # which a thread has by itself
 _COPY_BYTES = 8 * 2**20
 # Bytes of a large page, the most that the kernel keeps and maps in one piece on x86 with pages of 4 KiB. It
 # begins at a multiple of its size.
@@ -436,6 +439,15 @@ class Files:
 
     def process(self) -> int:
         return os.getpid()
+
+    def leave_signals(self) -> None:
+        """Let no signal be handled in this thread, unless it is the one that the process began with.
+
+        The kernel may choose any thread. A handler of Python runs in the main one all the same, but one in C,
+        as uWSGI's, ends the process from where it is: here, that would wait for the main thread for ever.
+        """
+        if threading.get_native_id() != os.getpid():  # a greenlet is no thread of its own
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _FAULTS)
 
     def is_running(self, process: int) -> bool:
         """Whether there is a process of this number, as far as can be seen from here."""

@@ -24,6 +24,7 @@ def main() -> None:
     """Do the maintenance of the store named on the command line until there is none."""
     path, options = sys.argv[1], json.loads(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # it was started by a thread that handles none
     with suppress(OSError):  # a wish only, which a filter of system calls may refuse
         os.nice(_LOWEST_PRIORITY)
     allow_all_descriptors()

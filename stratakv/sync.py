@@ -196,6 +196,7 @@ class Syncer:
         return True
 
     def _run(self, ending: threading.Event) -> None:
+        self._structure.files.leave_signals()
         fails = False
         while not ending.wait(self._interval):
             try:

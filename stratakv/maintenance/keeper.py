@@ -86,6 +86,7 @@ class Keeper:
         self.begin_process()
 
     def _watch(self) -> None:
+        self._directory.files.leave_signals()
         while not self._ending:
             try:
                 left = self._maintenance.seconds_left()

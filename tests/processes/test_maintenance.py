@@ -63,6 +63,12 @@ def is_running(pid: int) -> bool:
     return True
 
 
+def blocked(process: int, thread: int | None) -> int:
+    """The signals that a thread leaves to others, a bit for each."""
+    status = Path(f"/proc/{process}/task/{thread}/status").read_text()
+    return int(status.partition("SigBlk:")[2].split()[0], 16)
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "store"
@@ -87,6 +93,22 @@ def test_it_starts_when_there_is_work_and_ends_when_there_is_none(db: DB, path: 
     eventually(lambda: child(db) is None)
     assert not list(path.glob("*.tmp"))
     assert db.verify().ok
+
+
+def test_signals_are_left_to_the_threads_of_the_program(path: Path) -> None:
+    """A handler in C, as uWSGI's, ends the process in whatever thread the kernel has chosen."""
+    with stratakv.open(path, durability="interval", segment_bytes=64 * 1024) as db:
+        fill(db)
+        eventually(lambda: child(db))
+        started = child(db)
+        assert started
+        eventually(lambda: not blocked(started, started))  # or `kill` would not end it
+        store, here = db._store, os.getpid()
+        assert store.keeper
+        for thread in (store.syncer.thread, store.keeper._thread):
+            assert thread
+            eventually(lambda thread=thread: blocked(here, thread.native_id) >> (signal.SIGTERM - 1) & 1)
+        assert not blocked(here, here)
 
 
 def test_it_works_for_writers_that_are_gone(path: Path) -> None:

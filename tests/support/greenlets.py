@@ -10,7 +10,8 @@ from gevent import monkey
 
 monkey.patch_all()
 
-import sys  # noqa: E402, these must be imported patched
+import signal  # noqa: E402, these must be imported patched
+import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import django  # noqa: E402
@@ -54,6 +55,7 @@ def use_a_store(path: Path, durability: str) -> None:
         assert int(db.get(b"operations", b"")) == GREENLETS * TIMES
         assert db.get(b"transactions") == db.get(b"locked") == b"%d" % (GREENLETS * TIMES // 10)
         assert db.verify().ok
+        assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()), "this is the thread that handles signals"
 
 
 def use_a_cache(path: Path, durability: str) -> None:
