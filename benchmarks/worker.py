@@ -84,7 +84,8 @@ def _use(store: Calls, chosen: Sequence[_Choice], seconds: float, times: str) ->
         if value is None:
             found = get(key)
             get_times.append(perf_counter_ns() - before)
-            _check(key, found)
+            if found is None:
+                raise _missing(key)
         else:
             put(key, value)
             put_times.append(perf_counter_ns() - before)
@@ -92,7 +93,7 @@ def _use(store: Calls, chosen: Sequence[_Choice], seconds: float, times: str) ->
             if value is not None:
                 put(key, value)
             elif get(key) is None:
-                _check(key, None)
+                raise _missing(key)
     for operation, done in zip(OPERATIONS, (get_times, put_times), strict=True):
         Path(f"{times}.{operation}").write_bytes(done.tobytes())
     operations = _PIECE * (len(get_times) + len(put_times))
@@ -104,9 +105,8 @@ def _pieces(chosen: Sequence[_Choice]) -> list[tuple[_Choice, Sequence[_Choice]]
     return [(chosen[at], chosen[at + 1 : at + _PIECE]) for at in range(0, len(chosen), _PIECE)]
 
 
-def _check(key: bytes, found: object) -> None:
-    if found is None:
-        raise WrongAnswerError(f"{key!r} is not there")
+def _missing(key: bytes) -> WrongAnswerError:
+    return WrongAnswerError(f"{key!r} is not there")
 
 
 if __name__ == "__main__":

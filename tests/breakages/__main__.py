@@ -45,7 +45,7 @@ def _print_list(chosen: Sequence[Breakage]) -> None:
 
 
 def _try_all(chosen: Sequence[Breakage]) -> int:
-    survivors = []
+    survivors = 0
     with tempfile.TemporaryDirectory(prefix="stratakv-breakages-") as place:
         root = Path(place)
         copy_sources(root)
@@ -58,9 +58,11 @@ def _try_all(chosen: Sequence[Breakage]) -> int:
             if outcome.caught:
                 out.print(f"{each.name}: {outcome.caught}", soft_wrap=True, markup=False)
             else:
-                survivors.append(each)
-                out.print(f"{each.name}: NOTHING notices ({each.breaks})", soft_wrap=True, style="red")
-    out.print(f"{len(chosen) - len(survivors)} of {len(chosen)} breakages are caught")
+                survivors += 1
+                out.print(
+                    f"{each.name}: NOTHING notices ({each.breaks})", soft_wrap=True, markup=False, style="red"
+                )
+    out.print(f"{len(chosen) - survivors} of {len(chosen)} breakages are caught")
     return 1 if survivors else 0
 
 
