@@ -25,6 +25,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from stratakv import record
+from stratakv.bias import LOOK, Bias
 from stratakv.bloom import PATTERN_MASK, PATTERNS
 from stratakv.control import (
     COMMIT_STATE,
@@ -79,7 +80,9 @@ class Exclusive:
     records: how many were written by this process.
     """
 
-    def __init__(self, files: Files, lock: FileLock, control: Control, structure: Structure) -> None:
+    def __init__(
+        self, files: Files, lock: FileLock, bias: Bias, control: Control, structure: Structure
+    ) -> None:
         self._files = files
         self._flock = files.flock
         self._pwrite = files.pwrite
@@ -87,10 +90,12 @@ class Exclusive:
         self._words = control.words
         self._structure = structure
         self.lock = lock
+        self.bias = bias
         self.begin_process()
 
     def begin_process(self) -> None:
         """Start with no thread holding anything, as a new process does."""
+        self.bias.begin_process()
         self._turn = threading.Lock()  # not one that knows its thread: a transaction may end in another one
         self._freeing = threading.Lock()
         self.owner = 0
@@ -173,8 +178,10 @@ class Exclusive:
     def _begin(self, said: list[Message]) -> Held:
         structure, words = self._structure, self._words
         self._open_lock()
+        self.bias.prepare(self.records)
         self.lock.exclusive()
         self._check_open()  # only now: a close may have lost patience while this thread waited
+        self.bias.look(self.records)
         if words[W_BUSY]:
             structure.finish()
             self._heal(Held(structure.current(), said))
@@ -285,6 +292,7 @@ class Exclusive:
         if not HERE[0]:
             notice()
         structure, turn, flock, begun = self._structure, self._turn, self._flock, False
+        words, bias, word = self._words, self.bias, 0
         if turn.locked():
             self._check_not_inside(1)
             if since:
@@ -296,16 +304,20 @@ class Exclusive:
                 try:
                     if lock < 0:
                         lock = self._open_lock()
-                    try:
-                        flock(lock, EXCLUSIVE_NOW)
-                    except BlockingIOError:
-                        if since:
-                            return 0
-                        self.lock.exclusive()
-                        self._check_open()
+                    word = bias.word
+                    if word:
+                        words[word] = 1  # IMPORTANT: before it is read who has the bias
+                    else:
+                        try:
+                            flock(lock, EXCLUSIVE_NOW)
+                        except BlockingIOError:
+                            if since:
+                                return 0
+                            self.lock.exclusive()
+                            self._check_open()
                     view, page = structure.view, self._control.page
-                    generation, tip, chain, used, busy, ahead = read_commit_state(page, COMMIT_STATE)
-                    if since and since != (tip, self._words[W_TURNS]):
+                    generation, tip, chain, used, busy, ahead, whose = read_commit_state(page, COMMIT_STATE)
+                    if since and since != (tip, words[W_TURNS]):
                         return 0
                     active = view.active
                     start = tip & OFFSET_MASK
@@ -313,8 +325,8 @@ class Exclusive:
                     end = tip + length
                     slots, size = active.slots, active.slot_count
                     fits = start + length <= active.end and used < size // 2
-                    if fits and generation == view.generation and not busy:
-                        words = self._words
+                    alone = whose == word and (word or (self.records + 1) % LOOK)
+                    if alone and fits and generation == view.generation and not busy:
                         words[W_BUSY] = 1
                         if end > ahead and length <= AHEAD_BYTES:
                             ahead = self._write_ahead(active, max(tip, ahead), end)
@@ -356,11 +368,14 @@ class Exclusive:
                     raise storage_error(structure.view.active.path, cause) from cause
                 finally:
                     self.owner = 0
-                    try:
-                        if 0 <= lock == self.lock.fd:  # else it was closed; the number may be another file's
-                            flock(lock, UNLOCK)
-                    except OSError:
-                        self.lock.release()  # says what is wrong
+                    if not word:
+                        try:
+                            if 0 <= lock == self.lock.fd:  # else closed; the number may be another file's
+                                flock(lock, UNLOCK)
+                        except OSError:
+                            self.lock.release()  # says what is wrong
+                    elif word == bias.word:  # else this is a child, and the word is its parent's
+                        words[word] = 0
         except BaseException:
             if not begun:
                 _thread.start_new_thread(self._let_go, (turn,))  # which no signal interrupts
@@ -369,6 +384,17 @@ class Exclusive:
             return 0
         with self.hold() as held:
             return self.commit(held, ((key, first, second, body, checksum),))
+
+    def leave(self) -> None:
+        """Give the bias up, so that nobody has to take it from a process that is gone."""
+        if self.bias.word and self.lock.try_exclusive():
+            self.bias.leave()
+            self.lock.release()
+
+    def close(self) -> None:
+        """Let go of the lock; a write raises ClosedError from here on."""
+        self.lock.close()
+        self.bias.lock.close()
 
     def _take_back(self, active: Segment, offset: int) -> None:
         """Make zeros of what a commit has written that failed before its tip; then nothing is half done."""

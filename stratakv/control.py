@@ -11,6 +11,9 @@
                                  14  logged: bytes of log written to the young segments sealed since boot
                                  15  ahead: position up to which zeros were written behind the tip
                                  16  turns: how often the lock was held for more than a single put
+                                 17  bias: the number of the word whose process has the lock by it; `bias`
+                                 18  last: the process that last looked whether it is alone
+                              32-95  words: 1 while the process whose word it is commits with the bias
     page 1…  rows of eight u64 words: process, then a count for each `Figure`; row 0 sums the departed
 
 A position is `segment number << 40 | offset in its log`, so that one load tells both and positions
@@ -60,13 +63,17 @@ _U63 = (1 << 63) - 1
     W_LOGGED,
     W_AHEAD,
     W_TURNS,
-) = range(17)
+    W_BIAS,
+    W_LAST,
+) = range(19)
+BIAS_WORDS = range(32, 96)  # not among those above, which every commit stores to: they share no cache line
 
 
 # A put reads all it needs by one call, which halves the cost. It cannot write them so: `pack_into`
 # zeroes its target first, and a kill in that moment would leave the zeros behind.
 COMMIT_STATE = 8 * W_GENERATION
-read_commit_state = struct.Struct("@4Q8xQ32xQ").unpack_from  # generation, tip, chain, used, busy, ahead
+# Generation, tip, chain, used, busy, ahead, bias.
+read_commit_state = struct.Struct("@4Q8xQ32xQ8xQ").unpack_from
 
 
 class State(enum.IntEnum):
@@ -166,7 +173,8 @@ class Control:
         self._free(self.row)
 
     def collect_rows(self) -> None:
-        """Free the rows of processes that were killed; only while nobody else is attached."""
+        """Free what processes had that were killed; only while nobody else is attached."""
+        self.words[W_BIAS] = 0
         for number in range(1, ROWS + 1):
             row = self._row(number)
             if row != _EMPTY:

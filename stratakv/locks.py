@@ -4,6 +4,7 @@ attach.lock       shared by every process that has the store open; exclusive whi
 writer.lock       held for the microseconds of a commit
 maintenance.lock  held by the one process that compacts
 sync.lock         held by the one process that syncs the log, while others wait to find their commit covered
+bias.lock         not held as a whole, see `bias`
 
 `fcntl` locks would be lost whenever any other descriptor of the file is closed; `flock` locks belong to
 the open file, which a forked child shares with its parent: so a child closes those and opens its own

@@ -13,6 +13,7 @@ from pathlib import Path
 from weakref import WeakMethod
 
 from stratakv.attach import attach, seal_active
+from stratakv.bias import Bias
 from stratakv.commit import Exclusive
 from stratakv.control import open_control
 from stratakv.directory import Directory
@@ -62,7 +63,7 @@ class Store:
 
     def _wire(self) -> None:
         directory, options = self.directory, self.options
-        writer_lock, sync_lock = self._open_locks()
+        writer_lock, bias_lock, sync_lock = self._open_locks()
         self.control = open_control(directory, write=self.write)
         self.structure = Structure(
             directory,
@@ -74,7 +75,8 @@ class Store:
         if self.write:
             self.control.claim_row()
             self.control.forget_ahead()
-        self.exclusive = Exclusive(directory.files, writer_lock, self.control, self.structure)
+        bias = Bias(directory.files, bias_lock, self.control)
+        self.exclusive = Exclusive(directory.files, writer_lock, bias, self.control, self.structure)
         self.snapshots = Snapshots(self.structure, self.exclusive.hold if self.write else None)
         self.reader = Reader(self.snapshots)
         self.syncer = Syncer(self.structure, self.exclusive, sync_lock, options.sync_interval)
@@ -98,10 +100,11 @@ class Store:
             if is_due:
                 self.keeper.wake()
 
-    def _open_locks(self) -> tuple[FileLock, FileLock]:
-        """Open writer.lock and sync.lock for this process."""
+    def _open_locks(self) -> tuple[FileLock, FileLock, FileLock]:
+        """Open writer.lock, bias.lock and sync.lock for this process."""
         return (
             FileLock(self.directory, "writer.lock", write=self.write),
+            FileLock(self.directory, "bias.lock", write=self.write),
             FileLock(self.directory, "sync.lock", write=self.write),
         )
 
@@ -131,7 +134,7 @@ class Store:
         The descriptors must go now: an inherited one would keep a lock that its owner thinks is free.
         """
         self._attach_lock.close()
-        self.exclusive.lock.close()
+        self.exclusive.close()
         self.syncer.lock.close()
         self.maintenance.begin_process()
         if self.keeper:
@@ -143,7 +146,7 @@ class Store:
 
     def _reattach(self) -> None:
         self._attach_lock = attach(self.directory, self.options, write=self.directory.writable())
-        self.exclusive.lock, self.syncer.lock = self._open_locks()
+        self.exclusive.lock, self.exclusive.bias.lock, self.syncer.lock = self._open_locks()
         self.reader.hits = 0
         if self.write:
             self.control.claim_row()
@@ -166,10 +169,10 @@ class Store:
                         if self.write:
                             self._leave()
                     finally:
-                        self.exclusive.lock.close()
+                        self.exclusive.close()
                 self._sync()  # what other threads have committed meanwhile; none does from here on
             finally:
-                self.exclusive.lock.close()  # also where Ctrl-C ended the waiting
+                self.exclusive.close()  # also where Ctrl-C ended the waiting
                 self.syncer.stop()  # a commit of another thread may have started it again
                 self.syncer.lock.close()
                 self._attach_lock.free()
@@ -181,6 +184,7 @@ class Store:
     def _leave(self) -> None:
         self.publish()
         self.control.leave_row()
+        self.exclusive.leave()
         if self._attach_lock.try_exclusive():
             seal_active(self.control, self.structure.current().active)
 

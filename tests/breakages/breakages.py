@@ -7,6 +7,8 @@ from tests.breakages.breakage import Breakage
 _AHEAD = "tests/engine/test_write_ahead.py"
 _CRASH = "tests/crash/test_crash_points.py"
 _DAMAGE = "tests/engine/test_damage.py"
+_BIAS = "tests/engine/test_bias.py"
+_BIASED = "tests/processes/test_bias.py"
 _COMMIT = "tests/engine/test_commit.py"
 _FAILING = "tests/engine/test_failing.py"
 _DISTRUST = "tests/engine/test_distrust.py"
@@ -397,15 +399,15 @@ _COMMITS = (
         "busy-not-asked",
         "2: a death inside a commit is noticed",
         "stratakv/commit.py",
-        "if fits and generation == view.generation and not busy:",
-        "if fits and generation == view.generation:",
+        "if alone and fits and generation == view.generation and not busy:",
+        "if alone and fits and generation == view.generation:",
         (f"{_COMMIT}::test_death_inside_one_slot",),
     ),
     Breakage(
         "update-of-what-is-no-longer-there",
         "what depends on a record is written only while that is the newest",
         "stratakv/commit.py",
-        "                    if since and since != (tip, self._words[W_TURNS]):\n"
+        "                    if since and since != (tip, words[W_TURNS]):\n"
         "                        return 0\n",
         "",
         (f"{_UPDATES}::TestSomebodyElseWasFirst",),
@@ -516,7 +518,7 @@ _COMMITS = (
         "locks-kept-by-a-child",
         "a forked child holds none of its parent's locks",
         "stratakv/store.py",
-        "        self._attach_lock.close()\n        self.exclusive.lock.close()\n"
+        "        self._attach_lock.close()\n        self.exclusive.close()\n"
         "        self.syncer.lock.close()\n        self.maintenance.begin_process()\n",
         "        self.maintenance.begin_process()\n",
         ("tests/processes/test_together.py::test_a_forked_child_keeps_no_lock_of_a_parent_that_was_killed",),
@@ -1078,6 +1080,78 @@ _RECOVERY = (
 )
 
 _LOCKS = (
+    Breakage(
+        "bias-whosever-it-is",
+        "no write without the lock",
+        "stratakv/commit.py",
+        "alone = whose == word and (word or (self.records + 1) % LOOK)",
+        "alone = word or (self.records + 1) % LOOK",
+        (f"{_BIAS}::test_whoever_comes_takes_it_away", f"{_BIASED}::test_bursts_of_four_processes"),
+    ),
+    Breakage(
+        "word-not-set",
+        "no write while another process is inside by its word",
+        "stratakv/commit.py",
+        "                        words[word] = 1  #",
+        "                        pass  #",
+        (f"{_BIASED}::test_who_comes_waits_for_one_that_is_stopped_inside",),
+    ),
+    Breakage(
+        "word-not-waited-for",
+        "no write while another process is inside by its word",
+        "stratakv/bias.py",
+        "                time.sleep(next(pause))\n",
+        "                break\n",
+        (f"{_BIASED}::test_who_comes_waits_for_one_that_is_stopped_inside",),
+    ),
+    Breakage(
+        "word-not-cleared",
+        "others write on, whatever a signal ends",
+        "stratakv/commit.py",
+        "                    elif word == bias.word:",
+        "                    elif not begun:",
+        (f"{_BIAS}::test_a_signal_inside_lets_go_of_it",),
+    ),
+    Breakage(
+        "processors-not-caught-up",
+        "no write while another process is inside by its word",
+        "stratakv/bias.py",
+        "        self._files.barrier()\n",
+        "",
+        (f"{_BIAS}::test_the_processors_catch_up_between_the_mark_and_the_look",),
+    ),
+    Breakage(
+        "bias-free-before-the-wait",
+        "no write while another process is inside by its word",
+        "stratakv/bias.py",
+        "        words[W_BIAS] = number + _TAKEN_AWAY\n",
+        "        words[W_BIAS] = 0\n",
+        (f"{_BIAS}::test_whoever_is_interrupted_as_it_waits_leaves_the_waiting_to_the_next",),
+    ),
+    Breakage(
+        "word-of-the-dead-waited-for",
+        "others write on when a process dies",
+        "stratakv/bias.py",
+        "while words[number] and self._lives(number):",
+        "while words[number]:",
+        (f"{_BIAS}::test_the_word_of_a_process_that_died_inside_is_not_waited_for",),
+    ),
+    Breakage(
+        "bias-of-a-parent",
+        "a forked child holds none of its parent's locks",
+        "stratakv/bias.py",
+        "        self.word = 0\n        self._own = 0  #",
+        '        self.word = getattr(self, "word", 0)\n        self._own = 0  #',
+        (f"{_BIASED}::test_a_child_does_not_have_it",),
+    ),
+    Breakage(
+        "bias-file-of-a-parent",
+        "a forked child holds none of its parent's locks",
+        "stratakv/commit.py",
+        "        self.lock.close()\n        self.bias.lock.close()\n",
+        "        self.lock.close()\n",
+        (f"{_BIASED}::test_a_child_that_does_nothing_keeps_nobody_waiting",),
+    ),
     Breakage(
         "locks-of-all-keys-in-one",
         "locks on different keys have nothing to do with each other",

@@ -85,7 +85,7 @@ def abandon(store: stores.Store) -> None:
     stores._stores.pop(store.identity, None)
     store.syncer._ending.set()
     store._attach_lock.close()
-    store.exclusive.lock.close()
+    store.exclusive.close()
     store.syncer.lock.close()
 
 
