@@ -24,7 +24,7 @@ import time
 
 from stratakv.backoff import pauses
 from stratakv.control import BIAS_WORDS, W_BIAS, W_LAST, Control
-from stratakv.errors import reported
+from stratakv.errors import ClosedError, reported
 from stratakv.files import Files
 from stratakv.locks import FileLock
 
@@ -54,7 +54,7 @@ class Bias:
         self.word = 0
         self._own = 0  # the number of this process's word, whether it has the bias or not
         self._possible = True
-        self._process = self._files.process()
+        self._process = self._files.random_u32()  # processes of two containers may have the same id
         self._alone_since = 0  # how many records it had written then
 
     def prepare(self, records: int) -> None:
@@ -100,6 +100,7 @@ class Bias:
         """Take the bias from whoever has it, and wait until that process has left its commit.
 
         Whatever ends this early, a signal or the end of this process: whoever comes next does it again.
+        Raises ClosedError where another thread closes the store meanwhile, and with it gives `flock` back.
         """
         words = self._words
         number = words[W_BIAS] % _TAKEN_AWAY
@@ -107,12 +108,15 @@ class Bias:
         self._files.barrier()
         if number in BIAS_WORDS:  # else it is damaged
             pause = pauses(_PAUSE, _LONGEST_PAUSE)
-            while words[number] and self._lives(number):
+            while words[number] == 1 and self._lives(number):
                 time.sleep(next(pause))
+            if self.lock.fd < 0:
+                raise ClosedError(f"{self.lock.path.parent} was closed; open the store again")
             words[number] = 0
         words[W_BIAS] = self.word = 0
 
     def _lives(self, number: int) -> bool:
-        """Whether the word belongs to another process, and that has not ended."""
+        """Whether the word belongs to another process, and that has not ended, as far as can be told now."""
+        fd = self.lock.fd
         with reported(self.lock.path):
-            return self._files.byte_is_locked(self.lock.fd, number)
+            return fd >= 0 and self._files.byte_is_locked(fd, number)

@@ -393,8 +393,8 @@ class Exclusive:
 
     def close(self) -> None:
         """Let go of the lock; a write raises ClosedError from here on."""
+        self.bias.lock.close()  # first: who waits for a word then knows that the other is not closed yet
         self.lock.close()
-        self.bias.lock.close()
 
     def _take_back(self, active: Segment, offset: int) -> None:
         """Make zeros of what a commit has written that failed before its tip; then nothing is half done."""

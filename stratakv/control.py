@@ -12,7 +12,7 @@
                                  15  ahead: position up to which zeros were written behind the tip
                                  16  turns: how often the lock was held for more than a single put
                                  17  bias: the number of the word whose process has the lock by it; `bias`
-                                 18  last: the process that last looked whether it is alone
+                                 18  last: a number of the process that last looked whether it is alone
                               32-95  words: 1 while the process whose word it is commits with the bias
     page 1…  rows of eight u64 words: process, then a count for each `Figure`; row 0 sums the departed
 

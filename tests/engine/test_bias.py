@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
-from stratakv import DB, bias
+from stratakv import DB, bias, commit, files
 from stratakv.bias import Bias
 from stratakv.commit import Exclusive
 from stratakv.control import BIAS_WORDS, W_BIAS, W_BUSY
-from stratakv.errors import DiskFullError
+from stratakv.errors import ClosedError, DiskFullError
 from stratakv.files import Files
 from stratakv.locks import FileLock
-from tests.engine.machine import Machine, in_time
+from tests.engine.machine import Machine, in_time, wait_for
 from tests.support.biased import needs_barriers, soon
 
 __all__ = ["soon"]
@@ -65,11 +68,9 @@ def word_of(db: DB) -> int:
 def other_process(db: DB) -> Exclusive:
     """The lock as another process has it that has the store open."""
     store = db._store
-    files, control = store.directory.files, store.control
+    door, control = store.directory.files, store.control
     writer, own = (FileLock(store.directory, name, write=True) for name in ("writer.lock", "bias.lock"))
-    other = Exclusive(files, writer, Bias(files, own, control), control, store.structure)
-    other.bias._process += 1
-    return other
+    return Exclusive(door, writer, Bias(door, own, control), control, store.structure)
 
 
 def take(other: Exclusive) -> None:
@@ -165,6 +166,53 @@ def test_the_processors_catch_up_between_the_mark_and_the_look(
     assert seen == [("barrier", False), ("look", False)]
 
 
+def test_the_word_is_set_before_it_is_read_who_has_the_lock(
+    db: DB, words: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, seen = commit.read_commit_state, []
+
+    def read_commit_state(page: Any, place: int) -> Any:
+        seen.append(words[word_of(db)])
+        return read(page, place)
+
+    monkeypatch.setattr(commit, "read_commit_state", read_commit_state)
+    db.put(b"k", b"v")
+    assert seen == [1]
+
+
+def test_who_has_it_takes_part_in_barriers(tmp_path: Path) -> None:
+    """In a process of its own, as this one takes part already."""
+    program = f"""
+import stratakv
+from stratakv import bias, files
+
+def taken_part_in():
+    return files._system_call()(files._MEMBARRIER, 1 << 9, 0, 0)  # MEMBARRIER_CMD_GET_REGISTRATIONS
+
+print(taken_part_in())
+with stratakv.open({str(tmp_path / "s")!r}, durability="os", maintenance="manual") as db:
+    for number in range(3000):
+        db.put(b"k", b"v")
+    assert db._store.exclusive.bias.word
+    print(taken_part_in())
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    if "-1" in found.stdout:
+        pytest.skip("needs Linux 6.3, which tells in what barriers a process takes part")
+    assert found.stdout.split() == ["0", "4"]  # MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED
+
+
+def test_a_barrier_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where this process alone may not ask for one, it waits instead for longer than a store stays unseen."""
+    slept: list[float] = []
+    monkeypatch.setattr(files.time, "sleep", slept.append)
+    Files().barrier()
+    assert slept == []
+    monkeypatch.setattr(files, "_membarrier", lambda command: False)
+    Files().barrier()
+    assert slept == [files._LONG_SEEN]
+
+
 def test_whoever_is_interrupted_as_it_waits_leaves_the_waiting_to_the_next(
     db: DB, words: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +233,44 @@ def test_whoever_is_interrupted_as_it_waits_leaves_the_waiting_to_the_next(
     with in_time():
         take(other)
     assert len(looks) == 3
+
+
+def test_a_close_ends_the_waiting(path: Path, open_: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gives the lock back: from there on, what is half done is somebody else's to mend."""
+    monkeypatch.setattr(commit, "_MOMENT", 0.1)
+    db = open_(maintenance="manual")
+    other = other_process(db)
+    take(other)
+    other.records += bias._ENOUGH
+    take(other)
+    words, number = db._store.control.words, other.bias.word
+    words[number] = words[W_BUSY] = 1  # inside, and stopped there
+    raised: list[BaseException] = []
+
+    def put() -> None:
+        with pytest.raises(ClosedError) as caught:
+            db.put(b"k", b"v")
+        raised.append(caught.value)
+
+    writing = Thread(target=put)
+    writing.start()
+    wait_for(lambda: words[W_BIAS] != number)
+    db.close()
+    writing.join()
+    assert raised
+    assert words[number] == words[W_BUSY] == 1
+    assert words[W_BIAS] % 2**32 == number
+
+
+def test_a_damaged_word_keeps_nobody_waiting(db: DB, words: Any) -> None:
+    words[word_of(db)] = 1 << 17
+    with in_time():
+        take(other_process(db))
+
+
+def test_processes_of_one_id_are_two(db: DB) -> None:
+    """Each container may number its processes for itself."""
+    assert other_process(db).bias._process != db._store.exclusive.bias._process
 
 
 def test_the_word_of_a_process_that_died_inside_is_not_waited_for(db: DB, words: Any) -> None:

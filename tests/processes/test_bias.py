@@ -178,6 +178,30 @@ def test_a_child_does_not_have_it(tmp_path: Path, fork: Callable[[], int]) -> No
         assert db.verify().damage == ()
 
 
+def test_a_child_that_is_forked_inside_leaves_the_word_to_its_parent(tmp_path: Path) -> None:
+    """As by a signal handler: the child goes on with the write, and so does its parent."""
+    with open_(tmp_path / "s") as db:
+        number = write_alone(db)
+        words, seen, pid = db._store.control.words, [], -1
+
+        def fork() -> None:
+            nonlocal pid
+            pid = os.fork()
+            if pid:
+                os.waitpid(pid, 0)
+                seen.append(words[number])
+
+        inside(db, fork)
+        try:
+            db.put(b"alone", LARGE)
+        finally:
+            if pid == 0:
+                os._exit(0)
+        assert seen == [1]
+        assert db.get(b"alone") == LARGE
+        assert db.verify().damage == ()
+
+
 def test_a_child_that_does_nothing_keeps_nobody_waiting(tmp_path: Path) -> None:
     """Its parent is killed inside; it has the same files open from its birth on."""
     path = tmp_path / "s"
