@@ -10,6 +10,8 @@
 died, or gave up, somewhere inside, and heals first: what stands behind the tip is cut off, and what the
 index lacks is entered.
 
+The lock is `flock` on writer.lock, or for a process that has been writing alone a word of its own (`bias`).
+
 The bytes of a put are stored through the map of the log where it has blocks for them: where zeros were
 written ahead, and the file system is one that leaves blocks as they are (`Files.allows_mapped_writes`).
 """

@@ -54,6 +54,14 @@ def inside(db: DB, then: Callable[[], None]) -> None:
 LARGE = bytes(range(256)) * 300
 
 
+def get_inside(path: Path, then: signal.Signals) -> None:
+    """Get the signal `then` in the midst of a put, with the lock by a word."""
+    db = open_(path)
+    assert write_alone(db)
+    inside(db, lambda: os.kill(os.getpid(), then))
+    db.put(b"theirs", LARGE)
+
+
 def test_bursts_of_four_processes(tmp_path: Path) -> None:
     """No count is lost, however often the lock goes from the word of one to another one."""
     path, bursts = tmp_path / "s", 200
@@ -83,13 +91,7 @@ def test_who_comes_waits_for_one_that_is_stopped_inside(tmp_path: Path) -> None:
     path = tmp_path / "s"
     open_(path).close()
 
-    def work() -> None:
-        db = open_(path)
-        assert write_alone(db)
-        inside(db, lambda: os.kill(os.getpid(), signal.SIGSTOP))
-        db.put(b"theirs", LARGE)
-
-    child = Child(work)
+    child = Child(lambda: get_inside(path, signal.SIGSTOP))
     try:
         os.waitpid(child.pid, os.WUNTRACED)
         with open_(path) as db:
@@ -109,14 +111,7 @@ def test_who_comes_waits_for_one_that_is_stopped_inside(tmp_path: Path) -> None:
 def test_who_comes_does_not_wait_for_one_that_was_killed_inside(tmp_path: Path) -> None:
     path = tmp_path / "s"
     with open_(path) as db:
-
-        def work() -> None:
-            db = open_(path)
-            assert write_alone(db)
-            inside(db, lambda: os.kill(os.getpid(), signal.SIGKILL))
-            db.put(b"theirs", LARGE)
-
-        child = Child(work)
+        child = Child(lambda: get_inside(path, signal.SIGKILL))
         assert child.wait() == -signal.SIGKILL
         assert db._store.control.words[W_BIAS]
         db.put(b"ours", b"v")
