@@ -84,10 +84,10 @@ class Bias:
             self._end()
 
     def _claim(self) -> int:
-        """Get a word for this process; return its number, 0 where there is none to be had."""
+        """Get a word for this process; return its number, 0 where none is to be had or the store is closed."""
         files, fd = self._files, self.lock.fd
         try:
-            if not files.ORDERED or not files.join_barriers():
+            if fd < 0 or not files.ORDERED or not files.join_barriers():
                 return 0
             number = next((one for one in BIAS_WORDS if files.lock_byte(fd, one)), 0)
         except OSError:  # the file system has no such locks

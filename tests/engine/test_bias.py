@@ -335,6 +335,12 @@ def test_where_all_words_are_taken(path: Path, open_: Open) -> None:
     assert db.get(b"alone") == b"19"
 
 
+def test_a_store_that_was_closed_has_no_word(db: DB) -> None:
+    other = other_process(db)
+    other.close()
+    assert other.bias._claim() == 0
+
+
 def test_a_failed_write_lets_go_of_it(db: DB, machine: Machine, words: Any) -> None:
     def full(name: str, path: Path) -> None:
         if name in ("pwrite", "allocate"):
