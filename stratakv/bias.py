@@ -84,7 +84,7 @@ class Bias:
             self._end()
 
     def _claim(self) -> int:
-        """Get a word for this process; return its number, 0 where none is to be had or the store is closed."""
+        """Get a word for this process; return its number, 0 where there is none or the store is closed."""
         files, fd = self._files, self.lock.fd
         try:
             if fd < 0 or not files.ORDERED or not files.join_barriers():
