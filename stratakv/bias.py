@@ -1,8 +1,8 @@
 """The writer lock without a call to the kernel, for a process that has been writing alone (biased locking).
 
-Two calls of `flock` are a fifth of a put. A process that has taken the lock often with nobody else between
-writes the number of a word of its own to `bias`, in CONTROL. From then on it has the lock while that word is
-set. Whoever comes next takes `flock` as ever, and then the bias from whoever has it:
+Two calls of `flock` are a quarter of a put. A process that has written many records with nobody else's
+between writes the number of a word of its own to `bias`, in CONTROL. From then on it has the lock while that
+word is set. Whoever comes next takes `flock` as ever, and then the bias from whoever has it:
 
     with the bias                            with `flock`
     1 set the own word                       1 mark `bias` as taken away
@@ -52,8 +52,8 @@ class Bias:
     def begin_process(self) -> None:
         """Start without the bias, as a new process does."""
         self.word = 0
-        self._own = 0  # the number of this process's word, whether it has the bias or not
-        self._possible = True
+        # The number of this process's word, whether it has the bias or not; 0 where none is to be had.
+        self._own: int | None = None
         self._process = self._files.random_u32()  # processes of two containers may have the same id
         self._alone_since = 0  # how many records it had written then
 
@@ -61,9 +61,8 @@ class Bias:
         """Do before `flock` is taken what takes long of what `look` will do."""
         if self._words[W_BIAS]:
             self._files.prepare_barrier()
-        elif records - self._alone_since >= _ENOUGH and self._possible and not self._own:
+        elif records - self._alone_since >= _ENOUGH and self._own is None:
             self._own = self._claim()
-            self._possible = bool(self._own)
 
     def look(self, records: int) -> None:
         """End the bias of another process, with `flock`; begin that of this one if it has long been alone.

@@ -1164,8 +1164,8 @@ _LOCKS = (
         "bias-of-a-parent",
         "a forked child holds none of its parent's locks",
         "stratakv/bias.py",
-        "        self.word = 0\n        self._own = 0  #",
-        '        self.word = getattr(self, "word", 0)\n        self._own = 0  #',
+        "        self.word = 0\n        # The number",
+        '        self.word = getattr(self, "word", 0)\n        # The number',
         (f"{_BIASED}::test_a_child_does_not_have_it",),
     ),
     Breakage(

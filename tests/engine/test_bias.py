@@ -184,7 +184,7 @@ def test_who_has_it_takes_part_in_barriers(tmp_path: Path) -> None:
     """In a process of its own, as this one takes part already."""
     program = f"""
 import stratakv
-from stratakv import bias, files
+from stratakv import files
 
 def taken_part_in():
     return files._system_call()(files._MEMBARRIER, 1 << 9, 0, 0)  # MEMBARRIER_CMD_GET_REGISTRATIONS
@@ -383,9 +383,8 @@ def test_it_is_given_up_as_the_store_is_closed(db: DB, words: Any) -> None:
     other.close()
 
 
-def test_it_does_not_outlive_its_process(db: DB, machine: Machine, open_: Open, asked: list[int]) -> None:
+def test_it_does_not_outlive_its_process(db: DB, machine: Machine, open_: Open) -> None:
     machine.bury(db)
-    asked.clear()
     again = open_(maintenance="manual")
     assert again._store.control.words[W_BIAS] == 0
     again.put(b"k", b"v")

@@ -31,9 +31,9 @@ def open_(path: Path) -> DB:
     return stratakv.open(path, **OPTIONS)
 
 
-def write_alone(db: DB, more: int = 20) -> int:
+def write_alone(db: DB) -> int:
     """Write until this process has the lock by its word; return the number of that."""
-    for number in range(more):
+    for number in range(20):
         db.put(b"alone", b"%d" % number)
     return db._store.exclusive.bias.word
 
