@@ -40,6 +40,7 @@ _COPY_BYTES = 8 * 2**20
 # Bytes of a large page, the most that the kernel keeps and maps in one piece on x86 with pages of 4 KiB. It
 # begins at a multiple of its size.
 LARGE_PAGE = 2 * 2**20
+_LOWEST_PRIORITY = 19
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 # The file that has the limit of a group, by the controllers that a hierarchy of groups has: version 2, and 1.
 _MEMORY_LIMITS = {
@@ -95,6 +96,18 @@ def allow_all_descriptors() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):  # a filter of system calls may forbid it
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def give_way() -> None:
+    """Let all others have the processor and the disk first, for the rest of this process's life.
+
+    The priority of the disk follows from the other one. A process that has begun a session may share the
+    processors as a session, whatever its own priority is: see "The autogroup feature" in sched(7).
+    """
+    with suppress(OSError):  # a wish only, which a filter of system calls may refuse
+        os.nice(_LOWEST_PRIORITY)
+        if os.getsid(0) == os.getpid():
+            Path("/proc/self/autogroup").write_text(str(_LOWEST_PRIORITY))
 
 
 class Files:
@@ -447,6 +460,13 @@ class Files:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(search)},
             start_new_session=True,  # Ctrl-C and the end of a terminal are not for it
         )
+
+    def status_of(self, child: subprocess.Popen[bytes], seconds: float) -> int | None:
+        """Return the status with which a process has ended; None where after so many seconds it has not."""
+        try:
+            return child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
 
     def memory_file(self) -> Owned | None:
         """Return a file in memory, which goes when it is closed; None where there are none."""

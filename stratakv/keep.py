@@ -1,23 +1,21 @@
-"""The maintenance process: `python -m stratakv.keep DIRECTORY OPTIONS`, started by a process that writes.
+"""The maintenance process: `python -m stratakv.keep DIRECTORY OPTIONS [urgent]`, started by one that writes.
 
-OPTIONS are those of `stratakv.open`, as JSON. It ends when there has been no work for a while; a failure is
-its exit status, and whoever started it says so in their log, with the last line of its errors.
+OPTIONS are those of `stratakv.open`, as JSON. It gives way to all others, unless its work is urgent. It ends
+when there has been no work for a while; a failure is its exit status, and whoever started it says so in their
+log, with the last line of its errors.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
-from contextlib import suppress
 
 import stratakv
-from stratakv.files import allow_all_descriptors
-from stratakv.maintenance.keeper import DAMAGED
+from stratakv.files import allow_all_descriptors, give_way
+from stratakv.maintenance.keeper import DAMAGED, URGENT
 
 LINGER = 2.0  # seconds: starting a process for each segment would cost more than waiting for the next
-_LOWEST_PRIORITY = 19  # of the disk, too: the kernel derives that from this
 
 
 def main() -> None:
@@ -25,8 +23,8 @@ def main() -> None:
     path, options = sys.argv[1], json.loads(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # it was started by a thread that handles none
-    with suppress(OSError):  # a wish only, which a filter of system calls may refuse
-        os.nice(_LOWEST_PRIORITY)
+    if sys.argv[3:] != [URGENT]:
+        give_way()
     allow_all_descriptors()
     with stratakv.open(path, **options) as db:
         try:

@@ -17,16 +17,17 @@ from stratakv.commit import Exclusive
 from stratakv.control import W_POISONED
 from stratakv.errors import CorruptionError
 from stratakv.lookup import newest
-from stratakv.maintenance.blocks import in_key_order
 from stratakv.maintenance.early_end import Pace, SupersededError, Take
 from stratakv.manifest import Edit, Entry
-from stratakv.record import PREFIX_BYTES, TOMBSTONE_EXPIRY
+from stratakv.record import HEADER_BYTES, TOMBSTONE_EXPIRY, unpack_fields
 from stratakv.segment import Segment
 from stratakv.segment_files import open_log
 from stratakv.structure import Structure
 from stratakv.view import View
 
 logger = logging.getLogger("stratakv")
+
+_KEYS_AT_ONCE = 1000  # between two looks whether to go on
 
 
 @dataclass(slots=True)
@@ -84,10 +85,15 @@ def finish(
 
 
 def _count(segment: Segment, older: Sequence[Segment], pace: Pace) -> _Counts:
+    """Count what the records are that the index of `segment` leads to; it was just made of sound ones."""
     counts = _Counts()
-    for block in in_key_order(segment):
-        for key, body, _, _, expiry, _ in block:
-            size = PREFIX_BYTES + len(body)
+    log, view, order = segment.log, segment.view, segment.arrays.order
+    for begun in range(0, len(order), _KEYS_AT_ONCE):
+        before = counts.newest_bytes
+        for offset in order[begun : begun + _KEYS_AT_ONCE]:
+            _, value_bytes, key_bytes, expiry = unpack_fields(view, offset)
+            start = offset + HEADER_BYTES
+            size = HEADER_BYTES + key_bytes + value_bytes
             counts.keys += 1
             counts.newest_bytes += size
             if expiry == TOMBSTONE_EXPIRY:
@@ -97,8 +103,8 @@ def _count(segment: Segment, older: Sequence[Segment], pace: Pace) -> _Counts:
                 counts.expiring += 1
                 counts.soonest = min(counts.soonest or expiry, expiry)
                 counts.latest = max(counts.latest, expiry)
-            _count_hidden(counts, key, older)
-        pace(sum([PREFIX_BYTES + len(item[1]) for item in block]))
+            _count_hidden(counts, log[start : start + key_bytes], older)
+        pace(counts.newest_bytes - before)
     return counts
 
 

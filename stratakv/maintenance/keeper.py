@@ -4,6 +4,9 @@ The child is a program of its own (`stratakv.keep`), so that its work takes noth
 read and write here. Each process that writes watches; the child of any of them will do, and when it is
 killed, whoever next finds work starts another. It ends when there is no work, and with the process that
 started it. Where no child can be started, the thread does the work itself.
+
+A child gives way to everybody else. Where others never pause that is the end of its work, while each segment
+makes lookups longer; so one that falls behind is replaced by one that takes its turn as they do.
 """
 
 from __future__ import annotations
@@ -14,11 +17,11 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from stratakv.directory import Directory
-from stratakv.errors import RemovedError
+from stratakv.errors import RemovedError, StrataKVError
 from stratakv.maintenance.early_end import StoppedError
 from stratakv.maintenance.work import Maintenance
 
@@ -35,6 +38,8 @@ _REST = 60.0  # seconds until a child is tried again, after one that could not d
 DAMAGED = 3  # the status of a child that has met a damaged log, and done all the rest
 _PAUSE = 5.0  # seconds until the thread looks again, after something has failed
 _YIELD = 0.002  # seconds that a thread at work leaves to the others after each block
+_LOOK = 1.0  # seconds between two looks whether a child keeps up
+URGENT = "urgent"  # tells a child not to give way
 
 
 class Keeper:
@@ -151,15 +156,30 @@ class Keeper:
             with self._starting:
                 if self._ending:
                     raise StoppedError  # pragma: no cover: it was closed within the last microseconds
-                options = json.dumps(self._options)
-                self._child = files.start_python("stratakv.keep", str(self._path), options, errors=errors)
-            status = self._child.wait()
+                urgent = self._is_behind()
+                arguments = [str(self._path), json.dumps(self._options), *[URGENT] * urgent]
+                self._child = files.start_python("stratakv.keep", *arguments, errors=errors)
+            status = self._status_of(self._child, urgent)
             self._child = None
             if errors is None:
                 return status, "no more is known"
             errors.seek(0)
             lines = errors.read().decode(errors="replace").splitlines()
         return status, lines[-1] if lines else ""
+
+    def _status_of(self, child: Popen[bytes], urgent: bool) -> int:
+        """Wait until a child has ended. One that falls behind is ended, unless it is urgent already."""
+        while (status := self._directory.files.status_of(child, _LOOK)) is None:
+            if not urgent and self._is_behind():
+                child.kill()
+                child.wait()
+                return 0
+        return status
+
+    def _is_behind(self) -> bool:
+        with suppress(StrataKVError, OSError):  # whatever it is, a child meets it as well
+            return self._maintenance.is_behind()
+        return False
 
     def _yield(self, _read: int) -> None:
         """Leave the interpreter to the threads that serve, as a child would."""

@@ -36,6 +36,8 @@ Kind = Literal["retire", "evict", "drop", "finish", "sweep", "adopt", "merge"]
 FAN_IN = 8
 _GARBAGE_PERCENT = 50  # of a segment: more is swept out
 _FEW = 4  # segments that are left as they are when there is nothing else to do
+# So many young segments are not waited for in vain. With a budget, writers drop a segment at the second.
+_WAITING, _WAITING_WITH_BUDGET = 4, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,15 @@ def pick(
         or _affordable(_merges(segments, damaged, limits), sound, limits)
         or _at_rest(segments, damaged, limits)
     )
+
+
+def is_behind(segments: Sequence[Entry], damaged: Collection[int], max_bytes: int) -> bool:
+    """Whether segments are sealed faster than they are finished, which comes before whatever may take long.
+
+    Arguments as those of `pick`; max_bytes: the budget, 0 for none.
+    """
+    waiting = sum(not entry.finished and entry.number not in damaged for entry in segments)
+    return waiting >= (_WAITING_WITH_BUDGET if max_bytes else _WAITING)
 
 
 def _of_age(segments: Sequence[Entry], damaged: Collection[int], limits: Limits) -> Task | None:

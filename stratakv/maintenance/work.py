@@ -133,8 +133,17 @@ class Maintenance:
         """Return what is to be done now; at_rest: there has been nothing to do for a while."""
         view = self._structure.current()
         hidden = [s.number for s in view.sealed if is_hidden(view, s)]
-        damaged = {number for number, then in self._damaged.items() if self._state(number) == then}
-        return plan.pick(view.manifest.segments, hidden, damaged, self._limits(view, at_rest=at_rest))
+        limits = self._limits(view, at_rest=at_rest)
+        return plan.pick(view.manifest.segments, hidden, self._still_damaged(), limits)
+
+    def is_behind(self) -> bool:
+        """Whether writers are faster than maintenance."""
+        manifest = self._structure.current().manifest
+        return plan.is_behind(manifest.segments, self._still_damaged(), manifest.max_bytes)
+
+    def _still_damaged(self) -> set[int]:
+        """Return the segments that could not be read to their end, and were not repaired since."""
+        return {number for number, then in self._damaged.items() if self._state(number) == then}
 
     def _state(self, number: int) -> tuple[int, int]:
         """Return what a repair changes of a segment: when its log was written to, and which is its index."""

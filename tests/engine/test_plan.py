@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from stratakv.maintenance.plan import Limits, Task, due, pick
+from stratakv.maintenance.plan import Limits, Task, due, is_behind, pick
 from stratakv.manifest import Entry
 
 MB = 10**6
@@ -243,3 +243,12 @@ class TestDamage:
     def test_a_young_one_is_passed_over(self) -> None:
         segments = [*young(*range(20, 12, -1)), *main(*range(12, 0, -1))]
         assert pick(segments, [], [13], FULL) == Task("evict", (1,))
+
+
+@pytest.mark.parametrize(("max_bytes", "enough"), [(0, 4), (32 * MB, 2)])
+def test_it_is_behind_when_young_segments_wait(max_bytes: int, enough: int) -> None:
+    waiting = [entry(number, finished=False) for number in range(20, 10, -1)]
+    treated = young(10, 9) + main(8, 7)
+    assert not is_behind(waiting[: enough - 1] + treated, [], max_bytes)
+    assert is_behind(waiting[:enough] + treated, [], max_bytes)
+    assert not is_behind(waiting[:enough] + treated, [20], max_bytes), "nobody can finish that one"

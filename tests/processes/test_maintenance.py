@@ -15,7 +15,7 @@ import pytest
 
 import stratakv
 from stratakv import DB
-from stratakv.files import Files
+from stratakv.files import Files, give_way
 from stratakv.locks import FileLock
 from stratakv.maintenance import keeper
 from stratakv.maintenance.work import Maintenance
@@ -154,6 +154,58 @@ def test_a_killed_one_is_started_again(db: DB) -> None:
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
     eventually(lambda: finished(db))
+
+
+class TestPriority:
+    """It gives way to all others, unless it falls behind."""
+
+    here = os.getpriority(os.PRIO_PROCESS, 0)
+
+    @staticmethod
+    def nice(pid: int) -> int:
+        return os.getpriority(os.PRIO_PROCESS, pid)
+
+    def test_it_gives_way(self, db: DB) -> None:
+        fill(db, 2)
+        eventually(lambda: child(db))
+        pid = child(db)
+        assert pid
+        eventually(lambda: self.nice(pid) == 19)
+        group = Path(f"/proc/{pid}/autogroup")
+        eventually(lambda: not group.exists() or group.read_text().endswith("nice 19\n"))
+
+    def test_of_a_session_that_is_not_its_own_it_leaves_the_priority(self) -> None:
+        group = Path("/proc/self/autogroup")
+        if not group.exists():
+            pytest.skip("this kernel has no autogroups")
+        before = group.read_text()
+        assert run(give_way) == [0]
+        assert group.read_text() == before
+
+    def test_it_does_not_where_much_waits(self, path: Path) -> None:
+        with stratakv.open(path, **OPTIONS, maintenance="manual") as db:
+            fill(db)
+        with stratakv.open(path, **OPTIONS) as db:
+            eventually(lambda: finished(db))
+            pid = child(db)
+            assert pid
+            assert self.nice(pid) == self.here
+
+    def test_one_that_falls_behind_is_replaced_by_one_that_does_not(
+        self, db: DB, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(keeper, "_LOOK", 0.05)
+        fill(db, 2)
+        eventually(lambda: child(db))
+        slow = child(db)
+        assert slow
+        os.kill(slow, signal.SIGSTOP)  # as good as without a processor
+        fill(db)
+        eventually(lambda: finished(db))
+        assert not is_running(slow)
+        pid = child(db)
+        assert pid
+        assert self.nice(pid) == self.here
 
 
 def test_it_may_open_more_files_than_the_process_that_starts_it(path: Path) -> None:
