@@ -21,7 +21,15 @@ OLD_MANIFEST_NAME = "MANIFEST.old"
 CONTROL_NAME = "CONTROL"
 GHOSTS_NAME = "GHOSTS"
 LOST_FOUND_NAME = "lost+found"
-LOCK_NAMES = ("attach.lock", "writer.lock", "maintenance.lock", "sync.lock", "keys.lock", "bias.lock")
+LOCK_NAMES = (
+    "attach.lock",
+    "writer.lock",
+    "maintenance.lock",
+    "sync.lock",
+    "keep.lock",
+    "keys.lock",
+    "bias.lock",
+)
 logger = logging.getLogger("stratakv")
 
 MOST_NUMBER = 2**24 - 1  # of a segment: what a position has bits for

@@ -3,6 +3,7 @@
 attach.lock       shared by every process that has the store open; exclusive while one prepares it alone
 writer.lock       held for the microseconds of a commit
 maintenance.lock  held by the one process that compacts
+keep.lock         held by the one child that does maintenance in the background, for as long as it lives
 sync.lock         held by the one process that syncs the log, while others wait to find their commit covered
 bias.lock         not held as a whole, see `bias`
 

@@ -34,6 +34,7 @@ from stratakv.view import View
 
 logger = logging.getLogger("stratakv")
 
+_CHILDS_LOCK = "keep.lock"
 _LOOK = 0.1  # seconds between two looks for work
 _REST = 1.0  # seconds without any, after which segments are merged for the sake of lookups
 _AMPLIFICATION = 3.5  # what may be written for each byte that writers write, that included
@@ -122,9 +123,12 @@ class Maintenance:
             raise
 
     def is_free(self) -> bool:
-        """Whether nobody is at work just now; raises RemovedError."""
+        """Whether nobody is at work just now, nor is there a child that only rests; raises RemovedError."""
         self._structure.check_in_place()
-        with FileLock(self._structure.directory, "maintenance.lock", write=True) as lock:
+        return all(self._can_have(name) for name in ("maintenance.lock", _CHILDS_LOCK))
+
+    def _can_have(self, name: str) -> bool:
+        with FileLock(self._structure.directory, name, write=True) as lock:
             return lock.try_exclusive()
 
     # -- what is due -------------------------------------------------------------------------------------
@@ -194,6 +198,12 @@ class Maintenance:
                 if done.damage:
                     raise done.damage
             return done.report()
+
+    def keep(self, linger: float, pace: Pace) -> None:
+        """Do as `run`; nothing where another process does so just now, even if it rests between two tasks."""
+        with FileLock(self._structure.directory, _CHILDS_LOCK, write=True) as lock:
+            if lock.try_exclusive():
+                self.run(linger, pace)
 
     def step(self, pace: Pace) -> None:
         """Do one task, if there is one, unless `pace` stops it; what is damaged is logged, and then left."""

@@ -165,7 +165,15 @@ def test_the_files_are_those_of_the_page(store: Path) -> None:
     manifest = read_manifest(store)
     numbers = [manifest["active"], *(entry["number"] for entry in manifest["segments"])]
     files = {f"{number:06d}.{kind}" for number in numbers for kind in ("log", "idx")}
-    locks = {"attach.lock", "writer.lock", "maintenance.lock", "sync.lock", "keys.lock", "bias.lock"}
+    locks = {
+        "attach.lock",
+        "writer.lock",
+        "maintenance.lock",
+        "sync.lock",
+        "keep.lock",
+        "keys.lock",
+        "bias.lock",
+    }
     found = {path.name for path in store.iterdir()}
     fixed = {"FORMAT", "MANIFEST", "MANIFEST.old", "CONTROL"}
     assert found - locks == files | fixed

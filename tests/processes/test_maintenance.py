@@ -6,6 +6,8 @@ import os
 import random
 import resource
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -206,6 +208,49 @@ class TestPriority:
         pid = child(db)
         assert pid
         assert self.nice(pid) == self.here
+
+
+def test_there_is_one_for_all_processes(db: DB, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also between two tasks, when maintenance.lock is free: a site has dozens of processes that watch."""
+    monkeypatch.setattr(keeper, "_LOOK", 3600.0)
+    fill(db, 2)
+    eventually(lambda: finished(db))
+    first = child(db)
+    assert first
+    os.kill(first, signal.SIGSTOP)
+    eventually(lambda: FileLock(db._store.directory, "maintenance.lock", write=True).try_exclusive())
+    assert not db._store.maintenance.is_free()
+    fill(db, 4)
+    assert Files().start_python("stratakv.keep", str(path), '{"durability": "os"}').wait(SECONDS) == 0
+    assert not finished(db)
+    os.kill(first, signal.SIGCONT)
+    eventually(lambda: finished(db))
+    eventually(lambda: not is_running(first) and child(db) is None)
+    assert db._store.maintenance.is_free()
+
+
+def test_one_whose_parent_was_killed_ends(path: Path) -> None:
+    """Nobody would see it fall behind."""
+    program = (
+        "import stratakv, sys, time\n"
+        f"db = stratakv.open({str(path)!r}, durability='os', segment_bytes=65536)\n"
+        "for number in range(100): db.put(b'%d' % number, bytes(1000))\n"
+        "while not db._store.keeper._child: time.sleep(0.01)\n"
+        "print(db._store.keeper._child.pid, flush=True)\n"
+        "time.sleep(3600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout
+        pid = int(parent.stdout.readline())
+        stopped = Path(f"/proc/{pid}/stat")
+        eventually(lambda: os.getpriority(os.PRIO_PROCESS, pid) == 19)
+        os.kill(pid, signal.SIGSTOP)
+        parent.kill()
+    with stratakv.open(path, **OPTIONS, maintenance="manual") as db:
+        fill(db)
+        os.kill(pid, signal.SIGCONT)
+        eventually(lambda: not stopped.exists() or ") Z " in stopped.read_text())
+        assert not finished(db)
 
 
 def test_it_may_open_more_files_than_the_process_that_starts_it(path: Path) -> None:
