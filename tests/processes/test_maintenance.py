@@ -6,8 +6,6 @@ import os
 import random
 import resource
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,6 +61,15 @@ def is_running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def resting(db: DB) -> int:
+    """Have a child that has done some work and rests, without any lock; return its process id."""
+    fill(db, 2)
+    eventually(lambda: finished(db) and db._store.maintenance._can_have("maintenance.lock"))
+    pid = child(db)
+    assert pid
+    return pid
 
 
 def blocked(process: int, thread: int | None) -> int:
@@ -197,10 +204,7 @@ class TestPriority:
         self, db: DB, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(keeper, "_LOOK", 0.05)
-        fill(db, 2)
-        eventually(lambda: child(db))
-        slow = child(db)
-        assert slow
+        slow = resting(db)
         os.kill(slow, signal.SIGSTOP)  # as good as without a processor
         fill(db)
         eventually(lambda: finished(db))
@@ -213,12 +217,8 @@ class TestPriority:
 def test_there_is_one_for_all_processes(db: DB, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also between two tasks, when maintenance.lock is free: a site has dozens of processes that watch."""
     monkeypatch.setattr(keeper, "_LOOK", 3600.0)
-    fill(db, 2)
-    eventually(lambda: finished(db))
-    first = child(db)
-    assert first
+    first = resting(db)
     os.kill(first, signal.SIGSTOP)
-    eventually(lambda: FileLock(db._store.directory, "maintenance.lock", write=True).try_exclusive())
     assert not db._store.maintenance.is_free()
     fill(db, 4)
     assert Files().start_python("stratakv.keep", str(path), '{"durability": "os"}').wait(SECONDS) == 0
@@ -231,25 +231,20 @@ def test_there_is_one_for_all_processes(db: DB, path: Path, monkeypatch: pytest.
 
 def test_one_whose_parent_was_killed_ends(path: Path) -> None:
     """Nobody would see it fall behind."""
-    program = (
-        "import stratakv, sys, time\n"
-        f"db = stratakv.open({str(path)!r}, durability='os', segment_bytes=65536)\n"
-        "for number in range(100): db.put(b'%d' % number, bytes(1000))\n"
-        "while not db._store.keeper._child: time.sleep(0.01)\n"
-        "print(db._store.keeper._child.pid, flush=True)\n"
-        "time.sleep(3600)\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
-        assert parent.stdout
-        pid = int(parent.stdout.readline())
-        stopped = Path(f"/proc/{pid}/stat")
-        eventually(lambda: os.getpriority(os.PRIO_PROCESS, pid) == 19)
+
+    def start() -> None:
+        pid = resting(stratakv.open(path, **OPTIONS))
         os.kill(pid, signal.SIGSTOP)
-        parent.kill()
+        (path.parent / "pid").write_text(str(pid))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    run(start)
+    pid = int((path.parent / "pid").read_text())
     with stratakv.open(path, **OPTIONS, maintenance="manual") as db:
         fill(db)
         os.kill(pid, signal.SIGCONT)
-        eventually(lambda: not stopped.exists() or ") Z " in stopped.read_text())
+        state = Path(f"/proc/{pid}/stat")
+        eventually(lambda: not state.exists() or ") Z " in state.read_text())
         assert not finished(db)
 
 
