@@ -109,6 +109,17 @@ class TestFinishing:
         assert db.verify().ok
         assert not list(path.glob("*.tmp"))
 
+    def test_it_tells_what_it_has_counted_and_asks_whether_to_go_on(self, db: DB) -> None:
+        fill(db, keys=30)
+        seal(db)
+        db.maintain(stop=lambda: True)
+        assert not entries(db)[0].finished
+        told: list[int] = []
+        db._store.maintenance.run(0.0, told.append)
+        assert entries(db)[0].finished
+        segment = db._store.structure.current().sealed[0]
+        assert sum(told) == segment.end - segment.start
+
     def test_the_order_is_on_disk_and_checked(self, db: DB, open_: Open, path: Path) -> None:
         fill(db, keys=100)
         seal(db)
