@@ -26,16 +26,16 @@ def main() -> None:
     """Do the maintenance of the store named on the command line until there is none."""
     path, options = sys.argv[1], Options.parse(json.loads(sys.argv[2]))
     gives_way, parent = sys.argv[3:] != [URGENT], os.getppid()
-
-    def pace(_read: int) -> None:
-        if gives_way and os.getppid() != parent:
-            raise StoppedError  # nobody is left to see that it falls behind
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # it was started by a thread that handles none
     if gives_way:
         give_way()
     allow_all_descriptors()
+
+    def pace(_read: int) -> None:
+        if gives_way and os.getppid() != parent:
+            raise StoppedError  # nobody is left to see that it falls behind
+
     store = acquire(path, options)
     try:
         store.maintenance.keep(LINGER, pace)
