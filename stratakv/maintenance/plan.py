@@ -36,7 +36,8 @@ Kind = Literal["retire", "evict", "drop", "finish", "sweep", "adopt", "merge"]
 FAN_IN = 8
 _GARBAGE_PERCENT = 50  # of a segment: more is swept out
 _FEW = 4  # segments that are left as they are when there is nothing else to do
-# So many young segments are not waited for in vain. With a budget, writers drop a segment at the second.
+# Of maintenance that keeps up, fewer segments than this wait for their final index. With a budget, writers
+# drop a segment when about two wait.
 _WAITING, _WAITING_WITH_BUDGET = 4, 2
 
 

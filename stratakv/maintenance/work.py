@@ -201,6 +201,7 @@ class Maintenance:
 
     def keep(self, linger: float, pace: Pace) -> None:
         """Do as `run`; nothing where another process does so just now, even if it rests between two tasks."""
+        self._structure.check_in_place()
         with FileLock(self._structure.directory, _CHILDS_LOCK, write=True) as lock:
             if lock.try_exclusive():
                 self.run(linger, pace)
