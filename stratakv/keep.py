@@ -1,6 +1,6 @@
 """The maintenance process: `python -m stratakv.keep DIRECTORY OPTIONS [urgent]`, started by one that writes.
 
-OPTIONS are those of `stratakv.open`, as JSON. It gives way to all others, unless its work is urgent. It ends
+OPTIONS are those of `stratakv.open`, as JSON. It has a lower priority, unless its work is urgent. It ends
 when there has been no work for a while, and at once where there is such a process already. A failure is its
 exit status, and whoever started it says so in their log, with the last line of its errors.
 """

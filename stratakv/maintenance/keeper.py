@@ -5,8 +5,9 @@ read and write here. Each process that writes watches; the child of any of them 
 killed, whoever next finds work starts another. It ends when there is no work, and with the process that
 started it. Where no child can be started, the thread does the work itself.
 
-A child gives way to everybody else. Where others never pause that is the end of its work, while each segment
-makes lookups longer; so one that falls behind is replaced by one that takes its turn as they do.
+A child has a lower priority than those who serve. Where these never pause it may get too little to keep up,
+and each segment makes lookups longer; so one that falls behind is replaced by one that takes its turn as
+they do.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ DAMAGED = 3  # the status of a child that has met a damaged log, and done all th
 _PAUSE = 5.0  # seconds until the thread looks again, after something has failed
 _YIELD = 0.002  # seconds that a thread at work leaves to the others after each block
 _LOOK = 1.0  # seconds between two looks whether a child keeps up
-URGENT = "urgent"  # tells a child not to give way
+URGENT = "urgent"  # tells a child not to have a lower priority
 
 
 class Keeper:
