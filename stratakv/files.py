@@ -40,8 +40,8 @@ _COPY_BYTES = 8 * 2**20
 # Bytes of a large page, the most that the kernel keeps and maps in one piece on x86 with pages of 4 KiB. It
 # begins at a multiple of its size.
 LARGE_PAGE = 2 * 2**20
-# A third of the share that others have. At 19, the lowest, a process that had the writer lock got no processor
-# for a second beside two busy ones, in a control group, and all who wrote waited for it. At 10 it is 0.1 s.
+# A third of the share that others have. At 19, the lowest, a process that had the writer lock got no
+# processor for a second beside two busy ones, in a control group, and all who wrote waited. At 10: 0.1 s.
 _LOW_PRIORITY = 5
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 # The file that has the limit of a group, by the controllers that a hierarchy of groups has: version 2, and 1.

@@ -96,12 +96,15 @@ def pick(
 
 
 def is_behind(segments: Sequence[Entry], damaged: Collection[int], max_bytes: int) -> bool:
-    """Whether segments are sealed faster than they are finished, which comes before whatever may take long.
+    """Whether segments are sealed faster than they are finished, or swept and merged after that.
 
     Arguments as those of `pick`; max_bytes: the budget, 0 for none.
     """
-    waiting = sum(not entry.finished and entry.number not in damaged for entry in segments)
-    return waiting >= (_WAITING_WITH_BUDGET if max_bytes else _WAITING)
+    young = [entry for entry in segments if entry.kind == "young" and entry.number not in damaged]
+    waiting = sum(not entry.finished for entry in young)
+    if max_bytes:
+        return waiting >= _WAITING_WITH_BUDGET
+    return waiting >= _WAITING or len(young) >= FAN_IN + _WAITING
 
 
 def _of_age(segments: Sequence[Entry], damaged: Collection[int], limits: Limits) -> Task | None:

@@ -252,3 +252,11 @@ def test_it_is_behind_when_young_segments_wait(max_bytes: int, enough: int) -> N
     assert not is_behind(waiting[: enough - 1] + treated, [], max_bytes)
     assert is_behind(waiting[:enough] + treated, [], max_bytes)
     assert not is_behind(waiting[:enough] + treated, [20], max_bytes), "nobody can finish that one"
+
+
+def test_it_is_behind_when_young_segments_are_not_merged() -> None:
+    assert not is_behind(young(*range(11, 0, -1)), [], 0)
+    assert is_behind(young(*range(12, 0, -1)), [], 0)
+    assert not is_behind(young(*range(12, 0, -1)), [1], 0), "that one is left alone"
+    assert not is_behind(main(*range(12, 0, -1)), [], 0)
+    assert not is_behind(young(*range(12, 0, -1)), [], 32 * MB), "they come of age there"
