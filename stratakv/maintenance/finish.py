@@ -1,7 +1,7 @@
 """Giving a young segment its final index: as large as its keys need, with their order, and durable.
 
-The same reading counts what a choice of work depends on: when the records expire, and how much of the older
-segments these records hide.
+With it comes what a choice of work depends on: when the records expire, and how much of the older segments
+these records hide.
 """
 
 from __future__ import annotations
@@ -85,7 +85,10 @@ def finish(
 
 
 def _count(segment: Segment, older: Sequence[Segment], pace: Pace) -> _Counts:
-    """Count what the records are that the index of `segment` leads to; it was just made of sound ones."""
+    """Count what the records are that the index of `segment` leads to; it was just made of sound ones.
+
+    Its order has all of them, as a log that is in key order itself needs no finishing.
+    """
     counts = _Counts()
     log, view, order = segment.log, segment.view, segment.arrays.order
     for begun in range(0, len(order), _KEYS_AT_ONCE):

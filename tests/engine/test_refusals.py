@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import shutil
 import threading
@@ -21,6 +22,7 @@ from stratakv.files import Files
 from stratakv.maintenance.keeper import Keeper
 from stratakv.maintenance.work import Maintenance
 from tests.engine.machine import wait_for
+from tests.support.children import run
 
 OPTIONS: dict[str, Any] = {"segment_bytes": 65536, "maintenance": "manual", "durability": "os"}
 
@@ -181,12 +183,18 @@ def test_whether_it_may_write_is_asked_once(path: Path, monkeypatch: pytest.Monk
 def test_a_store_that_does_not_open_leaves_nothing_behind(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "statvfs", refusing(os.statvfs, errno.EIO))
-    with pytest.raises(stratakv.StorageError):
-        stratakv.open(path, durability="interval")
-    assert "stratakv-sync" not in [thread.name for thread in threading.enumerate()]
-    files = [f"/proc/self/fd/{number}" for number in descriptors()]
-    assert not [file for file in files if os.path.realpath(file).startswith(str(path))]
+    def refused() -> None:
+        gc.collect()  # else it may come between, and close what other tests have left
+        before = descriptors()
+        monkeypatch.setattr(os, "statvfs", refusing(os.statvfs, errno.EIO))
+        with pytest.raises(stratakv.StorageError):
+            stratakv.open(path, durability="interval")
+        assert "stratakv-sync" not in [thread.name for thread in threading.enumerate()]
+        assert len(descriptors()) <= len(before)
+        files = [f"/proc/self/fd/{number}" for number in descriptors()]
+        assert not [file for file in files if os.path.realpath(file).startswith(str(path))]
+
+    assert run(refused) == [0]  # in a child, which has no threads that other tests have left
 
 
 def test_a_file_system_that_cannot_allocate(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
