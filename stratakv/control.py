@@ -175,8 +175,9 @@ class Control:
     def collect_rows(self) -> None:
         """Free what processes had that were killed; only while nobody else is attached."""
         self.words[W_BIAS] = 0
-        for number in range(1, ROWS + 1):
-            row = self._row(number)
+        rows = self._rows
+        for start in range(ROW_WORDS, len(rows), ROW_WORDS):
+            row = rows[start : start + ROW_WORDS]
             if row != _EMPTY:
                 self._free(row)
 
