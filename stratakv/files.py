@@ -8,24 +8,17 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import importlib.util
 import mmap
 import os
-import platform
-import resource
-import signal
 import stat
 import struct
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
 from io import FileIO
 from pathlib import Path
-from typing import cast
+
+from stratakv.processes import Processes
 
 Attributes = os.stat_result
 Owned = FileIO
@@ -33,56 +26,11 @@ NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", 
 # These overwrite a block in its place and never share it between two files, so a store into a page that has
 # its block already needs no new one.
 _IN_PLACE = frozenset({"ext4"})
-_ROOT = Path(__file__).parents[1]  # where this package is found
-_NEEDED = ("mmh3", "xxhash")  # which it imports
-_FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}  # which a thread has by itself
 _COPY_BYTES = 8 * 2**20
 # Bytes of a large page, the most that the kernel keeps and maps in one piece on x86 with pages of 4 KiB. It
 # begins at a multiple of its size.
 LARGE_PAGE = 2 * 2**20
-# A third of the share that others have. At 19, the lowest, a process that had the writer lock got no
-# processor for a second beside two busy ones, in a control group, and all who wrote waited. At 10: 0.1 s.
-_LOW_PRIORITY = 5
-_CONTROL_GROUPS = Path("/sys/fs/cgroup")
-# The file that has the limit of a group, by the controllers that a hierarchy of groups has: version 2, and 1.
-_MEMORY_LIMITS = {
-    "": (_CONTROL_GROUPS, "memory.max"),
-    "memory": (_CONTROL_GROUPS / "memory", "memory.limit_in_bytes"),
-}
-_WIPE_ON_FORK = 18  # MADV_WIPEONFORK of <sys/mman.h>, which Python does not name
-# The number of membarrier(2) on x86_64; MEMBARRIER_CMD_GLOBAL_EXPEDITED and its registration, of
-# <linux/membarrier.h>.
-_MEMBARRIER, _BARRIER, _JOIN = 324, 2, 4
-_LONG_SEEN = 10e-3  # seconds; a processor shows others what it has stored within a microsecond
 _BYTE_LOCK = struct.Struct("hhqqi")  # struct flock: type, whence, start, length, process; aligned as in C
-
-
-@cache
-def _system_call() -> Callable[..., int] | None:
-    """Return `syscall` of the C library; None where this Python cannot call it."""
-    try:
-        import ctypes  # only here: most processes never need it
-
-        function = ctypes.CDLL(None).syscall
-        function.argtypes, function.restype = (ctypes.c_long,) * 4, ctypes.c_long
-    except (ImportError, OSError, AttributeError):
-        return None
-    return cast(Callable[..., int], function)
-
-
-def _membarrier(command: int) -> bool:
-    """Call membarrier(2); return whether it was done."""
-    call = _system_call() if platform.machine() == "x86_64" and sys.maxsize > 2**32 else None
-    return call is not None and call(_MEMBARRIER, command, 0, 0) == 0
-
-
-def _root_of(package: str) -> str:
-    """Return the directory in which a package was found."""
-    found = importlib.util.find_spec(package)
-    assert found
-    assert found.origin
-    origin = Path(found.origin)
-    return str(origin.parents[1] if origin.stem == "__init__" else origin.parent)
 
 
 def now_ms() -> int:
@@ -90,50 +38,8 @@ def now_ms() -> int:
     return int(time.time() * 1000)
 
 
-def allow_all_descriptors() -> None:
-    """Let this process have as many files open as it may: a segment takes three.
-
-    For processes that make fewer of them, and must not run out of descriptors.
-    """
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):  # a filter of system calls may forbid it
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def give_way() -> None:
-    """Take less of the processor and of the disk than others, for the rest of this process's life.
-
-    The priority of the disk follows from the other one. A process that has begun a session may share the
-    processors as a session, whatever its own priority is: see "The autogroup feature" in sched(7).
-    """
-    with suppress(OSError):  # a wish only, which a filter of system calls may refuse
-        os.nice(_LOW_PRIORITY)
-        if os.getsid(0) == os.getpid():
-            Path("/proc/self/autogroup").write_text(str(_LOW_PRIORITY))
-
-
-@cache  # it takes a fifth of opening a small store
-def _memory() -> int:
-    limits = [os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE]
-    with suppress(OSError, ValueError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            _, kind, group = line.split(":", 2)
-            if kind not in _MEMORY_LIMITS:
-                continue
-            root, name = _MEMORY_LIMITS[kind]
-            for above in (Path(group), *Path(group).parents):
-                with suppress(OSError, ValueError):  # not there, or "max"
-                    limits.append(int((root / above.relative_to("/") / name).read_text()))
-    return min(limits)
-
-
-class Files:
-    """The operating system as StrataKV needs it.
-
-    ORDERED: whether each processor sees the stores of another one in the order in which they were made.
-    """
-
-    ORDERED = platform.machine() in {"x86_64", "i686"}
+class Files(Processes):
+    """The operating system as StrataKV needs it."""
 
     # Called once and more per operation, so they are the kernel's own calls with nothing around them.
     pwrite = staticmethod(os.pwrite)
@@ -302,16 +208,6 @@ class Files:
         """Map the first `size` bytes, shared."""
         return mmap.mmap(fd, size, prot=mmap.PROT_READ | (mmap.PROT_WRITE if write else 0))
 
-    def words_of_this_process(self) -> memoryview:
-        """Return a page of 64-bit words, all 0, of which no child sees what is stored there: it finds zeros.
-
-        However it was forked; but a kernel before Linux 4.14 lets it see what its parent has stored.
-        """
-        page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        with suppress(OSError):
-            page.madvise(_WIPE_ON_FORK)
-        return memoryview(page).cast("Q")
-
     def expect_lookups(self, mapped: mmap.mmap) -> None:
         """Let what is touched of a map be read from the disk, and nothing around it."""
         with suppress(OSError):  # a wish only
@@ -334,10 +230,6 @@ class Files:
         first, last = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE
         if first < last:
             mapped.madvise(mmap.MADV_DONTNEED, first, last - first)
-
-    def memory(self) -> int:
-        """Bytes of memory that there are for this process: the machine's, or those of its control group."""
-        return _memory()
 
     def size(self, fd: int) -> int:
         return os.fstat(fd).st_size
@@ -441,94 +333,12 @@ class Files:
     def can_write(self, path: Path) -> bool:
         return os.access(path, os.W_OK | os.X_OK, effective_ids=True)
 
-    def start_python(
-        self, module: str, *arguments: str, errors: Owned | None = None
-    ) -> subprocess.Popen[bytes]:
-        """Start a module of this package as a process of its own, with this interpreter and no terminal.
-
-        errors: the file that it writes its errors to. Raises OSError where no interpreter is to be found: a
-        program that embeds Python names itself as the executable.
-        """
-        for python in (sys.executable, f"{sys.prefix}/bin/python3"):
-            if python and Path(python).name.startswith(("python", "pypy")) and os.access(python, os.X_OK):
-                break
-        else:
-            raise FileNotFoundError(errno.ENOENT, "no Python interpreter", sys.executable)
-        # A program that embeds Python may take packages from an environment of which the interpreter that it
-        # names knows nothing. No more than those that are needed: whatever comes first hides others.
-        search = dict.fromkeys(
-            [str(_ROOT), *map(_root_of, _NEEDED), *filter(None, [os.environ.get("PYTHONPATH")])]
-        )
-        return subprocess.Popen(
-            [python, "-P", "-m", module, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL if errors is None else errors,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(search)},
-            start_new_session=True,  # Ctrl-C and the end of a terminal are not for it
-        )
-
-    def status_of(self, child: subprocess.Popen[bytes], seconds: float) -> int | None:
-        """Return the status with which a process has ended; None where after so many seconds it has not."""
-        try:
-            return child.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return None
-
     def memory_file(self) -> Owned | None:
         """Return a file in memory, which goes when it is closed; None where there are none."""
         try:
             return self.own(os.memfd_create("stratakv"))
         except (AttributeError, OSError):  # Python was built for an old C library, or the kernel forbids it
             return None
-
-    def prepare_barrier(self) -> None:
-        """Do what takes 5 ms of the first `barrier` of a process."""
-        _system_call()
-
-    def join_barriers(self) -> bool:
-        """Have the threads of this process take part in each `barrier`; False where there are none.
-
-        Takes 20 ms in a process of several threads, as the kernel waits until each has been scheduled.
-        """
-        return _membarrier(_JOIN)
-
-    def barrier(self) -> None:
-        """Return once all processors that run a thread which takes part have passed a memory barrier.
-
-        What these have stored before is seen by this thread then, and what they load after it is no older.
-        """
-        if not _membarrier(_BARRIER):  # they could take part, but this process is in a narrower sandbox
-            time.sleep(_LONG_SEEN)
-
-    def user(self) -> int:
-        """The effective user id."""
-        return os.geteuid()
-
-    def groups(self) -> set[int]:
-        return {os.getegid(), *os.getgroups()}
-
-    def process(self) -> int:
-        return os.getpid()
-
-    def leave_signals(self) -> None:
-        """Let no signal be handled in this thread, unless it is the one that the process began with.
-
-        The kernel may choose any thread. A handler of Python runs in the main one all the same, but one in C,
-        as uWSGI's, ends the process from where it is: here, that would wait for the main thread for ever.
-        """
-        if threading.get_native_id() != os.getpid():  # a greenlet is no thread of its own
-            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _FAULTS)
-
-    def is_running(self, process: int) -> bool:
-        """Whether there is a process of this number, as far as can be seen from here."""
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
 
     def boot_id(self) -> int:
         """A number that changes with every boot of the machine, 128 bits."""

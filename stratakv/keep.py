@@ -13,10 +13,10 @@ import signal
 import sys
 
 from stratakv.errors import CorruptionError
-from stratakv.files import allow_all_descriptors, give_way
 from stratakv.maintenance.early_end import StoppedError
 from stratakv.maintenance.keeper import DAMAGED, URGENT
 from stratakv.options import Options
+from stratakv.processes import allow_all_descriptors, give_way
 from stratakv.store import acquire, release
 
 LINGER = 2.0  # seconds: starting a process for each segment would cost more than waiting for the next

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from stratakv.files import allow_all_descriptors
+from stratakv.processes import allow_all_descriptors
 
 
 def pytest_configure() -> None:

@@ -12,7 +12,7 @@ from stratakv.cli import data, streams, upkeep
 from stratakv.cli.maintain import maintain
 from stratakv.cli.serve import serve
 from stratakv.cli.status import FAILED, OK
-from stratakv.files import allow_all_descriptors
+from stratakv.processes import allow_all_descriptors
 
 
 class _Commands(click.Group):

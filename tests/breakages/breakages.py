@@ -1131,7 +1131,7 @@ _LOCKS = (
     Breakage(
         "barriers-without-taking-part",
         "no write while another process is inside by its word",
-        "stratakv/files.py",
+        "stratakv/processes.py",
         "        return _membarrier(_JOIN)\n",
         "        return _membarrier(_BARRIER)\n",
         (f"{_BIAS}::test_who_has_it_takes_part_in_barriers",),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stratakv import DB, bias, commit, files
+from stratakv import DB, bias, commit, processes
 from stratakv.bias import Bias
 from stratakv.commit import Exclusive
 from stratakv.control import BIAS_WORDS, W_BIAS, W_BUSY
@@ -184,10 +184,10 @@ def test_who_has_it_takes_part_in_barriers(tmp_path: Path) -> None:
     """In a process of its own, as this one takes part already."""
     program = f"""
 import stratakv
-from stratakv import files
+from stratakv import processes
 
 def taken_part_in():
-    return files._system_call()(files._MEMBARRIER, 1 << 9, 0, 0)  # MEMBARRIER_CMD_GET_REGISTRATIONS
+    return processes._system_call()(processes._MEMBARRIER, 1 << 9, 0, 0)  # MEMBARRIER_CMD_GET_REGISTRATIONS
 
 print(taken_part_in())
 with stratakv.open({str(tmp_path / "s")!r}, durability="os", maintenance="manual") as db:
@@ -205,12 +205,12 @@ with stratakv.open({str(tmp_path / "s")!r}, durability="os", maintenance="manual
 def test_a_barrier_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where this process alone may not ask for one, it waits instead for longer than a store stays unseen."""
     slept: list[float] = []
-    monkeypatch.setattr(files.time, "sleep", slept.append)
+    monkeypatch.setattr(processes.time, "sleep", slept.append)
     Files().barrier()
     assert slept == []
-    monkeypatch.setattr(files, "_membarrier", lambda command: False)
+    monkeypatch.setattr(processes, "_membarrier", lambda command: False)
     Files().barrier()
-    assert slept == [files._LONG_SEEN]
+    assert slept == [processes._LONG_SEEN]
 
 
 def test_whoever_is_interrupted_as_it_waits_leaves_the_waiting_to_the_next(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import stratakv
-from stratakv import DB, files, prefetch
+from stratakv import DB, prefetch, processes
 from stratakv.files import Files
 
 Open = Callable[..., DB]
@@ -162,7 +162,7 @@ def test_memory_is_that_of_the_machine_or_of_the_control_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    monkeypatch.setattr(files, "_MEMORY_LIMITS", dict.fromkeys(["", "memory"], (tmp_path, "limit")))
-    monkeypatch.setattr(files, "_memory", files._memory.__wrapped__)
+    monkeypatch.setattr(processes, "_MEMORY_LIMITS", dict.fromkeys(["", "memory"], (tmp_path, "limit")))
+    monkeypatch.setattr(processes, "_memory", processes._memory.__wrapped__)
     (tmp_path / "limit").write_text("max\n" if limit == "machine" else "1000\n")
     assert Files().memory() == (machine if limit == "machine" else 1000)

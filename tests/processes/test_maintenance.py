@@ -16,10 +16,11 @@ import pytest
 
 import stratakv
 from stratakv import DB
-from stratakv.files import Files, give_way
+from stratakv.files import Files
 from stratakv.locks import FileLock
 from stratakv.maintenance import keeper
 from stratakv.maintenance.work import Maintenance
+from stratakv.processes import give_way
 from tests.engine.machine import in_time
 from tests.support.children import run
 
