@@ -18,7 +18,7 @@ from stratakv import DB, StrataKVError
 from tests.support.children import Child
 
 KEYS = [b"key %d" % number for number in range(300)]
-LIMIT = 60  # seconds after which a child that hangs is ended by SIGALRM
+LIMIT = 600  # seconds after which a child that hangs is ended by SIGALRM
 
 
 def open_(path: Path, **options: Any) -> DB:
@@ -68,7 +68,7 @@ def write(path: Path, stop: Flag) -> None:
         while not stop:
             for key in KEYS:
                 db.put(key, b"%d " % number + bytes(200))
-                time.sleep(0.0002)
+                time.sleep(0.001)
             number += 1
 
 
