@@ -13,6 +13,7 @@ from stratakv.errors import OptionError
 MAX_KEY_BYTES = 0xFFFF
 MAX_VALUE_BYTES = 0xFFFF_FFFF
 LEAST_BUDGET = 2**18
+_LARGEST_BUDGET = 2**50
 
 
 class Durability(enum.StrEnum):
@@ -70,10 +71,13 @@ def _choice(name: str, value: object) -> None:
 
 
 def _budget(name: str, value: object) -> None:
-    if value is not None and value != 0:
-        _bytes(LEAST_BUDGET, 2**50)(name, value)
-    elif isinstance(value, bool):
-        raise OptionError(f"{name} must be a number of bytes, 0 for no limit, not {value!r}")
+    if value is None or (type(value) is int and value == 0):  # 0.0 would be no number of bytes in MANIFEST
+        return
+    if type(value) is not int or not LEAST_BUDGET <= value <= _LARGEST_BUDGET:
+        raise OptionError(
+            f"{name} must be a number of bytes from {LEAST_BUDGET:,} to {_LARGEST_BUDGET:,}, "
+            f"or 0 for no limit, not {value!r}"
+        )
 
 
 def _flag(name: str, value: object) -> None:
@@ -82,7 +86,7 @@ def _flag(name: str, value: object) -> None:
 
 
 def _mode(name: str, value: object) -> None:
-    if value not in (0o700, 0o770):
+    if type(value) is not int or value not in (0o700, 0o770):
         shown = oct(value) if isinstance(value, int) else repr(value)
         raise OptionError(
             f"{name} must be 0o700, or 0o770 to share the store with the directory's group, not {shown}"
