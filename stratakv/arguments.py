@@ -16,21 +16,34 @@ Value = bytes | bytearray | memoryview
 _LONGEST_TTL = 2**53  # seconds; 285 million years, and still exact in milliseconds
 
 
-def check_key(key: bytes) -> None:
-    """Raise InvalidKeyError unless `key` is bytes of 1 to 65,535 bytes."""
+def check_key(key: bytes) -> bytes:
+    """Return `key` as what it is made of; raises InvalidKeyError unless that is 1 to 65,535 bytes."""
     if not isinstance(key, bytes):
         raise InvalidKeyError(f"a key must be bytes, not {type(key).__name__}; encode text yourself")
+    if key.__class__ is not bytes:  # it may call itself longer or shorter than it is
+        key = memoryview(key).tobytes()
     if not 1 <= len(key) <= MAX_KEY_BYTES:
         raise InvalidKeyError(
             f"a key must have 1 to {MAX_KEY_BYTES:,} bytes, not {len(key):,}; hash long ones"
         )
+    return key
+
+
+def check_prefix(prefix: bytes) -> None:
+    """Raise InvalidKeyError unless `prefix` is bytes: b"" is that of all keys, and None is a mistake."""
+    _check_is_bytes("prefix", prefix)
 
 
 def check_bounds(**bounds: bytes | None) -> None:
     """Raise InvalidKeyError unless each of a scan's bounds is bytes, or None for none."""
     for name, bound in bounds.items():
-        if bound is not None and not isinstance(bound, bytes):
-            raise InvalidKeyError(f"{name} must be bytes, not {type(bound).__name__}; encode text yourself")
+        if bound is not None:
+            _check_is_bytes(name, bound)
+
+
+def _check_is_bytes(name: str, given: object) -> None:
+    if not isinstance(given, bytes):
+        raise InvalidKeyError(f"{name} must be bytes, not {type(given).__name__}; encode text yourself")
 
 
 def expiry_of(ttl: float | None) -> int:
@@ -43,10 +56,11 @@ def expiry_of(ttl: float | None) -> int:
         if 0 <= ttl < _LONGEST_TTL:
             return int((time.time() + ttl) * 1000)
         if ttl >= _LONGEST_TTL:
-            raise InvalidTTLError(f"a ttl of {ttl!r} seconds is too long to be stored; use None for ever")
+            raise InvalidTTLError("a ttl of so many seconds is too long to be stored; use None for ever")
     elif isinstance(ttl, Real | Decimal) and not isinstance(ttl, bool):  # of numpy, or of a database
         return expiry_of(_as_float(ttl))
-    raise InvalidTTLError(f"a ttl must be a number of seconds from 0 on, or None for ever, not {ttl!r}")
+    shown = "what has thousands of digits" if isinstance(ttl, int) and -ttl >= _LONGEST_TTL else repr(ttl)
+    raise InvalidTTLError(f"a ttl must be a number of seconds from 0 on, or None for ever, not {shown}")
 
 
 def _as_float(number: Real | Decimal) -> float:

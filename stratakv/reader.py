@@ -12,7 +12,7 @@ from typing import Any, TypeVar, overload
 from xxhash import xxh3_64_intdigest
 
 from stratakv import past_damage
-from stratakv.arguments import check_bounds, check_key
+from stratakv.arguments import check_key, check_prefix
 from stratakv.bloom import PATTERN_MASK, PATTERNS
 from stratakv.control import OFFSET_MASK, POSITION_BITS, W_GENERATION, W_INDEXED, W_TIP, Figure
 from stratakv.errors import CorruptionError, TransactionError
@@ -230,7 +230,7 @@ class Reader:
 
     def keys(self, prefix: bytes) -> Iterator[bytes]:
         """Yield each live key that begins with `prefix` once, oldest segment first."""
-        check_bounds(prefix=prefix)
+        check_prefix(prefix)
         return self._keys(prefix)
 
     def _keys(self, prefix: bytes) -> Iterator[bytes]:

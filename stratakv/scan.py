@@ -12,7 +12,7 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator
 
 from stratakv import key_order, past_damage
-from stratakv.arguments import check_bounds
+from stratakv.arguments import check_bounds, check_prefix
 from stratakv.errors import CorruptionError
 from stratakv.files import now_ms
 from stratakv.index import hash_key
@@ -40,7 +40,8 @@ def scan(
     active log is read up to where it reached at the start: what is written later is not seen.
     report_damage: told each damaged record, which is left out.
     """
-    check_bounds(prefix=prefix, start=start, stop=stop)
+    check_prefix(prefix)
+    check_bounds(start=start, stop=stop)
     view, end = snapshots.take()
     first = max(prefix, start or b"")
     broken: set[Segment] = set()

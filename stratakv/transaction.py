@@ -23,7 +23,7 @@ class Transaction:
     Reads see the transaction's own writes. An exception that leaves the `with` block discards them all.
     """
 
-    def __init__(self, check_value: Callable[[Value], Value], reader: Reader, view: View) -> None:
+    def __init__(self, check_value: Callable[[Value], bytes], reader: Reader, view: View) -> None:
         self._check_value = check_value
         self._reader = reader
         self._view = view
@@ -71,7 +71,7 @@ class Transaction:
         if not self.open:
             raise _ended()
         check_key(key)
-        self.pending[key] = (bytes(self._check_value(value)), expiry)
+        self.pending[key] = (self._check_value(value), expiry)
 
 
 def _ended() -> TransactionError:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from stratakv import record
-from stratakv.arguments import Value, check_bounds, check_key, expiry_of
+from stratakv.arguments import Value, check_key, check_prefix, expiry_of
 from stratakv.commit import Exclusive, Write
 from stratakv.control import W_BUSY, W_TIP
 from stratakv.errors import InvalidValueError
@@ -60,14 +60,19 @@ class Writer:
         self._commit_one = commit_one
         self._committed = committed
 
-    def check_value(self, value: Value) -> Value:
-        """Return `value` as something that is as long as it says; raises InvalidValueError."""
+    def check_value(self, value: Value) -> bytes:
+        """Return a copy of `value`, of which nobody else can change the length; raises InvalidValueError."""
         if not isinstance(value, bytes | bytearray | memoryview):
             raise InvalidValueError(
                 f"a value must be bytes-like, not {type(value).__name__}; encode it first"
             )
-        if isinstance(value, memoryview):
-            value = value.tobytes()
+        if value.__class__ is bytearray:
+            value = bytes(value)  # not by a view: another thread that resizes it meanwhile would fail
+        elif value.__class__ is not bytes:  # a subclass may call itself longer or shorter than it is
+            try:
+                value = memoryview(value).tobytes()
+            except ValueError as cause:
+                raise InvalidValueError(f"the value is a memoryview that was released: {cause}") from None
         if len(value) > self._max_value_bytes:
             raise InvalidValueError(
                 f"a value of {len(value):,} bytes is larger than max_value_bytes, {self._max_value_bytes:,}"
@@ -76,7 +81,7 @@ class Writer:
 
     def _write(self, key: bytes, value: Value, expiry: int, kind: int = _LAST_PUT) -> Write:
         if key.__class__ is not bytes or not 1 <= len(key) <= MAX_KEY_BYTES:
-            check_key(key)
+            key = check_key(key)
         if value.__class__ is not bytes or len(value) > self._max_value_bytes:
             value = self.check_value(value)
         body = record.encode(kind, key, value, expiry)
@@ -87,7 +92,7 @@ class Writer:
         # Written out: through `_write` and its checks a put would cost 10 % more.
         expiry = 0 if ttl is None else expiry_of(ttl)
         if key.__class__ is not bytes or not 1 <= len(key) <= MAX_KEY_BYTES:
-            check_key(key)
+            key = check_key(key)
         if value.__class__ is not bytes or len(value) > self._max_value_bytes:
             value = self.check_value(value)
         body = b"".join((record.pack_body(len(value), len(key), _LAST_PUT, 0, expiry), key, value))
@@ -132,7 +137,7 @@ class Writer:
         def changed(found: Found | None) -> tuple[Write | None, bytes | None]:
             if not found:
                 return None, None
-            value = bytes(self.check_value(change(found.value())))
+            value = self.check_value(change(found.value()))
             return self._write(key, value, found.expiry), value
 
         return self._update(key, changed)
@@ -181,7 +186,7 @@ class Writer:
             return sum([tx.delete(key) for key in set(wanted)])
 
     def delete_prefix(self, prefix: bytes) -> None:
-        check_bounds(prefix=prefix)
+        check_prefix(prefix)
         if not prefix:
             self.clear()
             return

@@ -30,6 +30,7 @@ from stratakv import (
     ReadOnlyError,
     StorageError,
     StrataKVError,
+    record,
 )
 from stratakv.control import W_NEXT
 from stratakv.directory import MOST_NUMBER
@@ -100,6 +101,57 @@ def test_keys(untouched: DB, call: str, key: Any) -> None:
     assert isinstance(caught.value, ValueError)
 
 
+class Longer(bytes):
+    def __len__(self) -> int:
+        return super().__len__() + 5
+
+
+@pytest.mark.parametrize("call", ["put", "put_many", "add", "update", "transaction"])
+def test_what_calls_itself_longer_than_it_is_is_stored_as_it_is(db: DB, call: str) -> None:
+    key, value = Longer(b"k"), Longer(b"value")
+    if call == "update":
+        db.put(key, b"old")
+        db.update(key, lambda _: value)
+    elif call == "put_many":
+        db.put_many({key: value})
+    elif call == "transaction":
+        with db.transaction() as tx:
+            tx.put(key, value)
+    else:
+        getattr(db, call)(key, value)
+    assert db.get(b"k") == b"value"
+    db.put(b"after", b"v")
+    assert db.verify().ok
+
+
+def test_a_buffer_that_another_thread_makes_longer_meanwhile(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads are switched between any two steps; here between measuring it and copying it."""
+    buffer, pack = bytearray(b"value"), record.pack_body
+
+    def interrupted(*fields: int) -> bytes:
+        buffer.extend(b" and more")
+        return pack(*fields)
+
+    monkeypatch.setattr(record, "pack_body", interrupted)
+    db.put(b"k", buffer)
+    assert db.get(b"k") == b"value"
+    assert db.verify().ok
+
+
+def test_a_view_that_was_released(untouched: DB) -> None:
+    view = memoryview(b"value")
+    view.release()
+    with pytest.raises(InvalidValueError, match="released"):
+        untouched.put(b"k", view)
+
+
+@pytest.mark.parametrize("prefix", [None, "", 7])
+@pytest.mark.parametrize("call", [DB.delete_prefix, DB.keys, DB.scan], ids=lambda call: call.__name__)
+def test_a_prefix_is_bytes(untouched: DB, call: Call, prefix: Any) -> None:
+    with pytest.raises(InvalidKeyError, match="prefix must be bytes"):
+        call(untouched, prefix)
+
+
 BAD_VALUES = ["text", 1, None, ["list"], b"v" * 1001, bytearray(1001), memoryview(bytes(4000)).cast("I")]
 WITH_VALUE: dict[str, Call] = {
     "put": lambda db, value: db.put(b"a", value),
@@ -137,6 +189,12 @@ WITH_TTL: dict[str, Call] = {
 def test_times_to_live(untouched: DB, call: str, ttl: Any) -> None:
     with pytest.raises(InvalidTTLError, match="a ttl"):
         WITH_TTL[call](untouched, ttl)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_ttl_of_more_digits_than_python_shows(untouched: DB, sign: int) -> None:
+    with pytest.raises(InvalidTTLError, match="a ttl"):
+        untouched.put(b"a", b"v", ttl=sign * 10**5000)
 
 
 def test_a_ttl_of_more_than_a_float_holds(untouched: DB) -> None:
