@@ -177,6 +177,11 @@ class Exclusive:
                 "that ends: let it set a flag, and write where that is looked at"
             )
 
+    def check_outside(self) -> None:
+        """Raise TransactionError where this thread is inside: what it would wait for may wait for it."""
+        if self._turn.locked():
+            self._check_not_inside(0)
+
     def _begin(self, said: list[Message]) -> Held:
         structure, words = self._structure, self._words
         self._open_lock()

@@ -101,6 +101,7 @@ class Maintenance:
     def _elected(self, pace: Pace = lambda read: None) -> Iterator[None]:
         """Be the only one at work, whoever else wants to be. pace: what it raises ends the waiting."""
         notice()
+        self._exclusive.check_outside()  # whoever has maintenance.lock may be waiting for the writer lock
         turn = self._turn
         if turn._is_owned():  # it would wait for itself
             raise StoreBusyError(f"{self._structure.directory.path} is being maintained by this very thread")
@@ -272,6 +273,12 @@ class Maintenance:
     # -- all at once -------------------------------------------------------------------------------------
 
     def compact(self, progress: Progress | None) -> CompactionReport:
-        """Leave each live key once, see `compaction`."""
-        with reported(self._structure.directory.path), self._elected():
+        """Leave each live key once, see `compaction`. progress: is asked while it waits for its turn, too."""
+
+        def pace(_read: int) -> None:
+            if progress:
+                filled = self._structure.control.words[W_TIP] & OFFSET_MASK
+                progress(0, filled + sum(segment.end for segment in self._structure.view.sealed))
+
+        with reported(self._structure.directory.path), self._elected(pace):
             return compact(self._structure, self._exclusive, self._sync, self.next_task, progress)

@@ -13,9 +13,10 @@ import pytest
 
 import stratakv
 from stratakv import DB
+from stratakv.locks import FileLock
 from stratakv.maintenance.blocks import in_key_order
 from stratakv.maintenance.output import Output
-from tests.engine.machine import Death, Machine
+from tests.engine.machine import Death, Machine, in_time
 
 Open = Callable[..., DB]
 
@@ -204,6 +205,19 @@ def test_progress_is_of_what_is_read(db: DB) -> None:
     report = db.compact(lambda done, total: told.append((done, total)))
     assert report.bytes_after < report.bytes_before / 10
     assert told[-1] == (pytest.approx(report.bytes_before, rel=0.01), report.bytes_before)
+
+
+def test_giving_up_while_another_one_is_at_it(db: DB) -> None:
+    def stop(done: int, total: int) -> None:
+        assert 0 == done < total
+        raise KeyboardInterrupt
+
+    fill(db)
+    with FileLock(db._store.directory, "maintenance.lock", write=True) as lock:
+        lock.exclusive()
+        with in_time(), pytest.raises(KeyboardInterrupt):
+            db.compact(stop)
+    db.compact()
 
 
 def test_giving_up_through_the_progress_callback(db: DB, path: Path) -> None:

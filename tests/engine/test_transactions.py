@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from stratakv import DB, InvalidKeyError, InvalidValueError, KeyNotFoundError, TransactionError
+from stratakv.locks import FileLock
+from tests.engine.machine import in_time
 
 
 def test_it_sees_its_own_writes_and_others_do_not(db: DB) -> None:
@@ -100,6 +103,16 @@ def test_the_store_behind_its_back_is_refused(db: DB, call: Any) -> None:
             call(db)
     assert dict(db.scan()) == {b"a": b"1"}
     db.put(b"k", b"v")
+
+
+@pytest.mark.parametrize("call", [DB.compact, DB.maintain], ids=["compact", "maintain"])
+def test_it_does_not_wait_for_whoever_maintains_the_store(db: DB, call: Callable[[DB], object]) -> None:
+    """That one may be waiting for the end of the transaction."""
+    with FileLock(db._store.directory, "maintenance.lock", write=True) as lock:
+        lock.exclusive()
+        with db.transaction(), in_time(), pytest.raises(TransactionError):
+            call(db)
+    db.compact()
 
 
 def test_it_ends_with_its_block(db: DB) -> None:
