@@ -41,11 +41,14 @@ class Lock:
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Take the lock, once it is free; return whether it was taken.
 
-        blocking: False does not wait. timeout: the most seconds to wait, -1 for however long it takes. A
-        thread that holds it already waits for itself.
+        blocking: False does not wait. timeout: the most seconds to wait; -1 for however long it takes, any
+        other number below 0 is as 0, as of a deadline that has passed. A thread that holds it already waits
+        for itself. Raises LockError for what is no number of seconds.
         """
         notice()
-        patience = (math.inf if timeout < 0 else timeout) if blocking else 0.0
+        if not isinstance(timeout, int | float) or math.isnan(timeout):
+            raise LockError(f"timeout must be a number of seconds, or -1 for ever, not {timeout!r}")
+        patience = (math.inf if timeout == -1 else timeout) if blocking else 0.0
         taken = False
         with reported(self._path):
             file = self._open()

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import stratakv
 from stratakv import DB
+from tests.engine.machine import in_time
 from tests.support.children import run
 
 
@@ -84,6 +87,21 @@ def test_who_waits_gets_it_when_it_is_free(db: DB) -> None:
     lock.release()
     waiting.join(20)
     assert taken.is_set()
+
+
+@pytest.mark.parametrize("timeout", [0, -0.5, -2, -math.inf])
+def test_a_deadline_that_has_passed_is_not_waited_for(db: DB, timeout: float) -> None:
+    with db.lock(b"k"), in_time():
+        assert not db.lock(b"k").acquire(timeout=timeout)
+    lock = db.lock(b"k")
+    assert lock.acquire(timeout=timeout)
+    lock.release()
+
+
+@pytest.mark.parametrize("timeout", [math.nan, None, "1"])
+def test_what_is_no_number_of_seconds_is_refused(db: DB, timeout: Any) -> None:
+    with pytest.raises(stratakv.LockError, match="number of seconds"):
+        db.lock(b"k").acquire(timeout=timeout)
 
 
 def test_it_is_free_when_the_block_ends_with_an_error(db: DB) -> None:
