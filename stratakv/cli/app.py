@@ -2,7 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -16,21 +17,33 @@ from stratakv.processes import allow_all_descriptors
 
 
 class _Commands(click.Group):
+    def make_context(self, *arguments: Any, **named: Any) -> click.Context:
+        """Parse the arguments, which writes what `--help` and `--version` ask for."""
+        with _told():
+            return super().make_context(*arguments, **named)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command named; return its exit status."""
-        try:
+        with _told():
             status = super().invoke(ctx)
             streams.flush_stdout()  # here, where a full disk is still reported
             return status
-        except BrokenPipeError:  # whoever read us (`| head`) has enough, which is no failure
-            streams.abandon_stdout()
-            return OK
-        except (StrataKVError, OSError) as error:
-            streams.finish_stdout()
-            return _failure("stratakv", _reason(error))
-        except KeyboardInterrupt:
-            streams.abandon_stdout()  # whoever reads us may be slow, and Ctrl-C is not to wait for that
-            raise
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """End the program with one line and an exit status where the block fails."""
+    try:
+        yield
+    except BrokenPipeError:  # whoever read us (`| head`) has enough, which is no failure
+        streams.abandon_stdout()
+        raise click.exceptions.Exit(OK) from None
+    except (StrataKVError, OSError) as error:
+        streams.finish_stdout()
+        raise click.exceptions.Exit(_failure("stratakv", _reason(error))) from error
+    except KeyboardInterrupt:
+        streams.abandon_stdout()  # whoever reads us may be slow, and Ctrl-C is not to wait for that
+        raise
 
 
 @click.group(cls=_Commands, invoke_without_command=True)

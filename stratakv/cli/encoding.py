@@ -11,14 +11,17 @@ _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 def as_line(data: bytes) -> str:
     """`data` as printable text without line breaks, from which `printf %b` makes `data` again."""
-    text = data.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+    text = data.replace(b"\\", b"\\\\").decode("utf-8", "surrogateescape")
     return text if text.isprintable() else "".join(map(_printable, text))
 
 
 def _printable(character: str) -> str:
     if character.isprintable():
         return character
-    return _SHORT.get(character) or "".join(f"\\x{byte:02x}" for byte in character.encode())
+    # In octal, as POSIX has it: not every shell knows \\x.
+    return _SHORT.get(character) or "".join(
+        f"\\0{byte:03o}" for byte in character.encode("utf-8", "surrogateescape")
+    )
 
 
 def as_field(name: str, data: bytes) -> dict[str, str]:

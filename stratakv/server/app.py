@@ -37,6 +37,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        compaction.start()
         yield
         await run_in_threadpool(compaction.stop)
 

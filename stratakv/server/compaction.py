@@ -22,13 +22,18 @@ class BackgroundCompaction:
         self._thread: threading.Thread | None = None  # under _lock
         self._stopping = threading.Event()
 
+    def start(self) -> None:
+        """Do what is asked for from now on, also after a `stop`."""
+        self._stopping.clear()
+
     def trigger(self) -> None:
         """Ask for a compaction that sees everything written until now; returns at once."""
         with self._lock:
             self._wanted = True
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="stratakv compaction")
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="stratakv compaction")
+                thread.start()
+                self._thread = thread
 
     def stop(self) -> None:
         """Give up a running compaction and wait until its thread is gone."""

@@ -78,6 +78,16 @@ def test_output_that_cannot_be_written_is_an_error(stratakv, store, words):
     assert (done.returncode, done.stderr) == (2, b"stratakv: No space left on device\n")
 
 
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_that_cannot_be_written_is_an_error(stratakv, command, option):
+    with Path("/dev/full").open("wb") as full:
+        done = stratakv(option, stdout=full)
+    assert (done.returncode, done.stderr) == (2, b"stratakv: No space left on device\n")
+    nobody_reads = ["bash", "-c", '"$@" | true; exit "${PIPESTATUS[0]}"', "bash", *command, option]
+    done = subprocess.run(nobody_reads, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 @pytest.mark.parametrize("words", [["get", "apple"], ["scan"], ["stats"]], ids=lambda words: words[0])
 def test_a_closed_standard_output_is_an_error(command, store, words):
     closed = ["bash", "-c", 'exec "$@" >&-', "bash", *command, words[0], store, *words[1:]]

@@ -60,6 +60,31 @@ def test_stop_gives_a_running_compaction_up(db):
     assert db.ended == ["given up"]
 
 
+def test_one_that_was_stopped_can_start_again(db):
+    compaction = BackgroundCompaction(db)
+    compaction.stop()
+    compaction.start()
+    compaction.trigger()
+    assert db.begun.acquire(timeout=30)
+    compaction.stop()
+
+
+def test_where_no_thread_could_be_started_the_next_trigger_tries_again(db, monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    compaction = BackgroundCompaction(db)
+    with monkeypatch.context() as broken:
+        broken.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            compaction.trigger()
+    compaction.stop()
+    compaction.start()
+    compaction.trigger()
+    assert db.begun.acquire(timeout=30)
+    compaction.stop()
+
+
 def test_a_failed_compaction_is_logged_and_the_next_one_runs(db, monkeypatch):
     failed = threading.Event()
     monkeypatch.setattr(logging.getLogger("stratakv.server"), "exception", lambda *_: failed.set())
