@@ -60,7 +60,10 @@ async def in_compute_thread(call: Callable[[], T]) -> T:
 
 def _compute(call: Callable[[], T]) -> T:
     is_computing.set(True)
-    return call()
+    try:
+        return call()
+    except StopIteration as stopped:  # before Python 3.13 it would never reach whoever awaits it
+        raise RuntimeError("the function raised StopIteration") from stopped
 
 
 def _leaving_no_connection(run: Callable[[], T]) -> T:

@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from inspect import isawaitable, iscoroutinefunction
 from typing import Any
 
+from asgiref.sync import SyncToAsync
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
 import stratakv
@@ -27,6 +28,8 @@ _PATIENCE = 1.25  # each pause is so many times the one before: the last is a fi
 
 # The locks that the caller holds: a function that needs the value it makes would wait for itself.
 _held: ContextVar[frozenset[bytes]] = ContextVar("_held", default=frozenset())
+# Those of the tasks of this process, one for each that is making a value.
+_made_by_tasks: list[bytes] = []
 
 
 class SingleFlight(AsyncCalls):
@@ -43,7 +46,7 @@ class SingleFlight(AsyncCalls):
         if value is not self._missing_key:
             return value
         with self._flight(key, default, timeout, version) as pauses:
-            for pause in pauses if _may_wait() else ():
+            for pause in pauses if self._may_wait(key, version) else ():
                 time.sleep(pause)
             if self.has_key(key, version):  # which counts no second miss
                 value = self.get(key, self._missing_key, version)
@@ -81,7 +84,7 @@ class SingleFlight(AsyncCalls):
         """
         ttl = self._ttl(timeout)
         is_kept = ttl is None or ttl > 0  # for what is not stored nobody need wait
-        name = naming.of_flight(self._name(key, version))
+        name = self._flight_name(key, version)
         store, lock, taken = self._store.handle, None, False
         can_write = not self._store.options.read_only
         if store and can_write and is_kept and callable(default) and name not in _held.get():
@@ -93,13 +96,31 @@ class SingleFlight(AsyncCalls):
             yield self._pauses(lock) if lock else iter(())
             return
         before = _held.set(_held.get() | {name})
+        by_a_task = _is_on_a_loop()
+        if by_a_task:
+            _made_by_tasks.append(name)
         try:
             yield iter(())
         finally:
+            if by_a_task:
+                _made_by_tasks.remove(name)
             with suppress(stratakv.LockError):  # a child that the function has forked does not hold it
                 lock.release()
             with suppress(ValueError):  # a coroutine that nobody awaits any more ends in another context
                 _held.reset(before)
+
+    def _may_wait(self, key: Any, version: int | None) -> bool:
+        """Whether this thread may sleep until another caller has made a value.
+
+        That of an event loop may not: the other may be one of its tasks. Nor may one that such a task may
+        need: those that make values, and those that `sync_to_async` uses, as each call of the ORM does.
+        """
+        if _is_on_a_loop() or is_computing.get():
+            return False
+        return not (_serves_a_loop() and self._flight_name(key, version) in _made_by_tasks)
+
+    def _flight_name(self, key: Any, version: int | None) -> bytes:
+        return naming.of_flight(self._name(key, version))
 
     def _pauses(self, lock: stratakv.Lock) -> Iterator[float]:
         end = time.monotonic() + LONGEST_WAIT
@@ -110,17 +131,22 @@ class SingleFlight(AsyncCalls):
                 pause = min(pause * _PATIENCE, _LONGEST_PAUSE)
 
 
-def _may_wait() -> bool:
-    """Whether this thread may sleep until another caller has made a value.
-
-    That of an event loop may not: the other may be one of its tasks. Nor may one of those that make values,
-    as the other may be waiting for one of them to be free.
-    """
+def _is_on_a_loop() -> bool:
+    """Whether this is the thread of an event loop that runs."""
     try:
         get_running_loop()
     except RuntimeError:
-        return not is_computing.get()
-    return False
+        return False
+    return True
+
+
+def _serves_a_loop() -> bool:
+    """Whether this thread runs what an event loop has given to `sync_to_async`.
+
+    There is no public way to ask; a thread that did so once and belongs to no loop that runs does not count.
+    """
+    loop = getattr(SyncToAsync.threadlocal, "main_event_loop", None)
+    return loop is not None and loop.is_running()
 
 
 async def _made(default: Any) -> Any:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 
 import stratakv
 from stratakv_django import handles, naming, single_flight
@@ -215,6 +216,51 @@ def test_a_call_that_would_hold_up_the_loop_does_not_wait_for_its_tasks(cache: S
     mine, took, theirs = asyncio.run(beside())
     assert (mine, theirs) == ("mine", "mine")
     assert took < 10  # and not a minute
+
+
+def test_a_thread_that_a_task_may_need_does_not_wait_for_it(cache: StrataKVCache) -> None:
+    """As in a synchronous view, while a coroutine that asks the database makes the value."""
+
+    async def make() -> Any:
+        await asyncio.sleep(0.3)
+        return await sync_to_async(lambda: "made")()
+
+    async def beside() -> Any:
+        await cache.aget("opened")
+        making = asyncio.create_task(cache.aget_or_set("page", make))
+        await asyncio.sleep(0.1)
+        began = time.monotonic()
+        mine = await sync_to_async(cache.get_or_set)("page", lambda: "mine")
+        return mine, time.monotonic() - began, await making
+
+    mine, took, theirs = asyncio.run(beside())
+    assert (mine, theirs) == ("mine", "mine")
+    assert took < 10  # and not a minute
+    assert not single_flight._made_by_tasks
+
+
+def test_a_synchronous_view_of_an_asynchronous_site_waits_for_others(cache: StrataKVCache) -> None:
+    slow = Slow()
+
+    async def beside() -> Any:
+        await cache.aget("opened")
+        making = asyncio.get_running_loop().run_in_executor(None, cache.get_or_set, "page", slow)
+        await asyncio.sleep(0.1)
+        return await sync_to_async(cache.get_or_set)("page", slow), await making
+
+    assert asyncio.run(beside()) == ("made", "made")
+    assert slow.calls == 1
+
+
+def test_a_function_that_ends_an_iteration_is_an_error(cache: StrataKVCache) -> None:
+    """Before Python 3.13, its exception would never come out of the thread."""
+
+    async def ask() -> None:
+        await asyncio.wait_for(cache.aget_or_set("page", lambda: next(iter(()))), 20)
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        asyncio.run(ask())
+    assert cache.get_or_set("page", lambda: "made") == "made"
 
 
 def test_a_child_that_the_function_forks_goes_its_way(cache: StrataKVCache) -> None:
