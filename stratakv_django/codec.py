@@ -31,7 +31,7 @@ from hmac import compare_digest
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import SynchronousOnlyOperation
+from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 from django.utils.encoding import force_bytes
@@ -66,7 +66,8 @@ def encode(name: bytes, value: Any) -> bytes:
 def decode(name: bytes, stored: bytes) -> Any:
     """Return the value that `encode` turned into `stored` under `name`; raises UndecodableValueError.
 
-    And SynchronousOnlyOperation where unpickling asks the database on the thread of an event loop.
+    And SynchronousOnlyOperation where unpickling asks the database on the thread of an event loop, and
+    ImproperlyConfigured where the settings have no SECRET_KEY.
     """
     try:
         tag = stored[0]
@@ -77,7 +78,8 @@ def decode(name: bytes, stored: bytes) -> Any:
         if tag == _PICKLE:
             return pickle.loads(_verified(name, stored))
         return _READERS[tag](stored[1:])
-    except (UndecodableValueError, SynchronousOnlyOperation):  # the value is sound, and its place is wrong
+    # The value is sound, and its place or the settings are wrong.
+    except (UndecodableValueError, SynchronousOnlyOperation, ImproperlyConfigured):
         raise
     except Exception as error:  # unpickling runs the site's own classes, which may raise anything
         raise UndecodableValueError(f"{type(error).__name__}: {error}") from error

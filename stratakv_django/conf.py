@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -24,7 +25,9 @@ import stratakv
 UNLIMITED = sys.maxsize  # the MAX_ENTRIES of an alias that was given none
 DEFAULT_CULL_FREQUENCY = 3  # as in Django
 _DEFAULT_DURABILITY = "interval"
-_BACKEND_OPTIONS = ("strict", "key_warnings", "MAX_ENTRIES", "CULL_FREQUENCY")
+_UPPER_CASE = ("MAX_ENTRIES", "CULL_FREQUENCY")
+_BACKEND_OPTIONS = ("strict", "key_warnings", *_UPPER_CASE)
+_ADDRESS = re.compile(r"unix:.*|[^/]+:\d+")  # as Memcached's: no directory that anybody means
 _ENGINE_OPTIONS = tuple(field.name for field in dataclasses.fields(stratakv.Options))
 
 
@@ -56,8 +59,9 @@ class CacheSettings:
 def parse(location: object, params: Mapping[str, Any]) -> CacheSettings:
     """Return the settings in one alias of CACHES; raises LocationError or CacheOptionError."""
     for name in params:
-        if str(name).lower() in (*_ENGINE_OPTIONS, "strict", "key_warnings"):
-            raise CacheOptionError(f"{name} does nothing beside OPTIONS: put {name.lower()!r} into them")
+        inside = name if name in _UPPER_CASE else str(name).lower()  # Django reads those in lower case here
+        if inside in (*_ENGINE_OPTIONS, *_BACKEND_OPTIONS):
+            raise CacheOptionError(f"{name} does nothing beside OPTIONS: put {inside!r} into them")
     options = dict(params.get("OPTIONS", {}))
     max_entries = params.get("max_entries", options.pop("MAX_ENTRIES", None))
     cull_frequency = params.get("cull_frequency", options.pop("CULL_FREQUENCY", DEFAULT_CULL_FREQUENCY))
@@ -82,7 +86,7 @@ def _path(location: object) -> str:
         raise LocationError(f"LOCATION must be the path of a directory, not {location!r}")
     path = os.fspath(location)
     # Left from another backend; it would be a directory "redis:" where the site was started.
-    if "://" in path:
+    if "://" in path or _ADDRESS.fullmatch(path):
         raise LocationError(
             f"LOCATION must be the path of a directory, not the address of a server, {path!r}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -21,6 +22,9 @@ class SyncCalls(BaseCache):
     def __init__(self, location: object, params: dict[str, Any]) -> None:
         """Read the settings of one alias; touch no file. Wrong ones raise ImproperlyConfigured when used."""
         super().__init__(params)
+        timeout = params.get("timeout", params.get("TIMEOUT"))
+        if isinstance(timeout, float) and math.isfinite(timeout):  # of which Django takes the whole seconds
+            self.default_timeout = timeout
         try:
             settings = conf.parse(location, params)
             self._store = handles.store(settings.path, settings.engine)
@@ -150,9 +154,11 @@ class SyncCalls(BaseCache):
         version = self.version if version is None else version
         old, new = self._name(key, version), self._name(key, version + delta)
         with self._tolerance.block("write"), self._db.transaction() as tx:
-            stored = tx.get(old)
-            if stored is not None:
+            ttl = stored = None
+            with suppress(stratakv.KeyNotFoundError):
                 ttl = tx.ttl(old)
+                stored = tx.get(old)  # after it: what expires between them is missing
+            if stored is not None:
                 tx.delete(old)
                 try:
                     tx.put(new, codec.rename(stored, old, new), ttl)

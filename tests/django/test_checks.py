@@ -67,7 +67,13 @@ def test_w001_a_relative_location(location: object) -> None:
     assert not message.is_serious()
 
 
-ADDRESSES = ["redis://127.0.0.1:6379/1", "unix:///run/redis.sock?db=1", ["redis://a", "redis://b"]]
+ADDRESSES = [
+    "127.0.0.1:11211",
+    "unix:/run/mem.sock",
+    "redis://127.0.0.1:6379/1",
+    "unix:///run/redis.sock?db=1",
+    ["redis://a", "redis://b"],
+]
 
 
 @pytest.mark.parametrize(
@@ -114,12 +120,21 @@ def test_e002_wrong_options(store: Path, options: dict[str, Any], says: str) -> 
         caches["default"].get("key")
 
 
-@pytest.mark.parametrize("name", ["max_bytes", "MAX_BYTES", "strict"])
-def test_e002_an_option_in_the_wrong_place(store: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "inside"),
+    [
+        ("max_bytes", "max_bytes"),
+        ("MAX_BYTES", "max_bytes"),
+        ("strict", "strict"),
+        ("MAX_ENTRIES", "MAX_ENTRIES"),
+        ("CULL_FREQUENCY", "CULL_FREQUENCY"),
+    ],
+)
+def test_e002_an_option_in_the_wrong_place(store: Path, name: str, inside: str) -> None:
     """Where Django ignores it, and django-cache-url puts it."""
     [message] = found(default={"LOCATION": str(store), name: 10**9})
     assert message.id == "stratakv.E002"
-    assert f"put {name.lower()!r} into them" in message.msg
+    assert f"put {inside!r} into them" in message.msg
 
 
 @pytest.mark.parametrize("setting", ["MEDIA_ROOT", "STATIC_ROOT"])

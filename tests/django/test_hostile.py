@@ -6,6 +6,7 @@ import pickle
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from stratakv_django import codec
@@ -80,6 +81,14 @@ def test_another_sites_key(make_cache: MakeCache) -> None:
         cache.set("key", ["theirs"])
         assert cache.get("key") == ["theirs"]
     assert is_refused(cache, "key")
+
+
+def test_without_a_key_of_its_own_a_process_removes_nothing(make_cache: MakeCache) -> None:
+    cache = make_cache()
+    cache.set("key", ["mine"])
+    with override_settings(SECRET_KEY=""), pytest.raises(ImproperlyConfigured):
+        cache.get("key")
+    assert cache.get("key") == ["mine"]
 
 
 @pytest.mark.parametrize(

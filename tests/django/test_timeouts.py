@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from stratakv import KeyNotFoundError, Transaction
 from stratakv_django.cache import StrataKVCache
 from tests.django.conftest import MakeCache
 
@@ -27,14 +28,39 @@ def test_the_default_is_five_minutes(cache: StrataKVCache) -> None:
     assert [ttl(cache, key) for key in ("set", "add", "many", "touch")] == [pytest.approx(300, abs=5)] * 4
 
 
-@pytest.mark.parametrize(("setting", "expected"), [(60, 60), ("60", 60), ("nonsense", 300), (None, None)])
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [(60, 60), ("60", 60), ("nonsense", 300), (math.nan, 300), (None, None)],
+)
 def test_timeout_in_the_settings(make_cache: MakeCache, setting: Any, expected: float | None) -> None:
     cache = make_cache(TIMEOUT=setting)
     cache.set("key", 1)
     assert ttl(cache, "key") == (expected and pytest.approx(expected, abs=5))
 
 
-@pytest.mark.parametrize("setting", [0, -1])
+@pytest.mark.parametrize("name", ["TIMEOUT", "timeout"])
+def test_a_fraction_of_a_second_in_the_settings(make_cache: MakeCache, name: str) -> None:
+    cache = make_cache(**{name: 0.5})
+    cache.set("key", 1)
+    left = ttl(cache, "key")
+    assert left
+    assert 0 < left <= 0.5
+
+
+def test_an_entry_that_expires_while_it_is_moved_is_missing(
+    cache: StrataKVCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def expired(tx: Transaction, key: bytes) -> float | None:
+        raise KeyNotFoundError(key)
+
+    cache.set("key", 1)
+    monkeypatch.setattr(Transaction, "ttl", expired)
+    with pytest.raises(ValueError, match="'key' not found"):
+        cache.incr_version("key")
+    assert cache.incidents()["write"] == 0
+
+
+@pytest.mark.parametrize("setting", [0, -1, -0.5])
 def test_a_default_of_nothing_keeps_nothing(make_cache: MakeCache, setting: int) -> None:
     cache = make_cache(TIMEOUT=setting)
     cache.set("key", 1)
