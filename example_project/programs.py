@@ -12,6 +12,7 @@ DOUBTFUL_TTL = 60.0  # seconds; perhaps it was the machine rather than the progr
 MACHINE_FAILURES = (
     os.strerror(errno.ENOSPC),
     os.strerror(errno.EAGAIN),
+    "can't start new thread",  # Python's word for it
     "Killed signal terminated program",
 )
 

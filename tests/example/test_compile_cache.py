@@ -154,6 +154,7 @@ def test_a_sandbox_that_does_not_start_is_not_cached(monkeypatch: pytest.MonkeyP
         ({"exit_status": 1, "stderr": "no such variable"}, None),
         ({"exit_status": 1, "stderr": "ld: final link failed: No space left on device"}, 60.0),
         ({"exit_status": 1, "stderr": "fork: Resource temporarily unavailable"}, 60.0),
+        ({"exit_status": 1, "stderr": "RuntimeError: can't start new thread"}, 60.0),
         ({"exit_status": 1, "stderr": "g++: fatal error: Killed signal terminated program cc1plus"}, 60.0),
         ({"signal": "SIGABRT", "stderr": "what():  Resource temporarily unavailable"}, 60.0),
         ({"exit_status": 0, "stderr": "No space left on device"}, None),
