@@ -46,7 +46,11 @@ def _begin() -> None:
 def _after_fork_in_child() -> None:
     global _noticing
     _noticing = threading.RLock()
-    _begin()
+    # HERE stays 0: once more at the first write, as only then locks are of the kind that this process has.
+    # With `gunicorn --preload`, gevent replaces them behind the fork; a greenlet that waits for one of before
+    # that stops all of its process.
+    for task in _tasks:
+        task()
 
 
 HERE[0] = 1

@@ -581,6 +581,14 @@ _COMMITS = (
         (f"{_FORK_IN_C}::test_what_a_thread_of_the_parent_holds",),
     ),
     Breakage(
+        "locks-of-before-gevent",
+        "no process stops for ever",
+        "stratakv/forks.py",
+        "    for task in _tasks:\n        task()\n\n\nHERE[0] = 1",
+        "    _begin()\n\n\nHERE[0] = 1",
+        ("tests/processes/test_greenlets.py::test_greenlets_of_a_process_that_was_forked_with_a_store",),
+    ),
+    Breakage(
         "compaction-inside-a-transaction",
         "nobody waits for whoever waits for them",
         "stratakv/maintenance/work.py",
