@@ -1,6 +1,7 @@
 """`python -m tests.support.patched_late DIR`: gevent replaces the locks of Python behind a fork.
 
-So it is with `gunicorn --preload`, and the store is open by then. Status 0 where the greenlets of the child do not stop each other.
+So it is with `gunicorn --preload`, and the store is open by then. Status 0 where the greenlets of the child
+do not stop each other.
 """
 
 from __future__ import annotations
