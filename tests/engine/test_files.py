@@ -76,8 +76,12 @@ def test_only_the_wrong_descriptor_is_an_error_of_close(
 ) -> None:
     """Whatever else the kernel says, for example that a disk over NFS is full, the descriptor is gone."""
 
+    really_close = os.close
+
     def answer(number: int) -> None:
         def close(fd: int) -> None:
+            if fd != 999:
+                return really_close(fd)  # of a store of another test, which is collected just now
             raise OSError(number, os.strerror(number))
 
         with monkeypatch.context() as patch:
