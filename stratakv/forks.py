@@ -35,12 +35,12 @@ def notice() -> None:
         with _noticing:
             if not HERE[0]:
                 _begin()
+                HERE[0] = 1
 
 
 def _begin() -> None:
     for task in _tasks:
         task()
-    HERE[0] = 1
 
 
 def _after_fork_in_child() -> None:
@@ -49,8 +49,7 @@ def _after_fork_in_child() -> None:
     # HERE stays 0: once more at the first write, as only then locks are of the kind that this process has.
     # With `gunicorn --preload`, gevent replaces them behind the fork; a greenlet that waits for one of before
     # that stops all of its process.
-    for task in _tasks:
-        task()
+    _begin()
 
 
 HERE[0] = 1

@@ -584,8 +584,8 @@ _COMMITS = (
         "locks-of-before-gevent",
         "no process stops for ever",
         "stratakv/forks.py",
-        "    for task in _tasks:\n        task()\n\n\nHERE[0] = 1",
         "    _begin()\n\n\nHERE[0] = 1",
+        "    _begin()\n    HERE[0] = 1\n\n\nHERE[0] = 1",
         ("tests/processes/test_greenlets.py::test_greenlets_of_a_process_that_was_forked_with_a_store",),
     ),
     Breakage(
