@@ -13,7 +13,10 @@
                                  16  turns: how often the lock was held for more than a single put
                                  17  bias: the number of the word whose process has the lock by it; `bias`
                                  18  last: a number of the process that last looked whether it is alone
+                                 19  syncs: changes when a sync has ended; who waits for one sleeps here
+                                 20  expected: how many processes should share the next sync; `company`
                               32-95  words: 1 while the process whose word it is commits with the bias
+                             96-159  wanted: the position that a process needs, or needed, to be on disk
     page 1…  rows of eight u64 words: process, then a count for each `Figure`; row 0 sums the departed
 
 A position is `segment number << 40 | offset in its log`, so that one load tells both and positions
@@ -65,8 +68,11 @@ _U63 = (1 << 63) - 1
     W_TURNS,
     W_BIAS,
     W_LAST,
-) = range(19)
+    W_SYNCS,
+    W_EXPECTED,
+) = range(21)
 BIAS_WORDS = range(32, 96)  # not among those above, which every commit stores to: they share no cache line
+WANTED_WORDS = range(96, 160)
 
 
 # A put reads all it needs by one call, which halves the cost. It cannot write them so: `pack_into`

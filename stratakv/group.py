@@ -70,13 +70,14 @@ class GroupCommit:
 
     def _commit(self, puts: Sequence[_Put]) -> None:
         """Commit and sync them all. Where it fails before the commit, each has to try for itself."""
-        try:
-            with self._exclusive.hold() as held:
-                end = self._exclusive.commit(held, [put.write for put in puts])
-                for put in puts:  # inside: a lock that cannot be released is no reason to commit again
-                    put.end = end
-        except StrataKVError:
-            if len(puts) == 1:
-                raise
-            return
+        if len(puts) == 1:  # two processes do 1.2 times as much
+            end = puts[0].end = self._exclusive.commit_one(*puts[0].write)
+        else:
+            try:
+                with self._exclusive.hold() as held:
+                    end = self._exclusive.commit(held, [put.write for put in puts])
+                    for put in puts:  # inside: a lock that cannot be released is no reason to commit again
+                        put.end = end
+            except StrataKVError:
+                return
         self._reach(end)

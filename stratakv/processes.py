@@ -39,6 +39,11 @@ _WIPE_ON_FORK = 18  # MADV_WIPEONFORK of <sys/mman.h>, which Python does not nam
 # The number of membarrier(2) on x86_64; MEMBARRIER_CMD_GLOBAL_EXPEDITED and its registration, of
 # <linux/membarrier.h>.
 _MEMBARRIER, _BARRIER, _JOIN = 324, 2, 4
+# The number of futex(2) by machine; FUTEX_WAIT and FUTEX_WAKE of <linux/futex.h>.
+_FUTEX = {"x86_64": 202, "aarch64": 98}.get(platform.machine()) if sys.maxsize > 2**32 else None
+_WAIT, _WAKE, _ALL = 0, 1, 2**31 - 1
+_WAIT_ENDED = {errno.EAGAIN, errno.ETIMEDOUT, errno.EINTR}  # why it may be over without being woken
+_LOOK = 0.1e-3  # seconds between two looks at a word where nobody can be woken
 _LONG_SEEN = 10e-3  # seconds; a processor shows others what it has stored within a microsecond
 
 
@@ -85,8 +90,8 @@ def _system_call() -> Callable[..., int] | None:
     try:
         import ctypes  # only here: most processes never need it
 
-        function = ctypes.CDLL(None).syscall
-        function.argtypes, function.restype = (ctypes.c_long,) * 4, ctypes.c_long
+        function = ctypes.CDLL(None, use_errno=True).syscall
+        function.argtypes, function.restype = (ctypes.c_long,) * 7, ctypes.c_long
     except (ImportError, OSError, AttributeError):
         return None
     return cast(Callable[..., int], function)
@@ -95,7 +100,20 @@ def _system_call() -> Callable[..., int] | None:
 def _membarrier(command: int) -> bool:
     """Call membarrier(2); return whether it was done."""
     call = _system_call() if platform.machine() == "x86_64" and sys.maxsize > 2**32 else None
-    return call is not None and call(_MEMBARRIER, command, 0, 0) == 0
+    return call is not None and call(_MEMBARRIER, command, 0, 0, 0, 0, 0) == 0
+
+
+def _futex(words: memoryview, word: int, operation: int, value: int, nanoseconds: int = 0) -> bool:
+    """Call futex(2) on the lower half of a word; return False where there is none."""
+    call = _system_call() if _FUTEX else None
+    if call is None:
+        return False
+    import ctypes
+
+    place = ctypes.addressof(ctypes.c_char.from_buffer(words, words.itemsize * word))
+    time = (ctypes.c_long * 2)(0, nanoseconds)
+    answer = call(_FUTEX, place, operation, value, ctypes.addressof(time), 0, 0)
+    return answer >= 0 or ctypes.get_errno() in _WAIT_ENDED
 
 
 def _root_of(package: str) -> str:
@@ -210,3 +228,15 @@ class Processes:
         """
         if not _membarrier(_BARRIER):  # they could take part, but this process is in a narrower sandbox
             time.sleep(_LONG_SEEN)
+
+    def sleep_at(self, words: memoryview, word: int, value: int, seconds: float) -> None:
+        """Sleep while a word that processes share has this value, but no longer than `seconds`, below 1.
+
+        value: below 2³². It may be over sooner, too, and is where nobody can be woken.
+        """
+        if not _futex(words, word, _WAIT, value, int(seconds * 1e9)):
+            time.sleep(min(seconds, _LOOK))
+
+    def wake_at(self, words: memoryview, word: int) -> None:
+        """Wake all that sleep at a word, whose value has just been changed."""
+        _futex(words, word, _WAKE, _ALL)

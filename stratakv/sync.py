@@ -2,7 +2,7 @@
 
 Whoever wants its commit on disk leads or follows: the leader syncs the log up to the tip of that moment
 and publishes how far it came; those that waited meanwhile find their own commit covered. Threads follow one
-thread of their process (`gathering`), processes whoever holds sync.lock.
+thread of their process (`gathering`), processes one of them (`company`), which holds sync.lock.
 
 A sync that failed is never repeated: the kernel drops the pages and the next call would succeed without
 them. The segment is poisoned instead, sealed, and everything that waited for it is told.
@@ -13,12 +13,11 @@ from __future__ import annotations
 import errno
 import logging
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 
-from stratakv.backoff import pauses
 from stratakv.commit import Exclusive
+from stratakv.company import Company
 from stratakv.control import POSITION_BITS, W_POISONED, W_SYNCED, W_TIP
 from stratakv.errors import ClosedError, SyncError, TransactionError, storage_error
 from stratakv.forks import HERE, notice
@@ -32,8 +31,6 @@ from stratakv.view import View
 
 logger = logging.getLogger("stratakv")
 
-_PAUSE = 50e-6  # seconds until a process first asks again whether another one's sync has covered it
-
 
 class Syncer:
     """The durability of one process's commits."""
@@ -44,10 +41,12 @@ class Syncer:
         self._exclusive = exclusive
         self.lock = lock
         self._interval = interval
+        self._company = Company(structure.files, structure.control)
         self.begin_process()
 
     def begin_process(self) -> None:
         """Start without any thread: at first, and in a forked child."""
+        self._company.begin_process()
         self._gathering = Gathering[Wish]()
         self._ending = threading.Event()
         self._starting = new_turn()  # a signal handler may write in the midst of it
@@ -111,47 +110,38 @@ class Syncer:
         )
 
     def _lead(self, wanted: int) -> None:
-        """Sync what is not synced yet, up to the tip; one process at a time."""
-        words, files = self._words, self._structure.files
+        """Sync what is not synced yet, or wait until another process has; one at a time does."""
         try:
-            if not self._is_elected(wanted):
-                return
-            # IMPORTANT: not before. Whoever had the lock may have found out that a sync fails, and told it.
-            if words[W_POISONED] and not self._structure.is_given_up(words[W_POISONED]):
-                return
-            view, tip = self._structure.current(), words[W_TIP]
-            if words[W_SYNCED] >= wanted or tip >> POSITION_BITS > view.active.number:
-                return  # another process was faster, or the view has become old
-            for segment in self._unsynced(view, words[W_SYNCED] >> POSITION_BITS):
-                try:
-                    files.fdatasync(segment.fd)
-                except OSError as cause:
-                    self._words[W_POISONED] = segment.number
-                    self._give_up(segment.number)
-                    raise SyncError(
-                        segment.path,
-                        cause,
-                        "the log is sealed and writing goes on in a new one; look at the disk",
-                    ) from cause
-            words[W_SYNCED] = tip
+            if self._company.leads(wanted, self.lock):
+                self._sync(wanted)
         finally:
             try:
                 self.lock.unlock()  # of a lock that is not held it does nothing
             except OSError as cause:
                 raise storage_error(self.lock.path, cause) from cause
+            finally:
+                self._company.part()
 
-    def _is_elected(self, wanted: int) -> bool:
-        """Take sync.lock; return False where another process gets to `wanted` before that.
-
-        The lock is asked for again and again. Processes that sleep at a lock get it one after the other, each
-        behind a whole sync, though the first of these syncs may have covered them all.
-        """
-        pause = pauses(_PAUSE)
-        while not self.lock.try_exclusive():
-            time.sleep(next(pause))
-            if self._words[W_SYNCED] >= wanted:
-                return False
-        return True
+    def _sync(self, wanted: int) -> None:
+        words, files = self._words, self._structure.files
+        # IMPORTANT: not before. Whoever had the lock may have found out that a sync fails, and told it.
+        if words[W_POISONED] and not self._structure.is_given_up(words[W_POISONED]):
+            return
+        view, tip = self._structure.current(), words[W_TIP]
+        if words[W_SYNCED] >= wanted or tip >> POSITION_BITS > view.active.number:
+            return  # another process was faster, or the view has become old
+        for segment in self._unsynced(view, words[W_SYNCED] >> POSITION_BITS):
+            try:
+                files.fdatasync(segment.fd)
+            except OSError as cause:
+                words[W_POISONED] = segment.number
+                self._give_up(segment.number)
+                raise SyncError(
+                    segment.path,
+                    cause,
+                    "the log is sealed and writing goes on in a new one; look at the disk",
+                ) from cause
+        words[W_SYNCED] = tip
 
     @staticmethod
     def _unsynced(view: View, first: int) -> Iterator[Segment]:

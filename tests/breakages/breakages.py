@@ -13,6 +13,7 @@ _COMMIT = "tests/engine/test_commit.py"
 _FAILING = "tests/engine/test_failing.py"
 _DISTRUST = "tests/engine/test_distrust.py"
 _UPDATES = "tests/engine/test_updates.py"
+_COMPANY = "tests/engine/test_company.py"
 _COMPACTION = "tests/engine/test_compaction.py"
 _FORK_IN_C = "tests/engine/test_fork.py::TestInC"
 _INTERRUPTS = "tests/processes/test_interrupts.py"
@@ -42,18 +43,34 @@ _DURABLE = (
         "threads-apart",
         "threads share a write and a sync",
         "stratakv/group.py",
-        "                end = self._exclusive.commit(held, [put.write for put in puts])\n",
-        "                for put in puts:\n"
-        "                    end = self._exclusive.commit(held, [put.write])\n",
+        "                    end = self._exclusive.commit(held, [put.write for put in puts])\n",
+        "                    for put in puts:\n"
+        "                        end = self._exclusive.commit(held, [put.write])\n",
         (f"{_SYNC}::TestLevels::test_waiting_together_costs_one_write_and_one_sync",),
     ),
     Breakage(
-        "threads-try-again",
-        "an error is told at once",
-        "stratakv/group.py",
-        "            if len(puts) == 1:\n                raise\n",
+        "processes-apart",
+        "processes share a sync",
+        "stratakv/company.py",
+        "if expected > 1 and self._wanting(synced) < expected and monotonic() < until:",
+        "if False:",
+        (f"{_COMPANY}::test_the_last_of_those_expected_does_not_wait",),
+    ),
+    Breakage(
+        "processes-not-woken",
+        "who waits for a sync goes on when it has ended",
+        "stratakv/company.py",
+        "            self._files.wake_at(words, W_SYNCS)\n",
         "",
-        (f"{_SYNC}::TestLevels::test_who_is_alone_does_not_try_again",),
+        (f"{_COMPANY}::test_who_comes_while_another_one_syncs_sleeps_until_it_has_ended",),
+    ),
+    Breakage(
+        "processes-wait-for-the-dead",
+        "nobody waits for a process that does not come",
+        "stratakv/company.py",
+        " and monotonic() < until",
+        "",
+        (f"{_COMPANY}::test_who_has_waited_for_a_moment_goes_without_the_others",),
     ),
     Breakage(
         "main-thread-in-company",
@@ -115,8 +132,8 @@ _DURABLE = (
         "put-not-synced",
         'durability "always"',
         "stratakv/sync.py",
-        "                    files.fdatasync(segment.fd)\n",
-        "                    pass\n",
+        "                files.fdatasync(segment.fd)\n",
+        "                pass\n",
         (f"{_SYNC}::TestLevels::test_always",),
     ),
     Breakage(
@@ -223,8 +240,7 @@ _DURABLE = (
         "failed-sync-tried-again",
         "6: a failed sync is not repeated",
         "stratakv/sync.py",
-        "                    self._words[W_POISONED] = segment.number\n"
-        "                    self._give_up(segment.number)\n",
+        "                words[W_POISONED] = segment.number\n                self._give_up(segment.number)\n",
         "",
         (f"{_SYNC}::TestFailure::test_it_is_remembered",),
     ),
@@ -232,7 +248,7 @@ _DURABLE = (
         "failed-log-written-on",
         "6: after a failed sync, writing goes on in a new log",
         "stratakv/sync.py",
-        "                    self._give_up(segment.number)\n",
+        "                self._give_up(segment.number)\n",
         "",
         (f"{_SYNC}::TestFailure::test_of_the_active_log",),
     ),

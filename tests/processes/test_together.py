@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from operator import methodcaller
@@ -378,6 +379,32 @@ def test_always_means_synced_for_threads_and_processes(tmp_path: Path) -> None:
 
     assert run(in_threads, in_threads) == [0, 0]
     assert db.stats().unsynced_bytes == 0
+
+
+def test_processes_that_write_at_once_share_their_syncs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, syncs, puts = tmp_path / "s", tmp_path / "syncs", 30
+    stratakv.open(path).close()
+    syncs.touch()
+    fdatasync = Files.fdatasync
+
+    def slow(fd: int) -> None:
+        with syncs.open("ab") as file:
+            file.write(b".")
+        time.sleep(0.005)
+        fdatasync(fd)
+
+    def work() -> None:
+        with stratakv.open(path, durability="always", maintenance="manual") as db:
+            for number in range(puts):
+                db.put(b"%d-%d" % (os.getpid(), number), b"v")
+
+    monkeypatch.setattr(Files, "fdatasync", staticmethod(slow))
+    assert run(*[work] * 4) == [0] * 4
+    assert syncs.stat().st_size < 4 * puts * 3 / 4
+    with stratakv.open(path) as db:
+        assert sum(1 for _ in db.scan()) == 4 * puts
 
 
 PROGRAM = """
