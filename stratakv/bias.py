@@ -26,6 +26,7 @@ from stratakv.backoff import pauses
 from stratakv.control import BIAS_WORDS, W_BIAS, W_LAST, Control
 from stratakv.errors import ClosedError, reported
 from stratakv.files import Files
+from stratakv.interrupted import check_refused
 from stratakv.locks import FileLock
 
 # How many records a process must have written with nobody else's look between, and after how many it looks.
@@ -89,7 +90,8 @@ class Bias:
             if fd < 0 or not files.ORDERED or not files.join_barriers():
                 return 0
             number = next((one for one in BIAS_WORDS if files.lock_byte(fd, one)), 0)
-        except OSError:  # the file system has no such locks
+        except OSError as refusal:  # the file system has no such locks
+            check_refused(refusal)
             return 0
         if number:
             self._words[number] = 0  # its last owner may have been killed inside

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -11,6 +10,7 @@ from stratakv import index, record
 from stratakv.directory import Directory
 from stratakv.errors import reported
 from stratakv.index import ORDER_STRIDE, Shape
+from stratakv.interrupted import unless_refused
 from stratakv.segment import Segment
 
 
@@ -45,7 +45,7 @@ def build_index(
                 files.close(fd)
             files.rename(temporary, path)
         except OSError:
-            with suppress(OSError):  # a full disk must not fill up with attempts
+            with unless_refused():  # a full disk must not fill up with attempts
                 files.unlink(temporary)
             raise
 

@@ -24,7 +24,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from stratakv import record
 from stratakv.bias import LOOK, Bias
@@ -48,7 +48,7 @@ from stratakv.files import LARGE_PAGE, Files
 from stratakv.forks import HERE, notice
 from stratakv.index import FINGERPRINT
 from stratakv.indexing import catch_up, insert, takes_over
-from stratakv.interrupted import is_interrupted
+from stratakv.interrupted import check_refused, is_interrupted, unless_refused
 from stratakv.locks import EXCLUSIVE_NOW, UNLOCK, FileLock
 from stratakv.record import LINK_MASK, PREFIX_BYTES, pack_prefix
 from stratakv.segment import Segment
@@ -258,6 +258,7 @@ class Exclusive:
                 self._write_ahead(active, max(tip, ahead), end)
             self._files.write_all(active.fd, data, start)  # 1 log
         except OSError as cause:
+            check_refused(cause)
             self._take_back(active, start)
             raise storage_error(active.path, cause) from cause
         words[W_TIP] = end  # 2 tip
@@ -345,7 +346,8 @@ class Exclusive:
                         else:
                             try:
                                 written = self._pwrite(active.fd, prefix + body, start)
-                            except OSError:
+                            except OSError as cause:
+                                check_refused(cause)
                                 written = 0
                         if written == length:
                             words[W_TIP] = end  # 2 tip
@@ -379,7 +381,8 @@ class Exclusive:
                         try:
                             if 0 <= lock == self.lock.fd:  # else closed; the number may be another file's
                                 flock(lock, UNLOCK)
-                        except OSError:
+                        except OSError as cause:
+                            check_refused(cause)
                             self.lock.release()  # says what is wrong
                     elif word == bias.word:  # else this is a child, and the word is its parent's
                         words[word] = 0
@@ -405,7 +408,7 @@ class Exclusive:
 
     def _take_back(self, active: Segment, offset: int) -> None:
         """Make zeros of what a commit has written that failed before its tip; then nothing is half done."""
-        with suppress(OSError):  # else whoever comes next heals
+        with unless_refused():  # else whoever comes next heals
             self._files.clear(active.fd, offset, active.end)
             self.settle()
 
@@ -417,7 +420,7 @@ class Exclusive:
         offset = start & OFFSET_MASK
         stop = min((end & OFFSET_MASK) // AHEAD_BYTES * AHEAD_BYTES + AHEAD_BYTES, active.end)
         # Where there is no space for all of it, there may be for the record, whose own write will tell.
-        with suppress(OSError):
+        with unless_refused():
             if active.mapped_writes:
                 # IMPORTANT: a store into a page asks for blocks for all pages that the kernel keeps together
                 # with it, and reading the file keeps some together that reach beyond the zeros.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from stratakv.errors import DirectoryError, FormatError, ReadOnlyError, reported, storage_error
 from stratakv.files import NETWORK_FILE_SYSTEMS, Attributes, Files
+from stratakv.interrupted import check_refused
 from stratakv.log import HEADER_BYTES, LogHeader
 
 FORMAT = 1
@@ -74,6 +75,7 @@ class Directory:
                 raise DirectoryError(f"{self.path} does not exist; nothing was created") from None
             self._make()
         except (OSError, ValueError) as cause:
+            check_refused(cause)
             raise DirectoryError(f"{str(self.path)!r} cannot be reached: {cause}") from cause
 
     def _file_system(self) -> str:
@@ -82,6 +84,7 @@ class Directory:
             nearest = next(p for p in (self.path, *self.path.parents) if self.files.is_there(p))
             return self.files.file_system(nearest)
         except OSError as cause:
+            check_refused(cause)
             raise DirectoryError(f"{str(self.path)!r} cannot be reached: {cause}") from cause
 
     def _make(self) -> None:
@@ -90,6 +93,7 @@ class Directory:
         except FileExistsError:  # another process was faster
             self._check(self.files.stat(self.path))
         except OSError as cause:
+            check_refused(cause)
             raise DirectoryError(f"{self.path} cannot be made: {cause.strerror}") from cause
 
     def _check(self, found: Attributes) -> None:
@@ -163,6 +167,7 @@ class Directory:
         except FileNotFoundError:
             return None
         except OSError as cause:
+            check_refused(cause)
             raise DirectoryError(f"{self.path}/{FORMAT_NAME} cannot be read: {cause.strerror}") from cause
 
     def foreign(self) -> list[str]:
@@ -213,6 +218,7 @@ class Directory:
         try:
             names = self.files.names(self.path)
         except OSError as cause:
+            check_refused(cause)
             raise DirectoryError(f"{self.path} cannot be read: {cause.strerror}") from cause
         found = (_NUMBERED.fullmatch(name) for name in names)
         return sorted(int(match[1]) for match in found if match and match[2] == suffix)
@@ -273,6 +279,7 @@ class Directory:
         try:
             self.files.unlink(path)
         except OSError as cause:
+            check_refused(cause)
             logger.warning("%s cannot be removed now: %s", path, cause.strerror)
 
     def used(self) -> int:
@@ -280,6 +287,7 @@ class Directory:
         try:
             return self.files.allocated_in(self.path)
         except OSError as cause:
+            check_refused(cause)
             raise DirectoryError(f"{self.path} cannot be read: {cause.strerror}") from cause
 
     def used_by(self, number: int) -> int:

@@ -29,6 +29,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from stratakv.interrupted import check_refused
+
 
 class StrataKVError(Exception):
     """The root of all errors of this package."""
@@ -135,7 +137,11 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def storage_error(path: str | os.PathLike[str], cause: OSError) -> StorageError:
-    """Return the error of this package that says what `cause` means for the file at `path`."""
+    """Return the error of this package that says what `cause` means for the file at `path`.
+
+    Raises `cause` itself where it is not the kernel's.
+    """
+    check_refused(cause)
     if cause.errno in _FULL:
         return DiskFullError(path, cause, "free some space; nothing stored before is lost")
     return StorageError(path, cause, "what was asked for was not done; look at the disk and its permissions")

@@ -18,6 +18,7 @@ from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 
+from stratakv.interrupted import check_refused, unless_refused
 from stratakv.processes import Processes
 
 Attributes = os.stat_result
@@ -210,19 +211,19 @@ class Files(Processes):
 
     def expect_lookups(self, mapped: mmap.mmap) -> None:
         """Let what is touched of a map be read from the disk, and nothing around it."""
-        with suppress(OSError):  # a wish only
+        with unless_refused():  # a wish only
             mapped.madvise(mmap.MADV_RANDOM)
 
     def expect_a_walk(self, mapped: mmap.mmap) -> None:
         """Let the kernel read ahead of where a map is read, as it does of its own."""
-        with suppress(OSError):
+        with unless_refused():
             mapped.madvise(mmap.MADV_NORMAL)
 
     def bring_in(self, mapped: mmap.mmap, start: int, end: int) -> None:
         """Have the pages with these offsets of a map read from the disk, without waiting; a wish only."""
         first = start // mmap.PAGESIZE * mmap.PAGESIZE
         if first < len(mapped):
-            with suppress(OSError):
+            with unless_refused():
                 mapped.madvise(mmap.MADV_WILLNEED, first, min(end, len(mapped)) - first)
 
     def forget(self, mapped: mmap.mmap, start: int, end: int) -> None:
@@ -351,7 +352,8 @@ class Files(Processes):
         """The type of the file system `path` is on, for example "ext4"; "" where it cannot be told."""
         try:
             mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-        except OSError:
+        except OSError as refusal:
+            check_refused(refusal)
             return ""
         device = path.stat().st_dev
         wanted = f"{os.major(device)}:{os.minor(device)}"

@@ -1,13 +1,15 @@
 """What a signal may interrupt: its handler may raise, and it may need what its own thread has in hand.
 
-A handler runs in the main thread, behind any call and at the beginning of any function of ours.
+A handler runs in the main thread, behind any call and at the beginning of any function of ours. What it
+raises may be a `TimeoutError`, which is an OSError, and must not be taken for an answer of the kernel's.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from types import CodeType, FrameType, TracebackType
 from typing import ParamSpec, Protocol, TypeVar, cast
 
@@ -45,6 +47,21 @@ def under(turn: Turn, work: Callable[P, T], *arguments: P.args, **named: P.kwarg
         if turn._is_owned() and not inside:
             turn.release()
         raise
+
+
+def check_refused(error: Exception) -> None:
+    """Raise `error` again where it is an OSError without a number: then it is not one of the kernel's."""
+    if isinstance(error, OSError) and error.errno is None:
+        raise error
+
+
+@contextmanager
+def unless_refused() -> Iterator[None]:
+    """Go on behind the block where the kernel refuses something inside it."""
+    try:
+        yield
+    except OSError as error:
+        check_refused(error)
 
 
 def is_interrupted(codes: Collection[CodeType], owner: object, above: int) -> bool:

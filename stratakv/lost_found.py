@@ -11,7 +11,6 @@ Whole files get a second name, which takes no space; their first one goes when t
 from __future__ import annotations
 
 import stat
-from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
 from mmap import mmap
@@ -20,6 +19,7 @@ from pathlib import Path
 from stratakv.directory import LOST_FOUND_NAME, Directory
 from stratakv.errors import reported
 from stratakv.files import Files, now_ms
+from stratakv.interrupted import check_refused, unless_refused
 
 _STEP_BYTES = 8 * 2**20
 
@@ -80,7 +80,7 @@ class LostFound:
     def give_up(self) -> None:
         """Take back what was linked and copied, as far as that is possible; the store still has all of it."""
         if self._folder:
-            with suppress(OSError):
+            with unless_refused():
                 for name in self._names:
                     self._files.unlink(self._folder / name)
                 self._files.remove_folder(self._folder)
@@ -132,6 +132,7 @@ def _bytes_below(files: Files, folder: Path) -> int:
         for name in files.names(folder):
             if stat.S_ISDIR(files.stat(folder / name).st_mode):
                 total += _bytes_below(files, folder / name) - files.allocated(folder / name)
-    except OSError:
+    except OSError as refusal:
+        check_refused(refusal)
         return 0
     return total

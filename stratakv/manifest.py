@@ -17,6 +17,7 @@ from xxhash import xxh3_64_hexdigest
 
 from stratakv.directory import MANIFEST_NAME, MOST_NUMBER, OLD_MANIFEST_NAME, Directory
 from stratakv.errors import CorruptionError, DirectoryError
+from stratakv.interrupted import check_refused
 from stratakv.log import HEADER_BYTES as LOG_HEADER_BYTES
 from stratakv.log import LogHeader, rank_of
 from stratakv.record import HEADER_BYTES as RECORD_HEADER_BYTES
@@ -214,6 +215,7 @@ def load(directory: Directory) -> Manifest:
     except ValueError as reason:
         raise CorruptionError(path, 0, str(reason)) from None
     except OSError as cause:
+        check_refused(cause)
         raise DirectoryError(f"{path} cannot be read: {cause.strerror}") from cause
 
 

@@ -23,6 +23,8 @@ from io import FileIO
 from pathlib import Path
 from typing import cast
 
+from stratakv.interrupted import unless_refused
+
 _ROOT = Path(__file__).parents[1]  # where this package is found
 _NEEDED = ("mmh3", "xxhash")  # which it imports
 _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}  # which a thread has by itself
@@ -72,14 +74,14 @@ def give_way() -> None:
 @cache  # it takes a fifth of opening a small store
 def _memory() -> int:
     limits = [os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE]
-    with suppress(OSError, ValueError):
+    with unless_refused(), suppress(ValueError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():
             _, kind, group = line.split(":", 2)
             if kind not in _MEMORY_LIMITS:
                 continue
             root, name = _MEMORY_LIMITS[kind]
             for above in (Path(group), *Path(group).parents):
-                with suppress(OSError, ValueError):  # not there, or "max"
+                with unless_refused(), suppress(ValueError):  # not there, or "max"
                     limits.append(int((root / above.relative_to("/") / name).read_text()))
     return min(limits)
 

@@ -10,6 +10,7 @@ from stratakv import manifest
 from stratakv.directory import FORMAT_NAME, Directory
 from stratakv.errors import CorruptionError, DirectoryError, FormatError, StoreBusyError, reported
 from stratakv.files import Files
+from stratakv.interrupted import check_refused
 from stratakv.locks import FileLock
 from stratakv.manifest import Manifest
 from stratakv.opening import check_indexes
@@ -49,7 +50,8 @@ def directory_of(path: str | os.PathLike[str], files: Files) -> Directory:
     absolute = Path(path).absolute()
     try:
         return Directory(absolute, files, files.stat(absolute).st_mode & 0o770 | 0o700)
-    except OSError:
+    except OSError as refusal:
+        check_refused(refusal)
         return Directory(absolute, files)
 
 

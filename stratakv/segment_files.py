@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-from contextlib import suppress
 
 from stratakv import index
 from stratakv.directory import Directory
 from stratakv.errors import CorruptionError, reported
+from stratakv.interrupted import unless_refused
 from stratakv.log import HEADER_BYTES, LogHeader
 from stratakv.manifest import Entry
 from stratakv.segment import Segment
@@ -31,7 +31,7 @@ def create_log(directory: Directory, header: LogHeader, beginning: bytes = b"") 
                 directory.files.fdatasync(fd)
         except OSError:
             directory.files.close(fd)
-            with suppress(OSError):  # a full disk must not fill up with attempts
+            with unless_refused():  # a full disk must not fill up with attempts
                 directory.files.unlink(path)
             raise
     return fd

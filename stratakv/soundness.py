@@ -15,6 +15,7 @@ from stratakv import index, manifest, past_damage
 from stratakv.directory import Directory
 from stratakv.errors import CorruptionError, StrataKVError
 from stratakv.index import hash_key
+from stratakv.interrupted import check_refused
 from stratakv.log import HEADER_BYTES, LogHeader
 from stratakv.lookup import lookup
 from stratakv.record import END, LINK_MASK, TOMBSTONE
@@ -108,14 +109,16 @@ def _is_made_anew(directory: Directory, segment: Segment) -> bool:
         entry = entries[segment.number]
         fresh = open_log(directory, segment.number, entry, write=False)
         return map_index(directory, fresh, write=False) and index.is_sound(fresh.arrays, entry.size)
-    except (KeyError, OSError, StrataKVError):
+    except (KeyError, OSError, StrataKVError) as problem:
+        check_refused(problem)
         return False
 
 
 def _inode(directory: Directory, path: Path) -> int:
     try:
         return directory.files.stat(path).st_ino
-    except OSError:
+    except OSError as refusal:
+        check_refused(refusal)
         return 0
 
 
@@ -127,7 +130,8 @@ def _is_same(directory: Directory, path: Path, fd: int, inode: int, end: int) ->
     files = directory.files
     try:
         other = directory.open(path, write=False)
-    except (OSError, StrataKVError):
+    except (OSError, StrataKVError) as problem:
+        check_refused(problem)
         return False
     try:
         steps = range(0, end, _STEP_BYTES)

@@ -39,6 +39,7 @@ from stratakv.directory import MOST_NUMBER, Directory
 from stratakv.errors import CorruptionError, InvalidValueError, StorageError, reported
 from stratakv.files import now_ms
 from stratakv.handover import NOTHING, Beginning, without
+from stratakv.interrupted import unless_refused
 from stratakv.log import HEADER_BYTES, LogHeader, rank_of
 from stratakv.manifest import Edit, Entry, Manifest
 from stratakv.opening import young_keys
@@ -211,7 +212,7 @@ class Structure(Views):
         """
         if segment.arrays.shape.size <= max(_SMALL_INDEX, segment.end):
             return
-        with suppress(OSError, CorruptionError):  # maintenance will try again, and tell
+        with unless_refused(), suppress(CorruptionError):  # maintenance will try again, and tell
             fresh = open_log(self.directory, segment.number, segment.entry, write=True)
             build_index(self.directory, fresh, ordered=False)
             index.copy_hot(segment.arrays, fresh.arrays, fresh.latest(fresh.end).items())

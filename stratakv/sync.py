@@ -22,7 +22,7 @@ from stratakv.control import POSITION_BITS, W_POISONED, W_SYNCED, W_TIP
 from stratakv.errors import ClosedError, SyncError, TransactionError, storage_error
 from stratakv.forks import HERE, notice
 from stratakv.gathering import Gathering, Wish
-from stratakv.interrupted import is_interrupted, new_turn, under
+from stratakv.interrupted import check_refused, is_interrupted, new_turn, under
 from stratakv.locks import FileLock
 from stratakv.manifest import Edit
 from stratakv.segment import Segment
@@ -134,6 +134,7 @@ class Syncer:
             try:
                 files.fdatasync(segment.fd)
             except OSError as cause:
+                check_refused(cause)
                 words[W_POISONED] = segment.number
                 self._give_up(segment.number)
                 raise SyncError(

@@ -28,6 +28,7 @@ from stratakv.directory import (
     Directory,
 )
 from stratakv.errors import CorruptionError, StrataKVError, reported
+from stratakv.interrupted import check_refused
 from stratakv.progress import Progress
 from stratakv.resume import MOST_AHEAD
 from stratakv.snapshots import Snapshots
@@ -154,6 +155,7 @@ def _check_control(views: Views, active: Condition) -> Iterator[Damage]:
     try:
         fd = views.directory.open(path, write=False)
     except (OSError, StrataKVError) as problem:
+        check_refused(problem)
         yield Damage(str(path), 0, str(problem))
         return
     try:

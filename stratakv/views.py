@@ -19,7 +19,7 @@ from stratakv.directory import CONTROL_NAME, GHOSTS_NAME, MANIFEST_NAME, Directo
 from stratakv.errors import CorruptionError, RemovedError, StorageError, reported
 from stratakv.forks import notice
 from stratakv.ghosts import Ghosts
-from stratakv.interrupted import new_turn, under
+from stratakv.interrupted import check_refused, new_turn, under
 from stratakv.manifest import Entry, Manifest
 from stratakv.opening import map_ghosts, open_sealed
 from stratakv.segment import Segment
@@ -75,7 +75,8 @@ class Views:
             return (found.st_dev, found.st_ino) == self.control.identity
         except (FileNotFoundError, NotADirectoryError):
             return False
-        except OSError:
+        except OSError as refusal:
+            check_refused(refusal)
             return True  # as far as can be told
 
     def check_in_place(self) -> None:

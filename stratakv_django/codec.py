@@ -37,6 +37,8 @@ from django.dispatch import receiver
 from django.utils.encoding import force_bytes
 from django.utils.safestring import SafeString
 
+from stratakv_django.interruptions import is_from_a_signal
+
 _STR, _BYTES, _PICKLE = b"sbp"  # the tags that are compared by number
 _SIGNATURE_BYTES = 16
 _BODY = 1 + _SIGNATURE_BYTES  # where a pickle begins
@@ -66,8 +68,8 @@ def encode(name: bytes, value: Any) -> bytes:
 def decode(name: bytes, stored: bytes) -> Any:
     """Return the value that `encode` turned into `stored` under `name`; raises UndecodableValueError.
 
-    And SynchronousOnlyOperation where unpickling asks the database on the thread of an event loop, and
-    ImproperlyConfigured where the settings have no SECRET_KEY.
+    And SynchronousOnlyOperation where unpickling asks the database on the thread of an event loop,
+    ImproperlyConfigured where the settings have no SECRET_KEY, and what a signal handler raises meanwhile.
     """
     try:
         tag = stored[0]
@@ -78,10 +80,12 @@ def decode(name: bytes, stored: bytes) -> Any:
         if tag == _PICKLE:
             return pickle.loads(_verified(name, stored))
         return _READERS[tag](stored[1:])
-    # The value is sound, and its place or the settings are wrong.
-    except (UndecodableValueError, SynchronousOnlyOperation, ImproperlyConfigured):
+    # The value is sound, and its place or the settings are wrong, or memory is short.
+    except (UndecodableValueError, SynchronousOnlyOperation, ImproperlyConfigured, MemoryError):
         raise
     except Exception as error:  # unpickling runs the site's own classes, which may raise anything
+        if is_from_a_signal(error):
+            raise
         raise UndecodableValueError(f"{type(error).__name__}: {error}") from error
 
 

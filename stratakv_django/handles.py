@@ -24,6 +24,7 @@ from django.dispatch import receiver
 import stratakv
 from stratakv_django.census import Census
 from stratakv_django.incidents import Incidents
+from stratakv_django.interruptions import is_from_a_signal
 
 # An opening that took more than _SLOW seconds to fail is not tried again for _REST times as long as it took.
 _SLOW, _REST = 0.1, 10
@@ -79,7 +80,7 @@ class Store:
             return self._open_or_rescue(rescue=rescue)
         except (stratakv.StrataKVError, OSError) as error:
             took = time.monotonic() - began
-            if took > _SLOW:
+            if took > _SLOW and not is_from_a_signal(error):
                 self._refused, self._next_try = copy(error), began + (1 + _REST) * took
             raise
 
@@ -112,6 +113,8 @@ class Store:
         try:
             done = stratakv.rescue(self.path)
         except (stratakv.StrataKVError, OSError) as refusal:
+            if is_from_a_signal(refusal):
+                raise
             damage.add_note(f"It was not rescued: {refusal}")
             return False
         self._tell(done)

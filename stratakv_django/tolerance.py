@@ -8,6 +8,7 @@ import stratakv
 from stratakv_django.codec import UndecodableValueError
 from stratakv_django.handles import Store
 from stratakv_django.incidents import Kind
+from stratakv_django.interruptions import is_from_a_signal
 
 STORAGE_ERRORS = (stratakv.StrataKVError, OSError)
 # What the caller did wrong, as against what the disk did wrong; never survived. A write inside another one is
@@ -24,6 +25,8 @@ class Tolerance:
 
     def covers(self, kind: Kind, error: BaseException) -> bool:
         """Take note of a storage error and return True, or return False: it must be raised."""
+        if is_from_a_signal(error):
+            return False
         if isinstance(error, stratakv.RemovedError):
             self._store.renew()
         if self.strict or isinstance(error, _CALLER_ERRORS):

@@ -16,6 +16,7 @@ from stratakv.build import build_index
 from stratakv.commit import Exclusive
 from stratakv.control import W_POISONED
 from stratakv.errors import CorruptionError
+from stratakv.interrupted import check_refused
 from stratakv.lookup import newest
 from stratakv.maintenance.early_end import Pace, SupersededError, Take
 from stratakv.manifest import Edit, Entry
@@ -59,7 +60,8 @@ def finish(
     if not poisoned:
         try:
             directory.files.fdatasync(fresh.fd)
-        except OSError:  # never to be tried again: the next one would succeed without the data
+        except OSError as refusal:  # never to be tried again: the next one would succeed without the data
+            check_refused(refusal)
             poisoned = True
             # At once, as what follows may fail as well; but not in the place of one known to nobody else.
             if structure.is_given_up(words[W_POISONED]):

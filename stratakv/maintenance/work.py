@@ -19,7 +19,7 @@ from stratakv.control import OFFSET_MASK, W_GENERATION, W_LOGGED, W_TIP, Figure
 from stratakv.errors import CorruptionError, StoreBusyError, reported
 from stratakv.files import now_ms
 from stratakv.forks import notice
-from stratakv.interrupted import new_turn
+from stratakv.interrupted import check_refused, new_turn
 from stratakv.locks import FileLock
 from stratakv.maintenance import plan
 from stratakv.maintenance.compaction import CompactionReport, compact
@@ -156,7 +156,8 @@ class Maintenance:
         try:
             log, index = directory.log_path(number), directory.index_path(number)
             return files.stat(log).st_mtime_ns, files.stat(index).st_ino
-        except OSError:
+        except OSError as refusal:
+            check_refused(refusal)
             return 0, 0
 
     def is_due(self) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from stratakv import record
 from stratakv.directory import OLD_MANIFEST_NAME, Directory
 from stratakv.errors import CorruptionError
+from stratakv.interrupted import check_refused
 from stratakv.log import HEADER_BYTES, LogHeader, rank_of
 from stratakv.manifest import Entry, Manifest, decode
 from stratakv.record import END
@@ -99,7 +100,8 @@ def _manifest_before(directory: Directory) -> Manifest:
     """Return the manifest before the one that is lost; an empty one where that is lost, too."""
     try:
         return decode(directory.files.read_all(directory.path / OLD_MANIFEST_NAME))
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError) as problem:
+        check_refused(problem)
         return Manifest(generation=0, active=0, next_number=1)
 
 

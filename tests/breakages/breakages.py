@@ -18,6 +18,7 @@ _COMPACTION = "tests/engine/test_compaction.py"
 _FORK_IN_C = "tests/engine/test_fork.py::TestInC"
 _INTERRUPTS = "tests/processes/test_interrupts.py"
 _KEY_LOCK = "tests/engine/test_key_lock.py"
+_LIMITS = "tests/engine/test_time_limits.py"
 _LOST_FOUND = "tests/engine/test_lost_found.py"
 _HANDOVER = "tests/engine/test_handover.py"
 _MAINTENANCE = "tests/engine/test_maintenance.py"
@@ -243,6 +244,46 @@ _DURABLE = (
         "                words[W_POISONED] = segment.number\n                self._give_up(segment.number)\n",
         "",
         (f"{_SYNC}::TestFailure::test_it_is_remembered",),
+    ),
+    Breakage(
+        "time-limit-poisons",
+        "what a signal handler raises is no failed sync",
+        "stratakv/sync.py",
+        "                check_refused(cause)\n",
+        "",
+        (f"{_LIMITS}::test_a_time_limit_leaves_as_itself",),
+    ),
+    Breakage(
+        "time-limit-wrapped",
+        "what a signal handler raises is no answer of the kernel's",
+        "stratakv/errors.py",
+        "    check_refused(cause)\n",
+        "",
+        (f"{_LIMITS}::test_a_time_limit_leaves_as_itself",),
+    ),
+    Breakage(
+        "time-limit-let-pass",
+        "what a signal handler raises is let pass nowhere",
+        "stratakv/interrupted.py",
+        "    except OSError as error:\n        check_refused(error)\n",
+        "    except OSError:\n        pass\n",
+        (f"{_LIMITS}::test_a_time_limit_leaves_as_itself",),
+    ),
+    Breakage(
+        "time-limit-deletes-an-entry",
+        "an entry is not removed for what a signal handler raises",
+        "stratakv_django/codec.py",
+        "        if is_from_a_signal(error):\n            raise\n",
+        "",
+        ("tests/django/test_interruptions.py::test_an_entry_that_takes_too_long_is_no_bad_one",),
+    ),
+    Breakage(
+        "time-limit-tolerated",
+        "what a signal handler raises is no storage error",
+        "stratakv_django/tolerance.py",
+        "        if is_from_a_signal(error):\n            return False\n",
+        "",
+        ("tests/django/test_interruptions.py::test_a_limit_while_the_disk_is_slow_is_no_error_of_the_disk",),
     ),
     Breakage(
         "failed-log-written-on",

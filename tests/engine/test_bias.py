@@ -187,7 +187,8 @@ import stratakv
 from stratakv import processes
 
 def taken_part_in():
-    return processes._system_call()(processes._MEMBARRIER, 1 << 9, 0, 0)  # MEMBARRIER_CMD_GET_REGISTRATIONS
+    registrations = 1 << 9  # MEMBARRIER_CMD_GET_REGISTRATIONS
+    return processes._system_call()(processes._MEMBARRIER, registrations, 0, 0, 0, 0, 0)
 
 print(taken_part_in())
 with stratakv.open({str(tmp_path / "s")!r}, durability="os", maintenance="manual") as db:

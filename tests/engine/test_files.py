@@ -176,7 +176,7 @@ class TestFileSystem:
 
     def test_without_a_list_of_mounts(self, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(path: Path) -> str:
-            raise PermissionError
+            raise PermissionError(errno.EACCES, "Permission denied")
 
         monkeypatch.setattr(Path, "read_text", refuse)
         assert files.file_system(Path("/")) == ""

@@ -1,0 +1,110 @@
+"""What a signal handler raises is no answer of the kernel's, though a TimeoutError is an OSError, too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import stratakv
+from stratakv import DB
+from tests.engine.machine import Machine
+
+Open = Callable[..., DB]
+
+
+def write(db: DB) -> None:
+    db.put(b"a", b"1" * 3000)
+    db.put_many({b"b": b"2", b"c": b"3"})
+    db.incr(b"n")
+    db.delete(b"a")
+    with db.transaction() as tx:
+        tx.put(b"t", b"4" * 3000)
+    db.delete_prefix(b"b")
+    db.put(b"d", b"5" * 6000)
+    db.sync()
+
+
+def tidy_up(db: DB) -> None:
+    db.put(b"d", b"5" * 6000)
+    db.maintain()
+    db.compact()
+
+
+def restore(db: DB) -> None:
+    (db.path / "FORMAT").write_bytes(b"damaged")
+    db.verify(repair=True)
+
+
+@pytest.mark.parametrize("work", [write, tidy_up, restore], ids=lambda work: work.__name__)
+def test_a_time_limit_leaves_as_itself(
+    machine: Machine, open_: Open, path: Path, work: Callable[[DB], None]
+) -> None:
+    """At each call of the kernel that changes anything: it is never let pass, and poisons no log."""
+    db = open_(durability="always", maintenance="manual", segment_bytes=8192)
+    work(db)
+    for moment in count():
+        raised = limit(machine, moment)
+        if not is_limited(lambda: work(db), raised):
+            break
+        machine.refuse = lambda name, path: None
+        db.verify(repair=True)
+        db.sync()
+        assert not any(entry.poisoned for entry in db._store.structure.current().manifest.segments)
+        db.put(b"after", b"v")
+        assert db.get(b"after") == b"v"
+    assert moment > 5
+    assert db.verify(repair=True).damage == ()
+
+
+def test_opening(machine: Machine, open_: Open, path: Path) -> None:
+    for moment in count():
+        raised = limit(machine, moment)
+        if not is_limited(open_, raised):
+            break
+        machine.refuse = lambda name, path: None
+    assert moment > 5
+    db = open_()
+    db.put(b"k", b"v")
+    assert db.get(b"k") == b"v"
+
+
+def limit(machine: Machine, moment: int) -> list[Any]:
+    """Let TimeoutError be raised at the call after so many; what is returned says at which one it was."""
+    raised: list[Any] = []
+    left = iter(range(moment))
+
+    def refuse(name: str, path: Path) -> None:
+        if next(left, None) is None and not raised:
+            raised.append((name, path.name))
+            raise TimeoutError("too slow")
+
+    machine.refuse = refuse
+    return raised
+
+
+def is_limited(work: Callable[[], object], raised: list[Any]) -> bool:
+    """Return whether `work` ended with what was raised, and not with anything else."""
+    try:
+        work()
+    except Exception as error:
+        if type(error) is not TimeoutError:
+            raise AssertionError(f"in place of what was raised at {raised}") from error
+        return True
+    assert not raised, f"let pass at {raised}"
+    return False
+
+
+def test_what_the_kernel_says_is_its_answer(machine: Machine, open_: Open) -> None:
+    db = open_(durability="always")
+
+    def refuse(name: str, path: Path) -> None:
+        if name == "fdatasync" and path.suffix == ".log":
+            raise TimeoutError(110, "Connection timed out")  # of a disk that is reached through a network
+
+    machine.refuse = refuse
+    with pytest.raises(stratakv.SyncError, match="timed out"):
+        db.put(b"k", b"v")
