@@ -134,6 +134,13 @@ class CorruptionError(StrataKVError):
 
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_ADVICE: dict[int | None, str] = {  # where it is a limit that was reached
+    errno.EMFILE: "let the process have more files open (`ulimit -n`): each segment takes three",
+    errno.ENFILE: "let the machine have more files open (`sysctl fs.file-max`)",
+    errno.ENOMEM: "give the process more address space (`ulimit -v`), or maps (`sysctl vm.max_map_count`): "
+    "it maps the whole store",
+    errno.EFBIG: "let the process write larger files (`ulimit -f`), or give `segment_bytes` a lower value",
+}
 
 
 def storage_error(path: str | os.PathLike[str], cause: OSError) -> StorageError:
@@ -144,7 +151,8 @@ def storage_error(path: str | os.PathLike[str], cause: OSError) -> StorageError:
     check_refused(cause)
     if cause.errno in _FULL:
         return DiskFullError(path, cause, "free some space; nothing stored before is lost")
-    return StorageError(path, cause, "what was asked for was not done; look at the disk and its permissions")
+    advice = _ADVICE.get(cause.errno, "look at the disk and its permissions")
+    return StorageError(path, cause, f"what was asked for was not done; {advice}")
 
 
 @contextmanager

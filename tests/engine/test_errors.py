@@ -1,17 +1,30 @@
-"""Errors on their way: from a worker process, or kept and raised again."""
+"""Errors on their way: from a worker process, or kept and raised again; and what they advise."""
 
 from __future__ import annotations
 
 import copy
 import errno
+import mmap
 import pickle
+import resource
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stratakv import CorruptionError, DiskFullError, KeyNotFoundError, StrataKVError, SyncError
+import stratakv
+from stratakv import (
+    CorruptionError,
+    DiskFullError,
+    KeyNotFoundError,
+    StorageError,
+    StrataKVError,
+    SyncError,
+)
 from stratakv.errors import storage_error
+from tests.engine.machine import descriptors_open
+from tests.support.children import run
 
 ERRORS = [
     CorruptionError("store/000001.log", 7, "the record's checksum does not hold"),
@@ -35,3 +48,27 @@ def test_a_copy_says_the_same(error: StrataKVError, again: Callable[[StrataKVErr
 def test_a_refusal_that_is_passed_on_keeps_its_reason() -> None:
     refused = storage_error("store/000002.idx", OSError(errno.EMFILE, "Too many open files"))
     assert "000002.log: Too many open files" in str(storage_error("store/000002.log", refused))
+
+
+def address_space() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * mmap.PAGESIZE
+
+
+@pytest.mark.parametrize(
+    ("limit", "room", "advice"),
+    [
+        (resource.RLIMIT_NOFILE, lambda: descriptors_open() + 3, "ulimit -n"),
+        (resource.RLIMIT_AS, lambda: address_space() + 2**24, "ulimit -v"),
+        (resource.RLIMIT_FSIZE, lambda: 2**20, "ulimit -f"),
+    ],
+    ids=["open files", "address space", "size of a file"],
+)
+def test_a_limit_that_was_reached_is_named(
+    tmp_path: Path, limit: int, room: Callable[[], int], advice: str
+) -> None:
+    def reach() -> None:
+        resource.setrlimit(limit, (room(), resource.getrlimit(limit)[1]))
+        with pytest.raises(StorageError, match=advice):
+            stratakv.open(tmp_path / "store", maintenance="manual")
+
+    assert run(reach) == [0]
