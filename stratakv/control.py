@@ -14,7 +14,8 @@
                                  17  bias: the number of the word whose process has the lock by it; `bias`
                                  18  last: a number of the process that last looked whether it is alone
                                  19  syncs: changes when a sync has ended; who waits for one sleeps here
-                                 20  expected: how many processes should share the next sync; `company`
+                                 20  asleep: 1 where somebody may sleep there
+                                 21  counts: how many processes needed each of the last 8 syncs, a byte each
                               32-95  words: 1 while the process whose word it is commits with the bias
                              96-159  wanted: the position that a process needs, or needed, to be on disk
     page 1…  rows of eight u64 words: process, then a count for each `Figure`; row 0 sums the departed
@@ -69,8 +70,9 @@ _U63 = (1 << 63) - 1
     W_BIAS,
     W_LAST,
     W_SYNCS,
-    W_EXPECTED,
-) = range(21)
+    W_ASLEEP,
+    W_COUNTS,
+) = range(22)
 BIAS_WORDS = range(32, 96)  # not among those above, which every commit stores to: they share no cache line
 WANTED_WORDS = range(96, 160)
 

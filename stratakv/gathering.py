@@ -1,13 +1,18 @@
 """One thread does for many what all of them wait for.
 
 A thread leaves its wish and sleeps. Each round expects as many threads as the last one served, and those that
-came while that was going on. The last of them to come does the work for all and wakes them. Where fewer come,
-the one that has waited longest begins after a moment.
+came while that was going on. The last of them to come does the work for all. Where fewer come, the one that
+has waited longest begins after a moment.
+
+Whoever has worked for others wakes one of them, who wakes the next before anything else, and so on. Until a
+thread runs that was woken, the one before it can do what it has to do. All woken at once would go to sleep
+once more, to wait for the interpreter: sixteen that put at `durability="always"` do 1.6 times as much so.
 """
 
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 from typing import Generic, TypeVar
 
 from stratakv.interrupted import new_turn, under
@@ -16,12 +21,18 @@ _PATIENCE = 0.3e-3  # seconds; two syncs of a fast disk
 
 
 class Wish:
-    """What a thread waits for. is_done: another thread has worked for it, or tried to."""
+    """What a thread waits for.
 
-    __slots__ = ("_gate", "is_done")
+    is_done: another thread has worked for it, or tried to. is_left: its thread was interrupted, and waits no
+    longer. thread: which one that is. following: the wish whose thread it wakes.
+    """
+
+    __slots__ = ("_gate", "following", "is_done", "is_left", "thread")
 
     def __init__(self) -> None:
-        self.is_done = False
+        self.is_done = self.is_left = False
+        self.thread = threading.get_ident()
+        self.following: Wish | None = None
         self._gate = threading.Lock()
         self._gate.acquire()
 
@@ -33,6 +44,12 @@ class Wish:
         """Wake its thread; a second call does nothing."""
         if self._gate.locked():
             self._gate.release()
+
+    def pass_on(self) -> None:
+        """Wake the next thread; a second call does nothing."""
+        if self.following:
+            self.following.wake()
+            self.following = None  # only now: who is interrupted before that does it again
 
 
 W = TypeVar("W", bound=Wish)
@@ -63,7 +80,11 @@ class Gathering(Generic[W]):
         led, patience = under(self._turn, self._begin, wish)
         while led is None:
             wish.wait(patience)
-            led, patience = under(self._turn, self._go_on, wish, patience)
+            if wish.is_done:  # a twentieth is done more if this does not wait for those before it
+                led = []
+            else:
+                led, patience = under(self._turn, self._go_on, wish, patience)
+        wish.pass_on()
         return led
 
     def _begin(self, wish: W) -> tuple[list[W] | None, float]:
@@ -87,19 +108,35 @@ class Gathering(Generic[W]):
         return self._led
 
     def leave(self, wish: W) -> None:
-        """Wake the threads that this one has worked for; where it was interrupted, take its wish back."""
+        """Let those go on that this thread has worked for; where it was interrupted, take its wish back."""
         if wish.is_done and wish is not self._leader:
+            wish.pass_on()  # where it was interrupted before it has
             return
         under(self._turn, self._end, wish)
 
     def _end(self, wish: W) -> None:
         if wish is self._leader:
             self._expected = len(self._led) + len(self._waiting)
-            for done in self._led:
-                done.is_done = True
-                done.wake()
+            self._let_go([done for done in self._led if done is not wish])
+            wish.is_done = True
             self._leader = None  # last: who is interrupted before that does it all again
         elif wish in self._waiting:
             self._waiting.remove(wish)
+        else:
+            wish.is_left = True
         if self._waiting:
             self._waiting[0].wake()
+
+    @staticmethod
+    def _let_go(done: list[W]) -> None:
+        """Say that these are done, and wake the first, who wakes the next, and so on."""
+        # By itself: a signal handler may keep it from waking anybody, for as long as that takes.
+        main = [wish for wish in done if wish.thread == threading.main_thread().ident]
+        others = [wish for wish in done if not wish.is_left and wish not in main]
+        for wish, following in pairwise(others):
+            wish.following = following
+        # IMPORTANT: the last first. A thread that wakes by itself passes on to one that is done as well.
+        for wish in reversed(done):
+            wish.is_done = True
+        for wish in (*main, *others[:1]):
+            wish.wake()

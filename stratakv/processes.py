@@ -21,6 +21,7 @@ from contextlib import suppress
 from functools import cache
 from io import FileIO
 from pathlib import Path
+from types import BuiltinFunctionType
 from typing import cast
 
 from stratakv.interrupted import unless_refused
@@ -234,9 +235,12 @@ class Processes:
     def sleep_at(self, words: memoryview, word: int, value: int, seconds: float) -> None:
         """Sleep while a word that processes share has this value, but no longer than `seconds`, below 1.
 
-        value: below 2³². It may be over sooner, too, and is where nobody can be woken.
+        value: below 2³². It may be over sooner, too, and is where nobody can be woken, or where `time.sleep`
+        was replaced, as by gevent: that lets others go on meanwhile.
         """
-        if not _futex(words, word, _WAIT, value, int(seconds * 1e9)):
+        if not isinstance(time.sleep, BuiltinFunctionType) or not _futex(
+            words, word, _WAIT, value, int(seconds * 1e9)
+        ):
             time.sleep(min(seconds, _LOOK))
 
     def wake_at(self, words: memoryview, word: int) -> None:

@@ -19,7 +19,7 @@ from contextlib import suppress
 from stratakv.commit import Exclusive
 from stratakv.company import Company
 from stratakv.control import POSITION_BITS, W_POISONED, W_SYNCED, W_TIP
-from stratakv.errors import ClosedError, SyncError, TransactionError, storage_error
+from stratakv.errors import ClosedError, ReadOnlyError, SyncError, TransactionError, storage_error
 from stratakv.forks import HERE, notice
 from stratakv.gathering import Gathering, Wish
 from stratakv.interrupted import check_refused, is_interrupted, new_turn, under
@@ -66,6 +66,11 @@ class Syncer:
                 "that ends; what it has written is committed"
             )
         while not self._covered(wanted):
+            if self._words.readonly:
+                raise ReadOnlyError(
+                    f"{self._structure.directory.path} holds writes that are not on disk yet: "
+                    "only a process that may write to it can sync them"
+                )
             wish = Wish()
             try:
                 try:

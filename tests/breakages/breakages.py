@@ -20,6 +20,7 @@ _INTERRUPTS = "tests/processes/test_interrupts.py"
 _KEY_LOCK = "tests/engine/test_key_lock.py"
 _LIMITS = "tests/engine/test_time_limits.py"
 _LOST_FOUND = "tests/engine/test_lost_found.py"
+_GATHERING = "tests/engine/test_gathering.py"
 _HANDOVER = "tests/engine/test_handover.py"
 _MAINTENANCE = "tests/engine/test_maintenance.py"
 _OPERATIONS = "tests/engine/test_operations.py"
@@ -50,11 +51,51 @@ _DURABLE = (
         (f"{_SYNC}::TestLevels::test_waiting_together_costs_one_write_and_one_sync",),
     ),
     Breakage(
+        "woken-thread-not-left-out",
+        "a thread that was interrupted keeps nobody waiting",
+        "stratakv/gathering.py",
+        " if not wish.is_left and wish not in main]",
+        " if wish not in main]",
+        (f"{_GATHERING}::test_one_that_was_interrupted_while_it_was_served_keeps_nobody_waiting",),
+    ),
+    Breakage(
+        "interrupted-thread-wakes-nobody",
+        "a thread that was interrupted keeps nobody waiting",
+        "stratakv/gathering.py",
+        "            wish.pass_on()  # where",
+        "            pass  # where",
+        (f"{_GATHERING}::test_one_that_is_interrupted_when_it_was_served_passes_on",),
+    ),
+    Breakage(
+        "main-thread-in-a-row",
+        "nobody waits for a signal handler",
+        "stratakv/gathering.py",
+        "if wish.thread == threading.main_thread().ident]",
+        "if False]",
+        (f"{_GATHERING}::test_the_main_thread_keeps_nobody_waiting",),
+    ),
+    Breakage(
+        "done-from-the-first-on",
+        "a thread that wakes by itself keeps nobody waiting",
+        "stratakv/gathering.py",
+        "for wish in reversed(done):",
+        "for wish in done:",
+        (f"{_GATHERING}::test_one_that_wakes_by_itself_while_the_leader_is_interrupted",),
+    ),
+    Breakage(
+        "woken-all-at-once",
+        "threads wake one another in a row",
+        "stratakv/gathering.py",
+        "for wish in (*main, *others[:1]):",
+        "for wish in (*main, *others):",
+        (f"{_GATHERING}::test_they_are_woken_one_after_the_other",),
+    ),
+    Breakage(
         "processes-apart",
         "processes share a sync",
         "stratakv/company.py",
-        "if expected > 1 and self._wanting(synced) < expected and monotonic() < until:",
-        "if False:",
+        "patient and expected > 1 and self._wanting(synced) < expected",
+        "False",
         (f"{_COMPANY}::test_the_last_of_those_expected_does_not_wait",),
     ),
     Breakage(
@@ -66,11 +107,35 @@ _DURABLE = (
         (f"{_COMPANY}::test_who_comes_while_another_one_syncs_sleeps_until_it_has_ended",),
     ),
     Breakage(
+        "occasional-company-expected",
+        "who writes all the time does not wait for who comes now and then",
+        "stratakv/company.py",
+        'min(words[W_COUNTS].to_bytes(_COUNTS, "little"))',
+        "words[W_COUNTS] & 0xFF",
+        (f"{_COMPANY}::test_company_is_expected_once_it_is_usual",),
+    ),
+    Breakage(
+        "sleeps-without-a-second-look",
+        "a sync that has ended is not slept through",
+        "stratakv/company.py",
+        "from here on wakes others\n                continue\n",
+        "from here on wakes others\n",
+        (f"{_COMPANY}::test_a_sync_that_ends_just_when_its_lock_is_found_taken",),
+    ),
+    Breakage(
+        "greenlets-held-up",
+        "greenlets go on while one waits for a sync",
+        "stratakv/processes.py",
+        "if not isinstance(time.sleep, BuiltinFunctionType) or not _futex",
+        "if not _futex",
+        (f"{_COMPANY}::TestSleeping::test_greenlets_go_on_meanwhile",),
+    ),
+    Breakage(
         "processes-wait-for-the-dead",
         "nobody waits for a process that does not come",
         "stratakv/company.py",
-        " and monotonic() < until",
-        "",
+        "            patient = words[W_SYNCS] != syncs  # not",
+        "            # not",
         (f"{_COMPANY}::test_who_has_waited_for_a_moment_goes_without_the_others",),
     ),
     Breakage(

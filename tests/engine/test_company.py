@@ -12,7 +12,7 @@ import pytest
 
 from stratakv import processes
 from stratakv.company import Company
-from stratakv.control import W_EXPECTED, W_SYNCED, W_SYNCS, Control
+from stratakv.control import W_COUNTS, W_SYNCED, W_SYNCS, Control
 from stratakv.directory import Directory
 from stratakv.files import Files
 from stratakv.locks import FileLock
@@ -29,7 +29,7 @@ class Sleeper(Files):
         self.woken = 0
         self.meanwhile: Callable[[], object] = lambda: None
 
-    def process(self) -> int:
+    def random_u32(self) -> int:
         return self._process
 
     def sleep_at(self, words: memoryview, word: int, value: int, seconds: float) -> None:
@@ -77,6 +77,15 @@ def make(db: Any, words: Any) -> Callable[[int], Process]:
     return lambda number: Process(db._store.control, db._store.directory, number)
 
 
+def expect(words: Any, count: int) -> None:
+    """Let the last syncs have had so much company."""
+    words[W_COUNTS] = int.from_bytes(bytes([count]) * 8, "little")
+
+
+def last_count(words: Any) -> int:
+    return int(words[W_COUNTS]) & 0xFF
+
+
 def test_who_is_alone_syncs_at_once_and_wakes_nobody(make: Any) -> None:
     process = make(1)
     process.sync(200)
@@ -100,6 +109,21 @@ def test_who_comes_while_another_one_syncs_sleeps_until_it_has_ended(make: Any, 
     assert one.files.woken == 1
 
 
+def test_a_sync_that_ends_just_when_its_lock_is_found_taken(make: Any, words: Any) -> None:
+    """Whoever made it has seen nobody who sleeps."""
+    one, two = make(1), make(2)
+    assert one.leads(200)
+
+    class Late:
+        def try_exclusive(self) -> bool:
+            one.end(300)
+            return False
+
+    two.lock = Late()
+    assert not two.leads(250)
+    assert two.files.slept == []
+
+
 def test_who_was_not_covered_makes_the_next_one(make: Any, words: Any) -> None:
     one, two = make(1), make(2)
     assert one.leads(200)
@@ -109,7 +133,7 @@ def test_who_was_not_covered_makes_the_next_one(make: Any, words: Any) -> None:
 
 def test_the_last_of_those_expected_does_not_wait(make: Any, words: Any) -> None:
     one, two, three = make(1), make(2), make(3)
-    words[W_EXPECTED] = 3
+    expect(words, 3)
     led: list[bool] = []
 
     def come(process: Process, wanted: int) -> None:
@@ -121,33 +145,67 @@ def test_the_last_of_those_expected_does_not_wait(make: Any, words: Any) -> None
     come(one, 200)
     assert led == [True, False, False], "the last one first, then those that it woke"
     assert three.files.slept == []
-    assert words[W_EXPECTED] == 3
+    assert last_count(words) == 3
 
 
 def test_who_has_waited_for_a_moment_goes_without_the_others(make: Any, words: Any) -> None:
     process = make(1)
-    words[W_EXPECTED] = 3
-    process.sync(200)
+    expect(words, 3)
+    with in_time():
+        process.sync(200)
     assert process.files.slept
-    assert words[W_EXPECTED] == 1, "nobody is waited for twice"
+    process.files.slept.clear()
+    process.sync(300)
+    assert process.files.slept == [], "nobody is waited for twice"
 
 
-def test_those_that_came_too_late_are_expected_at_the_next_one(make: Any, words: Any) -> None:
+def test_a_moment_is_counted_anew_from_each_sync(make: Any, words: Any) -> None:
+    """Else whoever was woken by a long one would go without those that it has covered."""
     one, two, three = make(1), make(2), make(3)
+    expect(words, 3)
     assert one.leads(200)
+    happens = iter([lambda: one.end(200), lambda: three.leads(400), lambda: three.end(400)])
+    two.files.meanwhile = lambda: next(happens)()
+    assert not two.leads(300)
+    assert two.files.slept[0] == two.files.slept[1] < two.files.slept[2], "for company, twice; for the sync"
 
-    class NotYetError(Exception):
+
+def come_and_go(process: Process, wanted: int) -> None:
+    """Begin to wait, and be interrupted."""
+
+    class InterruptedError(Exception):
         pass
 
-    def give_up() -> None:
-        raise NotYetError
+    def interrupt() -> None:
+        raise InterruptedError
 
-    for number, process in enumerate((two, three)):
-        process.files.meanwhile = give_up
-        with pytest.raises(NotYetError):
-            process.leads(300 + number)
+    process.files.meanwhile = interrupt
+    with pytest.raises(InterruptedError):
+        process.leads(wanted)
+
+
+def test_those_that_came_too_late_are_counted(make: Any, words: Any) -> None:
+    one, two, three = make(1), make(2), make(3)
+    assert one.leads(200)
+    come_and_go(two, 300)
+    come_and_go(three, 301)
     one.end(200)
-    assert words[W_EXPECTED] == 3
+    assert last_count(words) == 3
+
+
+def test_company_is_expected_once_it_is_usual(make: Any, words: Any) -> None:
+    """Who comes now and then is not waited for by who writes all the time."""
+    one, two = make(1), make(2)
+    for wanted in range(201, 209):
+        assert one.leads(wanted)
+        assert one.files.slept == []
+        come_and_go(two, wanted)
+        one.end(wanted)
+    one.sync(300)
+    assert one.files.slept
+    one.files.slept.clear()
+    one.sync(400)
+    assert one.files.slept == []
 
 
 def test_a_failed_sync_wakes_the_others_too(make: Any, words: Any) -> None:
@@ -176,7 +234,7 @@ def test_a_process_that_was_killed_in_its_sync_keeps_nobody_waiting(make: Any, w
 
 def test_processes_that_share_a_word_do_not_wait_for_ever(make: Any, words: Any) -> None:
     one, two = make(1), make(65)
-    words[W_EXPECTED] = 2
+    expect(words, 2)
     one.files.meanwhile = lambda: two.sync(300) if words[W_SYNCED] == 100 else None
     with in_time():
         assert not one.leads(200)
@@ -227,12 +285,22 @@ class TestSleeping:
         Files().wake_at(page, W_SYNCS)
         assert time.monotonic() - begun < self.LONG
 
-    def test_a_kernel_that_refuses_is_not_asked_without_end(
-        self, page: memoryview, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_greenlets_go_on_meanwhile(self, page: memoryview, monkeypatch: pytest.MonkeyPatch) -> None:
+        """gevent puts a function of its own in the place of `time.sleep`."""
         slept: list[float] = []
-        monkeypatch.setattr(processes, "_FUTEX", 100_000)  # no such system call
-        monkeypatch.setattr(time, "sleep", slept.append)
+
+        def sleep(seconds: float) -> None:
+            slept.append(seconds)
+
+        monkeypatch.setattr(time, "sleep", sleep)
         Files().sleep_at(page, W_SYNCS, 0, self.LONG)
         assert len(slept) == 1
         assert 0 < slept[0] < self.LONG
+
+    def test_a_kernel_that_refuses_is_not_asked_without_end(
+        self, page: memoryview, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(processes, "_FUTEX", 100_000)  # no such system call
+        begun = time.monotonic()
+        Files().sleep_at(page, W_SYNCS, 0, self.LONG)
+        assert processes._LOOK <= time.monotonic() - begun < self.LONG

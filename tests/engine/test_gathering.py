@@ -6,12 +6,15 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
 from stratakv import gathering
 from stratakv.gathering import Gathering, Wish
 from tests.engine.machine import wait_for
+
+Serve = Callable[..., list["Member"]]
 
 
 class Named(Wish):
@@ -28,15 +31,19 @@ def group() -> Gathering[Named]:
 class Member:
     """A thread that has joined; `led` is what it was told to do, None as long as it waits."""
 
-    def __init__(self, group: Gathering[Named], name: str) -> None:
-        self.wish = Named(name)
+    def __init__(self, group: Gathering[Named], name: str, kind: type[Named] = Named) -> None:
+        self.wish: Named
         self.led: str | None = None
         self._group = group
-        self.thread = threading.Thread(target=self._join)
+        self.thread = threading.Thread(target=self._join, args=(name, kind), daemon=True)
         self.thread.start()
 
-    def _join(self) -> None:
-        self.led = names(self._group.join(self.wish))
+    def _join(self, name: str, kind: type[Named]) -> None:
+        self.wish = kind(name)
+        try:
+            self.led = names(self._group.join(self.wish))
+        except InterruptedError:
+            self._group.leave(self.wish)
 
 
 def names(wishes: list[Named]) -> str:
@@ -132,6 +139,132 @@ def test_a_thread_that_is_interrupted_is_not_waited_for(group: Gathering[Named],
     group.leave(leader.wish)
     for other in others:
         other.thread.join(10)
+
+
+@pytest.fixture
+def served(group: Gathering[Named], monkeypatch: pytest.MonkeyPatch) -> Serve:
+    """Threads that wait in this order, of kinds by name, and for which `leader` has begun to work."""
+    monkeypatch.setattr(gathering, "_PATIENCE", 60)
+
+    def serve(those: str, leader: Named, **kinds: type[Named]) -> list[Member]:
+        first = Named("first")
+        group.join(first)
+        found = []
+        for name in those:
+            found.append(Member(group, name, kinds.get(name, Named)))
+            wait_for(lambda: len(group._waiting) == len(found))
+        group.leave(first)
+        assert len(group.join(leader)) == len(those) + 1
+        return found
+
+    return serve
+
+
+def all_ended(members: list[Member]) -> bool:
+    for each in members:
+        each.thread.join(10)
+    return not any(each.thread.is_alive() for each in members)
+
+
+def test_they_are_woken_one_after_the_other(group: Gathering[Named], served: Serve) -> None:
+    """Each by the one before: by whom, and in this order."""
+    woken: list[tuple[str, int]] = []
+
+    class Noted(Named):
+        def wake(self) -> None:
+            woken.append((self.name, threading.get_ident()))
+            super().wake()
+
+    leader = Named("leader")
+    members = served("bcd", leader, b=Noted, c=Noted, d=Noted)
+    woken.clear()
+    group.leave(leader)
+    assert all_ended(members)
+    by = [leader.thread, *(member.wish.thread for member in members)]
+    assert woken == list(zip("bcd", by, strict=False))
+
+
+def test_one_that_was_interrupted_while_it_was_served_keeps_nobody_waiting(
+    group: Gathering[Named], served: Serve
+) -> None:
+    interrupt = threading.Event()
+
+    class Interrupted(Named):
+        def wait(self, seconds: float) -> None:
+            interrupt.wait(10)
+            raise InterruptedError
+
+    leader = Named("leader")
+    members = served("bcd", leader, c=Interrupted)
+    interrupt.set()
+    wait_for(lambda: members[1].wish.is_left)
+    group.leave(leader)
+    assert all_ended(members)
+
+
+def test_one_that_is_interrupted_when_it_was_served_passes_on(group: Gathering[Named], served: Serve) -> None:
+    class Interrupted(Named):
+        def wait(self, seconds: float) -> None:
+            super().wait(seconds)
+            if self.is_done:
+                raise InterruptedError
+
+    leader = Named("leader")
+    members = served("bcd", leader, c=Interrupted)
+    group.leave(leader)
+    assert all_ended(members)
+
+
+def test_the_main_thread_keeps_nobody_waiting(group: Gathering[Named], served: Serve) -> None:
+    """It may be in a signal handler when it is woken, for as long as that takes."""
+    handled = threading.Event()
+
+    class OfMain(Named):
+        def __init__(self, name: str) -> None:
+            super().__init__(name)
+            self.thread = threading.main_thread().ident or 0
+
+        def wait(self, seconds: float) -> None:
+            super().wait(seconds)
+            if self.is_done:
+                handled.wait(20)
+
+    leader = Named("leader")
+    members = served("bcd", leader, b=OfMain)
+    group.leave(leader)
+    assert all_ended(members[1:])
+    handled.set()
+    assert all_ended(members)
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_one_that_wakes_by_itself_while_the_leader_is_interrupted(
+    group: Gathering[Named], served: Serve, place: int
+) -> None:
+    """The leader has said of those from `place` on that they are done, and has woken nobody."""
+
+    class Halting(Named):
+        @property
+        def is_done(self) -> bool:  # type: ignore[override]
+            return self._is_done
+
+        @is_done.setter
+        def is_done(self, value: bool) -> None:
+            if value and not halted:
+                halted.append(True)
+                raise InterruptedError
+            self._is_done = value
+
+    halted: list[bool] = []
+    leader = Named("leader")
+    members = served("bcd", leader, **{"bcd"[place]: Halting})
+    with pytest.raises(InterruptedError):
+        group.leave(leader)
+    for member in members:
+        member.wish.wake()
+    assert all_ended([member for member in members if member.wish.is_done])
+    group.leave(leader)
+    assert all_ended(members)
 
 
 def test_a_leader_that_is_interrupted_lets_the_others_go(

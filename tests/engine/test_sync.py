@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import stratakv
-from stratakv import DB, SyncError, TransactionError
+from stratakv import DB, ReadOnlyError, SyncError, TransactionError
 from stratakv.control import OFFSET_MASK, W_POISONED, W_SYNCED, W_TIP
 from stratakv.errors import storage_error
 from stratakv.sync import Syncer
@@ -336,6 +336,22 @@ class TestLevels:
         for thread in (first, *syncs):
             thread.join(10)
             assert not thread.is_alive()
+
+    @pytest.mark.parametrize("on_disk", [False, True])
+    def test_who_may_not_write_cannot_sync(
+        self, db: DB, open_: Open, machine: Machine, *, on_disk: bool
+    ) -> None:
+        db.put(b"k", b"v")
+        if on_disk:
+            db.sync()
+        db.close()
+        machine.may_write = False
+        with open_(read_only=True) as reader:
+            if on_disk:
+                reader.sync()
+            else:
+                with pytest.raises(ReadOnlyError, match="only a process that may write"):
+                    reader.sync()
 
     def test_a_sync_of_another_process_will_do(self, machine: Machine, open_: Open, path: Path) -> None:
         """Even where that process goes on to its next one, and never lets go of the lock."""

@@ -23,6 +23,7 @@ import pytest
 
 import stratakv
 from stratakv.files import Files
+from tests.engine.machine import path_of
 from tests.support.children import Child, run
 from tests.support.users import let_in
 
@@ -384,15 +385,17 @@ def test_always_means_synced_for_threads_and_processes(tmp_path: Path) -> None:
 def test_processes_that_write_at_once_share_their_syncs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, syncs, puts = tmp_path / "s", tmp_path / "syncs", 30
+    """Nearly all of them in each: eight that do not wait for one another have four puts in a sync."""
+    path, syncs, puts, processes = tmp_path / "s", tmp_path / "syncs", 40, 8
     stratakv.open(path).close()
     syncs.touch()
     fdatasync = Files.fdatasync
 
     def slow(fd: int) -> None:
-        with syncs.open("ab") as file:
-            file.write(b".")
-        time.sleep(0.005)
+        if path_of(fd).suffix == ".log":
+            with syncs.open("ab") as file:
+                file.write(b".")
+            time.sleep(0.01)
         fdatasync(fd)
 
     def work() -> None:
@@ -401,10 +404,10 @@ def test_processes_that_write_at_once_share_their_syncs(
                 db.put(b"%d-%d" % (os.getpid(), number), b"v")
 
     monkeypatch.setattr(Files, "fdatasync", staticmethod(slow))
-    assert run(*[work] * 4) == [0] * 4
-    assert syncs.stat().st_size < 4 * puts * 3 / 4
+    assert run(*[work] * processes) == [0] * processes
+    assert syncs.stat().st_size < puts * processes / 5
     with stratakv.open(path) as db:
-        assert sum(1 for _ in db.scan()) == 4 * puts
+        assert sum(1 for _ in db.scan()) == processes * puts
 
 
 PROGRAM = """
