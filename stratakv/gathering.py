@@ -119,13 +119,14 @@ class Gathering(Generic[W]):
             self._expected = len(self._led) + len(self._waiting)
             self._let_go([done for done in self._led if done is not wish])
             wish.is_done = True
-            self._leader = None  # last: who is interrupted before that does it all again
         elif wish in self._waiting:
             self._waiting.remove(wish)
         else:
             wish.is_left = True
         if self._waiting:
             self._waiting[0].wake()
+        if wish is self._leader:
+            self._leader = None  # IMPORTANT: last; who is interrupted before that does it all again
 
     @staticmethod
     def _let_go(done: list[W]) -> None:

@@ -279,3 +279,25 @@ def test_a_leader_that_is_interrupted_lets_the_others_go(
     group.leave(second)  # as a `finally` does
     other.thread.join(10)
     assert other.led == ""
+
+
+def test_a_leader_that_is_interrupted_as_it_ends_leaves_nobody_asleep(group: Gathering[Named]) -> None:
+    """Who came while it was at work is woken, so that it goes without others after a moment."""
+    interrupted: list[bool] = []
+
+    class Interrupting(Named):
+        def wake(self) -> None:
+            if not interrupted:
+                interrupted.append(True)
+                raise InterruptedError
+            super().wake()
+
+    first = Named("a")
+    group.join(first)
+    other = Member(group, "b", Interrupting)
+    wait_for(lambda: len(group._waiting) == 1)
+    with pytest.raises(InterruptedError):
+        group.leave(first)
+    group.leave(first)  # as a `finally` does
+    other.thread.join(10)
+    assert other.led == "b"
