@@ -108,12 +108,12 @@ class OtherThread:
 
     def end(self) -> None:
         """End it, once it is seen to go on."""
-        before, deadline = self._done, time.monotonic() + 20
+        before, deadline = self._done, time.monotonic() + 60
         while self._done < before + 3:
             assert time.monotonic() < deadline, "it waits for ever"
             time.sleep(0.001)
         self._ending.set()
-        self._thread.join(20)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
 
