@@ -15,9 +15,8 @@ from stratakv.files import Files
 from stratakv.locks import FileLock
 
 _PATIENCE = 0.5e-3  # seconds; a process that is woken has put again after half of it
-_SLEEP = (
-    1e-3  # seconds, at first, while another process makes a sync: it may be killed before it wakes others
-)
+# Seconds, at first and at most, while another process makes a sync: it may be killed before it wakes others.
+_SLEEP, _LONGEST_SLEEP = 1e-3, 50e-3
 _COUNTS = 8  # syncs: who comes now and then must not be waited for by who writes all the time
 
 
@@ -39,7 +38,7 @@ class Company:
         """Take sync.lock, once all have come; return False where another process gets to `wanted` before."""
         words = self._words
         self._wanted[self._own] = wanted
-        patient, pause = True, pauses(_SLEEP)
+        patient, pause = True, pauses(_SLEEP, _LONGEST_SLEEP)
         while True:
             # IMPORTANT: first; else a sync that ends before the next line has woken others, but not this one.
             syncs = words[W_SYNCS]

@@ -232,6 +232,15 @@ def test_a_process_that_was_killed_in_its_sync_keeps_nobody_waiting(make: Any, w
     assert two.leads(200)
 
 
+def test_nobody_sleeps_for_long_however_long_a_sync_takes(make: Any, words: Any) -> None:
+    """From a second on, the kernel would refuse, and whoever waits would go on looking."""
+    one, two = make(1), make(2)
+    assert one.leads(200)
+    two.files.meanwhile = lambda: one.end(200) if len(two.files.slept) == 40 else None
+    assert not two.leads(200)
+    assert two.files.slept[0] < two.files.slept[-1] < 0.1
+
+
 def test_processes_that_share_a_word_do_not_wait_for_ever(make: Any, words: Any) -> None:
     one, two = make(1), make(65)
     expect(words, 2)
