@@ -131,13 +131,14 @@ class Gathering(Generic[W]):
     @staticmethod
     def _let_go(done: list[W]) -> None:
         """Say that these are done, and wake the first, who wakes the next, and so on."""
-        # By itself: a signal handler may keep it from waking anybody, for as long as that takes.
-        main = [wish for wish in done if wish.thread == threading.main_thread().ident]
-        others = [wish for wish in done if not wish.is_left and wish not in main]
-        for wish, following in pairwise(others):
+        main = threading.main_thread().ident
+        # By itself: a signal handler may keep it from waking the next, for as long as that takes.
+        of_main = [wish for wish in done if wish.thread == main]
+        row = [wish for wish in done if wish.thread != main and not wish.is_left]
+        for wish, following in pairwise(row):
             wish.following = following
         # IMPORTANT: the last first. A thread that wakes by itself passes on to one that is done as well.
         for wish in reversed(done):
             wish.is_done = True
-        for wish in (*main, *others[:1]):
+        for wish in (*of_main, *row[:1]):
             wish.wake()

@@ -54,8 +54,8 @@ _DURABLE = (
         "woken-thread-not-left-out",
         "a thread that was interrupted keeps nobody waiting",
         "stratakv/gathering.py",
-        " if not wish.is_left and wish not in main]",
-        " if wish not in main]",
+        " if wish.thread != main and not wish.is_left]",
+        " if wish.thread != main]",
         (f"{_GATHERING}::test_one_that_was_interrupted_while_it_was_served_keeps_nobody_waiting",),
     ),
     Breakage(
@@ -70,8 +70,8 @@ _DURABLE = (
         "main-thread-in-a-row",
         "nobody waits for a signal handler",
         "stratakv/gathering.py",
-        "if wish.thread == threading.main_thread().ident]",
-        "if False]",
+        "        main = threading.main_thread().ident\n",
+        "        main = 0\n",
         (f"{_GATHERING}::test_the_main_thread_keeps_nobody_waiting",),
     ),
     Breakage(
@@ -86,8 +86,8 @@ _DURABLE = (
         "woken-all-at-once",
         "threads wake one another in a row",
         "stratakv/gathering.py",
-        "for wish in (*main, *others[:1]):",
-        "for wish in (*main, *others):",
+        "for wish in (*of_main, *row[:1]):",
+        "for wish in (*of_main, *row):",
         (f"{_GATHERING}::test_they_are_woken_one_after_the_other",),
     ),
     Breakage(

@@ -173,9 +173,6 @@ def test_a_moment_is_counted_anew_from_each_sync(make: Any, words: Any) -> None:
 def come_and_go(process: Process, wanted: int) -> None:
     """Begin to wait, and be interrupted."""
 
-    class InterruptedError(Exception):
-        pass
-
     def interrupt() -> None:
         raise InterruptedError
 
