@@ -82,7 +82,12 @@ class Store:
         self.syncer = Syncer(self.structure, self.exclusive, sync_lock, options.sync_interval)
         self.group = GroupCommit(self.exclusive, self.syncer.reach)
         self.writer = Writer(
-            self.structure, self.reader, self.exclusive, options.max_value_bytes, *self._durability()
+            self.structure,
+            self.reader,
+            self.exclusive,
+            options.max_value_bytes,
+            *self._durability(),
+            self.syncer,
         )
         self.maintenance = Maintenance(self.structure, self.exclusive, self.syncer.reach_tip)
         self.keeper: Keeper | None = None

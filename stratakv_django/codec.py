@@ -39,6 +39,7 @@ from django.utils.safestring import SafeString
 
 from stratakv_django.interruptions import is_from_a_signal
 
+TEXT = b"s"  # a str, in UTF-8
 _STR, _BYTES, _PICKLE = b"sbp"  # the tags that are compared by number
 _SIGNATURE_BYTES = 16
 _BODY = 1 + _SIGNATURE_BYTES  # where a pickle begins
@@ -56,7 +57,7 @@ def encode(name: bytes, value: Any) -> bytes:
     kind = type(value)
     try:
         if kind is str:
-            return b"s" + value.encode()  # type: ignore[no-any-return]
+            return TEXT + value.encode()  # type: ignore[no-any-return]
         if kind is bytes:
             return b"b" + value  # type: ignore[no-any-return]
         write = _WRITERS.get(kind)
