@@ -118,7 +118,7 @@ class OtherThread:
 
 
 class EndedAsItBegins:
-    """A lock with which a signal raises when it is taken, and the block has not begun: since Python 3.14."""
+    """A lock with which a signal raises when it is taken, and what frees it has not begun."""
 
     def __init__(self, turn: Any) -> None:
         self._turn = turn
@@ -126,12 +126,17 @@ class EndedAsItBegins:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._turn, name)
 
-    def __enter__(self) -> None:
-        self.acquire()
+    def acquire(self) -> None:
+        """As it happens behind the call."""
+        self._turn.acquire()
         raise KeyboardInterrupt
 
+    def __enter__(self) -> None:
+        """As it happens since Python 3.14."""
+        self.acquire()
+
     def __exit__(self, *_: object) -> None:
-        self.release()
+        self._turn.release()
 
 
 @pytest.mark.parametrize("durability", ["os", "always"])
