@@ -67,7 +67,7 @@ class SyncCalls(BaseCache):
     ) -> None:
         name = self._name(key, version)
         # `encode` is written out for most texts, and `_ttl`: calling them would be 4 % of a set.
-        if value.__class__ is str and value.isascii():
+        if type(value) is str and value.isascii():
             stored = codec.TEXT + value.encode()
         else:
             stored = codec.encode(name, value)
