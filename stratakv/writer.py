@@ -106,6 +106,11 @@ class Writer:
 
     def put_many(self, mapping: Mapping[bytes, Value], ttl: float | None = None) -> None:
         expiry = expiry_of(ttl)
+        if not hasattr(mapping, "items"):
+            raise InvalidValueError(
+                f"put_many needs a mapping of keys to values, not {type(mapping).__name__}; "
+                "make a dict of pairs"
+            )
         writes = self._writes({key: (value, expiry) for key, value in mapping.items()})
         if not writes:
             return

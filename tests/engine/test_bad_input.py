@@ -175,6 +175,14 @@ def test_values(small: DB, call: str, value: Any) -> None:
         WITH_VALUE[call](small, value)
 
 
+@pytest.mark.parametrize(
+    "batch", [[(b"a", b"v")], {b"a"}, b"a", None], ids=lambda batch: type(batch).__name__
+)
+def test_a_batch_is_a_mapping(untouched: DB, batch: Any) -> None:
+    with pytest.raises(InvalidValueError, match=r"needs a mapping of keys to values, not \w+; make a dict"):
+        untouched.put_many(batch)
+
+
 BAD_TTLS = [-1, -0.001, float("nan"), float("inf"), float("-inf"), True, False, "60", b"60", 1e300, [1]]
 WITH_TTL: dict[str, Call] = {
     "put": lambda db, ttl: db.put(b"a", b"v", ttl=ttl),
