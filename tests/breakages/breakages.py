@@ -450,6 +450,14 @@ _COMMITS = (
         (f"{_AHEAD}::test_a_long_record_is_written_once",),
     ),
     Breakage(
+        "reserved-once-for-ever",
+        "a full disk is an error",
+        "stratakv/commit.py",
+        "                if self._reserved != start - offset + together:",
+        "                if not self._reserved:",
+        (f"{_AHEAD}::test_blocks_are_reserved_once_for_many_zeros_and_anew_in_the_next_segment",),
+    ),
+    Breakage(
         "zeros-of-another-time",
         "a full disk is an error",
         "stratakv/control.py",

@@ -68,6 +68,37 @@ def test_one_write_of_zeros_serves_many_records(db: DB, path: Path, machine: Mac
     check(db, model)
 
 
+def test_blocks_are_reserved_once_for_many_zeros_and_anew_in_the_next_segment(
+    db: DB, machine: Machine
+) -> None:
+    model = fill(db, 0, 1)
+    before = len(machine.steps)
+    model |= fill(db, 1, 150)
+    assert machine.names()[before:] == ["pwrite"] * 2
+    db.delete_prefix(b"none")  # which begins a segment
+    before = len(machine.steps)
+    model |= fill(db, 150, 160)
+    assert machine.names()[before:] == ["allocate", "pwrite"]
+    check(db, model)
+
+
+def test_blocks_that_were_refused_are_asked_for_again(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the zeros alone would be taken for blocks that are enough for a store."""
+    files = db._store.directory.files
+    real, asked = files.allocate, []
+
+    def allocate(fd: int, end: int, start: int = 0) -> None:
+        asked.append(start)
+        if len(asked) == 1:
+            raise OSError(28, "No space left on device")
+        real(fd, end, start)
+
+    monkeypatch.setattr(files, "allocate", allocate)
+    model = fill(db, 0, 3)
+    assert len(asked) == 2
+    check(db, model)
+
+
 @pytest.mark.parametrize("file_system", ["btrfs", "xfs", "tmpfs", "overlay", ""])
 def test_a_store_could_find_the_disk_full(open_: Open, machine: Machine, file_system: str) -> None:
     """Where a page needs another block each time it is written, a full disk would be a signal."""
