@@ -430,9 +430,10 @@ class Exclusive:
                 # IMPORTANT: a store into a page asks for blocks for all pages that the kernel keeps together
                 # with it, and reading the file keeps some together that reach beyond the zeros.
                 together = min(-(-stop // LARGE_PAGE) * LARGE_PAGE, active.end)
-                if self._reserved != start - offset + together:  # asking each time is 1 % of a put
+                reserved = start - offset + together
+                if self._reserved != reserved:  # asking each time is 1 % of a put
                     self._files.allocate(active.fd, together, offset)
-                    self._reserved = start - offset + together
+                    self._reserved = reserved
             start += self._pwrite(active.fd, memoryview(_ZEROS)[: stop - offset], offset)
             self._words[W_AHEAD] = start
         return start

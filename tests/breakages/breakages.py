@@ -453,7 +453,7 @@ _COMMITS = (
         "reserved-once-for-ever",
         "a full disk is an error",
         "stratakv/commit.py",
-        "                if self._reserved != start - offset + together:",
+        "                if self._reserved != reserved:",
         "                if not self._reserved:",
         (f"{_AHEAD}::test_blocks_are_reserved_once_for_many_zeros_and_anew_in_the_next_segment",),
     ),
