@@ -385,6 +385,10 @@ def test_always_means_synced_for_threads_and_processes(tmp_path: Path) -> None:
 def test_processes_that_write_at_once_share_their_syncs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nearly all of them in each: eight that do not wait for one another have four puts in a sync.
+
+    That is 77 to 80 syncs, and 48 to 60 where they wait, also beside eight other processes that compute.
+    """
     path, syncs, puts, processes = tmp_path / "s", tmp_path / "syncs", 40, 8
     stratakv.open(path).close()
     syncs.touch()
@@ -404,7 +408,7 @@ def test_processes_that_write_at_once_share_their_syncs(
 
     monkeypatch.setattr(Files, "fdatasync", staticmethod(slow))
     assert run(*[work] * processes) == [0] * processes
-    assert syncs.stat().st_size < puts * processes / 3
+    assert syncs.stat().st_size < 70
     with stratakv.open(path) as db:
         assert sum(1 for _ in db.scan()) == processes * puts
 
