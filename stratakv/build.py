@@ -9,7 +9,7 @@ from typing import Any
 from stratakv import index, record
 from stratakv.directory import Directory
 from stratakv.errors import reported
-from stratakv.index import ORDER_STRIDE, Shape
+from stratakv.index import ORDER_STRIDE, Arrays, Shape
 from stratakv.interrupted import unless_refused
 from stratakv.segment import Segment
 
@@ -19,13 +19,15 @@ def build_index(
     segment: Segment,
     *,
     ordered: bool,
+    hot: Arrays | None = None,
     elected: bool = False,
     take: Callable[[int, int], None] = lambda fd, end: None,
 ) -> None:
-    """Build the index of a sealed log as its file on disk, and seal and attach it; its hot bytes are all 0.
+    """Build the index of a sealed log as its file on disk, and seal and attach it.
 
-    ordered: in its final form, with the offsets in key order, and durable. elected: this is the one process
-    that does maintenance. take: is told file and size first, and raises what is wrong with that.
+    ordered: in its final form, with the offsets in key order, and durable. hot: the index whose hot bytes it
+    gets; without one they are all 0. elected: this is the one process that does maintenance. take: is told
+    file and size first, and raises what is wrong with that.
     """
     shape, keys = _layout(segment, ordered=ordered)
     files, path = directory.files, directory.index_path(segment.number)
@@ -48,6 +50,8 @@ def build_index(
             with unless_refused():  # a full disk must not fill up with attempts
                 files.unlink(temporary)
             raise
+    if hot:  # as late as that: readers count in it meanwhile
+        index.copy_hot(hot, segment.arrays, entries(segment) if keys is None else keys)
 
 
 def build_in_memory(segment: Segment, *, ordered: bool) -> None:

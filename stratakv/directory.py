@@ -21,6 +21,7 @@ MANIFEST_NAME = "MANIFEST"
 OLD_MANIFEST_NAME = "MANIFEST.old"
 CONTROL_NAME = "CONTROL"
 GHOSTS_NAME = "GHOSTS"
+SIEVE_NAME = "SIEVE"
 LOST_FOUND_NAME = "lost+found"
 LOCK_NAMES = (
     "attach.lock",
@@ -31,11 +32,20 @@ LOCK_NAMES = (
     "keys.lock",
     "bias.lock",
 )
+_OTHER_NAMES = (
+    CONTROL_NAME,
+    FORMAT_NAME,
+    GHOSTS_NAME,
+    LOST_FOUND_NAME,
+    MANIFEST_NAME,
+    OLD_MANIFEST_NAME,
+    SIEVE_NAME,
+)
 logger = logging.getLogger("stratakv")
 
 MOST_NUMBER = 2**24 - 1  # of a segment: what a position has bits for
 _NUMBERED = re.compile(r"(\d{6,8})\.(log|idx)")
-_TEMPORARY = re.compile(r"(\d{6,8}(\.\d+)?|MANIFEST|MANIFEST\.old|FORMAT|GHOSTS)\.tmp")
+_TEMPORARY = re.compile(r"(\d{6,8}(\.\d+)?|MANIFEST|MANIFEST\.old|FORMAT|GHOSTS|SIEVE)\.tmp")
 _FORMAT_BYTES = 64  # more than the line can have: what is behind them makes it another
 _FORMAT_LINE = re.compile(rb"stratakv ([1-9]\d{0,8})\n")
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
@@ -172,11 +182,10 @@ class Directory:
 
     def foreign(self) -> list[str]:
         """Return the names of what no store has."""
-        ours = (CONTROL_NAME, FORMAT_NAME, GHOSTS_NAME, LOST_FOUND_NAME, MANIFEST_NAME, OLD_MANIFEST_NAME)
         return [
             name
             for name in self.files.names(self.path)
-            if name not in (*ours, *LOCK_NAMES) and not _NUMBERED.fullmatch(name)
+            if name not in (*_OTHER_NAMES, *LOCK_NAMES) and not _NUMBERED.fullmatch(name)
             if not _TEMPORARY.fullmatch(name)
         ]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from stratakv import ghosts, index
+from stratakv import ghosts, index, sieve
 from stratakv.budget import segment_capacity
 from stratakv.build import build_in_memory, build_index
-from stratakv.directory import GHOSTS_NAME, Directory
+from stratakv.directory import GHOSTS_NAME, SIEVE_NAME, Directory
 from stratakv.errors import CorruptionError
 from stratakv.files import now_ms
 from stratakv.ghosts import Ghosts
@@ -16,6 +16,7 @@ from stratakv.log import LogHeader, rank_of
 from stratakv.manifest import Entry, Manifest
 from stratakv.segment import Segment
 from stratakv.segment_files import create_active, map_index, open_log
+from stratakv.sieve import Sieve
 
 logger = logging.getLogger("stratakv")
 
@@ -83,6 +84,24 @@ def map_ghosts(directory: Directory) -> Ghosts | None:
     finally:
         files.close(fd)
     return found if found.is_sound() else None
+
+
+def map_sieve(directory: Directory) -> Sieve | None:
+    """Map the sieve; None where the file holds none, or a damaged one. Raises FileNotFoundError."""
+    files = directory.files
+    path = directory.path / SIEVE_NAME
+    fd = directory.open(path, write=False)
+    try:
+        size = files.size(fd)
+        if size <= sieve.size_of(0) or size % 8:
+            return None
+        found = Sieve(files.map(fd, size, write=False))
+    finally:
+        files.close(fd)
+    if found.is_sound():
+        return found
+    logger.warning("%s is damaged, and is not used; maintenance makes another one", path)
+    return None
 
 
 def young_keys(capacity: int, last: Entry | None = None) -> int:

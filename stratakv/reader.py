@@ -52,12 +52,15 @@ class Reader:
         """See `DB.get`. Written out in one function: every call would cost 3 % of a hit."""
         if key.__class__ is not bytes:
             check_key(key)
-        view = self._views.view
-        if self._words[W_GENERATION] != view.generation:
-            view = self._views.refresh()
         first, second = hash_key(key)
         pattern = PATTERNS[second & PATTERN_MASK]
-        for words, count, segment in view.rows:
+        view = self._views.view
+        rows = view.rows
+        if self._words[W_GENERATION] != view.plain:  # an older one, or one with a sieve: no `if` for each
+            view = self._views.current()
+            choices = view.choices
+            rows = view.rows if choices is None else choices[choices.table[first >> choices.shift]]
+        for words, count, segment in rows:
             if words[first % count] & pattern != pattern:
                 continue
             slots, size = segment.slots, segment.slot_count
@@ -118,7 +121,8 @@ class Reader:
             check_key(key)
         first, second = hash_key(key)
         pattern = PATTERNS[second & PATTERN_MASK]
-        for words, count, segment in view.rows:
+        rows = view.rows if view.choices is None else view.choices.of(first)
+        for words, count, segment in rows:
             if words[first % count] & pattern == pattern:
                 try:
                     found = lookup(segment, key, first)
@@ -196,7 +200,8 @@ class Reader:
         if words[W_INDEXED] != tip or tip >> POSITION_BITS != view.active.number:
             return None
         tip &= OFFSET_MASK
-        active, now, rows, hidden, marks = view.active, now_ms(), view.rows, view.hidden, view.marks
+        active, now, hidden, marks = view.active, now_ms(), view.hidden, view.marks
+        rows, choices = view.rows, view.choices
         result = {}
         hits = 0
         for key in together(view, keys) if active.lookup_bytes else keys:
@@ -204,6 +209,8 @@ class Reader:
                 check_key(key)
             first, second = hash_key(key)
             pattern = PATTERNS[second & PATTERN_MASK]
+            if choices is not None:
+                rows = choices.of(first)
             for filter_words, count, segment in rows:
                 if filter_words[first % count] & pattern != pattern:
                     continue
@@ -292,7 +299,7 @@ def _of_log(active: Segment, offset: int) -> Found:
 
 def _of_sealed(view: View, key: bytes) -> Found | None:
     try:
-        found = newest(view.sealed, key)
+        found = newest(view.among(view.sealed), key)
     except CorruptionError:
         return None
     return None if found and view.hides(found.segment, key) else found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from stratakv import log, record
 from stratakv.directory import Directory
@@ -19,10 +19,19 @@ _SYNC_BYTES = 16 * 2**20
 
 
 class LogWriter:
-    """A log in the making; `finish` makes it durable. `link` is what the next record's link must be."""
+    """A log in the making; `finish` makes it durable. `link` is what the next record's link must be.
 
-    def __init__(self, directory: Directory, header: LogHeader) -> None:
+    take: is told file and size before it grows, and raises what is wrong with that.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        header: LogHeader,
+        take: Callable[[int, int], None] = lambda fd, end: None,
+    ) -> None:
         self._files = directory.files
+        self._take = take
         self._path = directory.log_path(header.number)
         self.fd = create_log(directory, header)
         self._buffer: list[bytes | memoryview] = []
@@ -62,10 +71,12 @@ class LogWriter:
         self._buffered += size
         self.link = link
         if self._buffered >= _BUFFER_BYTES:
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what was appended, so that it can be read; not to the disk yet."""
         with reported(self._path):
+            self._take(self.fd, self.size)
             self._files.write_all(self.fd, b"".join(self._buffer), self._written)
         self._written += self._buffered
         self._buffer, self._buffered = [], 0
@@ -101,7 +112,7 @@ class LogWriter:
 
     def finish(self) -> None:
         """Return once all of it is on disk."""
-        self._flush()
+        self.flush()
         self._join()
         self._sync()
         self._join()

@@ -214,8 +214,7 @@ class Structure(Views):
             return
         with unless_refused(), suppress(CorruptionError):  # maintenance will try again, and tell
             fresh = open_log(self.directory, segment.number, segment.entry, write=True)
-            build_index(self.directory, fresh, ordered=False)
-            index.copy_hot(segment.arrays, fresh.arrays, fresh.latest(fresh.end).items())
+            build_index(self.directory, fresh, ordered=False, hot=segment.arrays)
 
     def check_fits(self, held: Held, size: int) -> None:
         """Raise InvalidValueError for more bytes in one commit than a quarter of the budget."""

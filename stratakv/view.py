@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stratakv.ghosts import Ghosts
+from stratakv.lookup import Choices, Row
 from stratakv.manifest import Manifest
 from stratakv.segment import Segment
+from stratakv.sieve import Sieve
 
 FORKED = -1  # the generation of a view that a child has from its parent
-
-# Bloom words, how many there are, and the segment: all that a lookup that finds nothing touches.
-Row = tuple[memoryview, int, Segment]
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """generation: of the manifest it was made from, or FORKED.
+    """generation: of the manifest it was made from, or FORKED. plain: the same where there are no `choices`,
+    and FORKED where there are.
 
     hidden: for each segment's number the prefixes that younger range tombstones delete in it; empty where
     there is no range tombstone at all. marks: reads are counted in the hot bytes, for eviction. ghosts: the
-    keys that were evicted lately.
+    keys that were evicted lately. choices: which of `rows` to ask for a key; None where that is all of them.
     """
 
     generation: int
+    plain: int
     manifest: Manifest
     active: Segment
     sealed: tuple[Segment, ...]  # newest first
     rows: tuple[Row, ...]  # the active segment's, then those of the sealed ones
+    choices: Choices | None
     hidden: Mapping[int, tuple[bytes, ...]]
     marks: bool
     ghosts: Ghosts | None
+    sieve: Sieve | None
 
     @classmethod
     def of(
@@ -42,27 +45,44 @@ class View:
         *,
         marks: bool,
         ghosts: Ghosts | None,
+        sieve: Sieve | None,
     ) -> View:
         segments = (active, *sealed)
+        choices = Choices(segments, sieve)
         return cls(
             generation=manifest.generation,
+            plain=FORKED if sieve else manifest.generation,
             manifest=manifest,
             active=active,
             sealed=sealed,
-            rows=tuple((segment.bloom, segment.word_count, segment) for segment in segments),
+            rows=choices.all,
+            choices=choices if sieve else None,
             hidden=_hidden(segments),
             marks=marks,
             ghosts=ghosts,
+            sieve=sieve,
         )
 
     def forked(self) -> View:
         """Return the same view as one that must be refreshed before use."""
-        return replace(self, generation=FORKED)
+        return replace(self, generation=FORKED, plain=FORKED)
 
     def segments(self) -> Iterator[Segment]:
         """Yield all segments, newest first."""
         yield self.active
         yield from self.sealed
+
+    def newer_than(self, segment: Segment) -> Sequence[Segment]:
+        """Return the sealed segments that are newer than this one, newest first."""
+        return self.sealed[: self.sealed.index(segment)]
+
+    def older_than(self, segment: Segment) -> Sequence[Segment]:
+        """Return the sealed segments that are older than this one, newest first."""
+        return self.sealed[self.sealed.index(segment) + 1 :]
+
+    def among(self, segments: Iterable[Segment]) -> Choices:
+        """Return how to look many keys up in some of the segments, newest first."""
+        return Choices(segments, self.sieve)
 
     def hides(self, segment: Segment, key: bytes) -> bool:
         """Whether a younger range tombstone has deleted what `segment` holds of `key`."""

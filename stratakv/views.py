@@ -15,15 +15,16 @@ from stratakv.control import (
     W_INDEXED,
     Control,
 )
-from stratakv.directory import CONTROL_NAME, GHOSTS_NAME, MANIFEST_NAME, Directory
+from stratakv.directory import CONTROL_NAME, GHOSTS_NAME, MANIFEST_NAME, SIEVE_NAME, Directory
 from stratakv.errors import CorruptionError, RemovedError, StorageError, reported
 from stratakv.forks import notice
 from stratakv.ghosts import Ghosts
 from stratakv.interrupted import check_refused, new_turn, under
 from stratakv.manifest import Entry, Manifest
-from stratakv.opening import map_ghosts, open_sealed
+from stratakv.opening import map_ghosts, map_sieve, open_sealed
 from stratakv.segment import Segment
 from stratakv.segment_files import map_index, open_log
+from stratakv.sieve import Sieve
 from stratakv.view import FORKED, View
 
 logger = logging.getLogger("stratakv")
@@ -61,6 +62,7 @@ class Views:
         self._page = directory.path / CONTROL_NAME
         self._refreshing = new_turn()  # a signal handler may read in the midst of it
         self._ghosts: tuple[int, Ghosts] | None = None  # inode, table
+        self._sieve: tuple[int, Sieve | None] | None = None  # the same; None where it is not to be believed
         self.view = self._load(None)
 
     def current(self) -> View:
@@ -139,7 +141,8 @@ class Views:
         self._expect_lookups(active, sealed)
         marks = bool(found.max_bytes) and self._write
         ghosts = self._open_ghosts() if marks else None
-        return View.of(found, active, tuple(sealed), marks=marks, ghosts=ghosts)
+        sieve = self._open_sieve()
+        return View.of(found, active, tuple(sealed), marks=marks, ghosts=ghosts, sieve=sieve)
 
     def _expect_lookups(self, active: Segment, sealed: Sequence[Segment]) -> None:
         """Let lookups bring in their own records only, where these are short and not all in memory."""
@@ -219,3 +222,13 @@ class Views:
         except FileNotFoundError:
             self._ghosts = None
         return self._ghosts[1] if self._ghosts else None
+
+    def _open_sieve(self) -> Sieve | None:
+        """Map the sieve there is now, if it is sound. It is made anew when segments have come since."""
+        try:
+            inode = self.files.stat(self.directory.path / SIEVE_NAME).st_ino
+            if self._sieve is None or self._sieve[0] != inode:
+                self._sieve = inode, map_sieve(self.directory)
+        except FileNotFoundError:
+            self._sieve = None
+        return self._sieve[1] if self._sieve else None

@@ -12,23 +12,29 @@ ghosts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import takewhile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from stratakv import ghosts
 from stratakv.directory import GHOSTS_NAME, Directory
 from stratakv.errors import CorruptionError, reported
 from stratakv.ghosts import Ghosts
 from stratakv.index import HOTTEST, hash_key
-from stratakv.lookup import newest
+from stratakv.lookup import Choices, newest
 from stratakv.maintenance.blocks import Block, Item, heat_in, hiding, in_key_order, range_prefixes, warmed
 from stratakv.maintenance.early_end import Take
-from stratakv.maintenance.merge import Job
+from stratakv.maintenance.merge import Job, job_of, living_keys
 from stratakv.maintenance.plan import generations
 from stratakv.opening import map_ghosts
 from stratakv.record import is_live
 from stratakv.segment import Segment
 from stratakv.view import View
+
+
+def job_of_young(view: View, inputs: Sequence[Segment]) -> Job:
+    """Return the job that retires a young segment, the first of `inputs`."""
+    expected = _read_keys(inputs[0]) + sum(map(living_keys, inputs[1:]))
+    return replace(job_of(view, inputs, "main"), expected=expected)
 
 
 def job_of_main(view: View, inputs: Sequence[Segment]) -> Job:
@@ -41,8 +47,9 @@ def job_of_main(view: View, inputs: Sequence[Segment]) -> Job:
     assert oldest is view.sealed[-1]
     young, _ = generations(view.manifest.segments)
     main = view.sealed[len(young) :]
-    if len(main) == 1:
-        return Job(inputs, (), (), "main", oldest.header.oldest, oldest.header.newest)  # in its own place
+    expected = _read_keys(oldest) + sum(map(living_keys, inputs[:-1]))
+    if len(main) == 1:  # in its own place
+        return Job(inputs, expected, (), (), "main", oldest.header.oldest, oldest.header.newest)
     rank = main[0].header.newest + 1
     no_room = rank >= (young[-1].oldest if young else view.active.header.oldest)
     joined = main[:1] if no_room else inputs[:-1]
@@ -50,7 +57,13 @@ def job_of_main(view: View, inputs: Sequence[Segment]) -> Job:
     between = [segment for segment in main if segment is not oldest and segment not in joined]
     # Nothing is older than what is retired, so its own range tombstones hide nothing.
     ranges = range_prefixes(joined) if between else ()
-    return Job((*joined, oldest), between, ranges, "main", lowest, highest, oldest.header.newest + 1)
+    floor = oldest.header.newest + 1
+    return Job((*joined, oldest), expected, between, ranges, "main", lowest, highest, floor)
+
+
+def _read_keys(segment: Segment) -> int:
+    """Return how many keys of a segment were read."""
+    return len(segment.hot) - bytes(segment.hot).count(0)
 
 
 class Retirement:
@@ -71,30 +84,37 @@ class Retirement:
             segment.hot[place] = 0
 
     def of_young(self, segment: Segment) -> Iterator[Block]:
-        """Yield what moves, and as tombstones what may have to hide an older version."""
-        older = self._view.sealed[self._view.sealed.index(segment) + 1 :]
+        """Yield what moves, and as tombstones what has to hide an older version."""
+        view = self._view
+        newer = view.among((view.active, *view.newer_than(segment)))
+        older = view.among(view.older_than(segment))
         for block in in_key_order(segment):
             moved = []
             for item in block:
-                heat = heat_in(segment, item) or self._taken_over(older, item[0])
-                if heat and self._moves(segment, item, heat):
+                heat, hides = heat_in(segment, item), True
+                if not heat:
+                    heat, hides = self._taken_over(older, item[0])
+                if heat and self._moves(newer, segment, item, heat):
                     moved.append(warmed(item, 0))
-                else:
-                    self.keys += 1
-                    self._ghosts.add(hash_key(item[0])[0])
+                    continue
+                self.keys += 1
+                self._ghosts.add(hash_key(item[0])[0])
+                if hides:
                     moved.append(hiding(item))
             yield moved
 
-    def _taken_over(self, older: Sequence[Segment], key: bytes) -> int:
-        """Return the heat of the version that was the key's before this one."""
+    def _taken_over(self, older: Choices, key: bytes) -> tuple[int, bool]:
+        """Return the heat of the version that was the key's before this one, and whether there may be one."""
         try:
             found = newest(older, key)
         except CorruptionError:
-            return 0
-        heat: int = found.segment.hot[found.place] if found else 0
-        if found and heat:
+            return 0, True
+        if found is None:
+            return 0, False
+        heat: int = found.segment.hot[found.place]
+        if heat:
             self._gave.append((found.segment, found.place))
-        return heat
+        return heat, True
 
     def of_main(self, segment: Segment) -> Iterator[Block]:
         """Yield what moves.
@@ -104,12 +124,13 @@ class Retirement:
         """
         young, _ = generations(self._view.manifest.segments)
         least, left = (1, len(segment.hot)) if young else _least(segment)
+        newer = self._view.among((self._view.active, *self._view.newer_than(segment)))
         for block in in_key_order(segment):
             moved = []
             for item in block:
                 heat = heat_in(segment, item)
                 chosen = heat > least or (heat == least and left > 0)
-                if chosen and self._moves(segment, item, heat):
+                if chosen and self._moves(newer, segment, item, heat):
                     moved.append(warmed(item, heat - 1))
                     left -= heat == least
                 else:
@@ -117,12 +138,12 @@ class Retirement:
             if moved:
                 yield moved
 
-    def _moves(self, segment: Segment, item: Item, heat: int) -> bool:
+    def _moves(self, newer: Choices, segment: Segment, item: Item, heat: int) -> bool:
         """Whether this is the live and current version of the key; a newer one gets the heat."""
         key, expiry = item[0], item[4]
         if not is_live(expiry, self._now) or self._view.hides(segment, key):
             return False
-        return is_current(self._view.segments(), segment, key, heat)
+        return is_current(newer, key, heat)
 
 
 def _least(segment: Segment) -> tuple[int, int]:
@@ -136,18 +157,18 @@ def _least(segment: Segment) -> tuple[int, int]:
     return 1, left
 
 
-def is_current(segments: Iterable[Segment], segment: Segment, key: bytes, heat: int = 0) -> bool:
-    """Whether none of `segments`, newest first, that is newer than `segment` has a record of `key`.
+def is_current(newer: Choices, key: bytes, heat: int = 0) -> bool:
+    """Whether no newer segment has a record of `key`.
 
     heat: of this record; one that has taken its place gets it.
     """
     try:
-        newer = newest(takewhile(lambda each: each is not segment, segments), key)
+        found = newest(newer, key)
     except CorruptionError:
         return False  # it may be this key's, and then hides what we have
-    if newer and heat:
-        newer.segment.hot[newer.place] = max(newer.segment.hot[newer.place], heat)
-    return newer is None
+    if found and heat:
+        found.segment.hot[found.place] = max(found.segment.hot[found.place], heat)
+    return found is None
 
 
 def current(view: View, segment: Segment, blocks: Iterator[Block]) -> Iterator[Block]:
@@ -156,8 +177,9 @@ def current(view: View, segment: Segment, blocks: Iterator[Block]) -> Iterator[B
     What the active one hides stays. When that is finished, the next older record of each of its keys is
     counted as dead; if that record had gone here, the one below it would be counted a second time.
     """
+    newer = view.among(view.newer_than(segment))
     for block in blocks:
-        yield [item for item in block if is_current(view.sealed, segment, item[0], item[5])]
+        yield [item for item in block if is_current(newer, item[0], item[5])]
 
 
 def ghosts_for(view: View, directory: Directory, take: Take) -> Ghosts:

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from stratakv import index
 from stratakv.build import build_index
 from stratakv.commit import Exclusive
 from stratakv.control import W_POISONED
 from stratakv.errors import CorruptionError
 from stratakv.interrupted import check_refused
-from stratakv.lookup import newest
+from stratakv.lookup import Choices, newest
 from stratakv.maintenance.early_end import Pace, SupersededError, Take
 from stratakv.manifest import Edit, Entry
 from stratakv.record import HEADER_BYTES, TOMBSTONE_EXPIRY, unpack_fields
@@ -67,11 +65,9 @@ def finish(
             if structure.is_given_up(words[W_POISONED]):
                 words[W_POISONED] = segment.number
             logger.exception("%s could not be synced; what is not on disk yet may be lost", fresh.path)
-    build_index(directory, fresh, ordered=True, elected=True, take=take)
-    if view.marks:
-        index.copy_hot(segment.arrays, fresh.arrays, segment.latest(segment.end).items())
-    older = view.sealed[view.sealed.index(segment) + 1 :]
-    counts = _count(fresh, older, pace)
+    hot = segment.arrays if view.marks else None
+    build_index(directory, fresh, ordered=True, hot=hot, elected=True, take=take)
+    counts = _count(fresh, view.among(view.older_than(segment)), pace)
     with exclusive.hold() as held:
         now = {entry.number: entry for entry in held.view.manifest.segments}
         if segment.number not in now:
@@ -86,7 +82,7 @@ def finish(
         structure.install(held, Edit(drop={entry.number for entry in changed}, add=tuple(changed)))
 
 
-def _count(segment: Segment, older: Sequence[Segment], pace: Pace) -> _Counts:
+def _count(segment: Segment, older: Choices, pace: Pace) -> _Counts:
     """Count what the records are that the index of `segment` leads to; it was just made of sound ones.
 
     Its order has all of them, as a log that is in key order itself needs no finishing.
@@ -113,7 +109,7 @@ def _count(segment: Segment, older: Sequence[Segment], pace: Pace) -> _Counts:
     return counts
 
 
-def _count_hidden(counts: _Counts, key: bytes, older: Sequence[Segment]) -> None:
+def _count_hidden(counts: _Counts, key: bytes, older: Choices) -> None:
     """Count the next older record of `key` as hidden in its segment."""
     try:
         found = newest(older, key)

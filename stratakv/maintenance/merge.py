@@ -38,13 +38,14 @@ from stratakv.view import View
 class Job:
     """One merge: what it reads, and what its output is to be.
 
-    inputs: newest first. older: segments that may hold what tombstones of the output hide, newest first.
-    ranges: the prefixes of the output's range tombstones. kind, oldest, newest: its generation and its ranks.
-    floor: where it is not 0, the merge drops everything below that rank. swept: what newer segments hide is
-    left out.
+    inputs: newest first. expected: how many keys the output will have, about. older: segments that may hold
+    what tombstones of the output hide, newest first. ranges: the prefixes of the output's range tombstones.
+    kind, oldest, newest: its generation and its ranks. floor: where it is not 0, the merge drops everything
+    below that rank. swept: what newer segments hide is left out.
     """
 
     inputs: Sequence[Segment]
+    expected: int
     older: Sequence[Segment]
     ranges: tuple[bytes, ...]
     kind: Generation
@@ -58,7 +59,14 @@ def job_of(view: View, inputs: Sequence[Segment], kind: Generation) -> Job:
     """Return the merge of `inputs`, which follow one another in `view`, in their own place."""
     older = view.sealed[view.sealed.index(inputs[-1]) + 1 :]
     ranges = range_prefixes(inputs) if older else ()
-    return Job(inputs, older, ranges, kind, inputs[-1].header.oldest, inputs[0].header.newest)
+    oldest, newest = inputs[-1].header.oldest, inputs[0].header.newest
+    return Job(inputs, sum(map(living_keys, inputs)), older, ranges, kind, oldest, newest)
+
+
+def living_keys(segment: Segment) -> int:
+    """Return how many keys of a sealed segment no newer one has, about."""
+    entry = segment.sealed_entry
+    return entry.keys - entry.keys * min(entry.dead, entry.size) // entry.size
 
 
 class Merger:
@@ -137,7 +145,7 @@ class Merger:
             ranges=len(job.ranges),
         )
         most = sum(segment.sealed_entry.keys for segment in inputs)
-        output = Output(directory, header, most, job.ranges, self._take)
+        output = Output(directory, header, job.expected, most, job.ranges, self._take)
         try:
             for block in living(merged(blocks), now_ms(), _Older(view, job.older).has):
                 output.write(block)
@@ -174,7 +182,7 @@ class _Older:
 
     def __init__(self, view: View, segments: Sequence[Segment]) -> None:
         self._view = view
-        self._segments = segments
+        self._segments = view.among(segments)
 
     def has(self, key: bytes) -> bool:
         """Whether one of them has a record of `key` that would show if nothing hid it."""

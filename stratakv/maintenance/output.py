@@ -18,34 +18,41 @@ from stratakv.lookup import lookup
 from stratakv.maintenance.blocks import Block
 from stratakv.maintenance.early_end import Take
 from stratakv.manifest import Entry
-from stratakv.record import HEADER_BYTES, LINK_MASK, PREFIX_BYTES, TOMBSTONE_EXPIRY, pack_prefix
+from stratakv.record import LINK_MASK, PREFIX_BYTES, TOMBSTONE_EXPIRY, pack_prefix
 from stratakv.rewrite import LogWriter
 from stratakv.segment_files import map_index, open_log
 
 _CHECKED = 16  # one in so many of the keys in the order is looked up before the index is used
+_MORE = 9 / 8  # the index is made for so many times the keys that are expected
 _ROOMY = 5 / 4  # an index for so many times the keys that came is made again
 
 
 class Output:
     """A segment in the making. Nothing names it until the manifest does.
 
-    most: at least as many keys as will come; the index is made for so many.
+    expected, most: how many keys will come, about, and at most.
     """
 
     def __init__(
-        self, directory: Directory, header: LogHeader, most: int, ranges: Iterable[bytes], take: Take
+        self,
+        directory: Directory,
+        header: LogHeader,
+        expected: int,
+        most: int,
+        ranges: Iterable[bytes],
+        take: Take,
     ) -> None:
         self._directory = directory
         self._take = take
         self._header = header
+        self._room = min(most, int(expected * _MORE))  # the keys that the index is made for
         self._most = most
-        self._shape = Shape.exact(most, ORDER_STRIDE)
         self._order = array("Q")
         self._warm = False
         self._soonest = self._latest = self._expiring = self._tombstone_bytes = 0
         self.keys = 0
         self._index_fd = -1
-        self._log = LogWriter(directory, header)
+        self._log = LogWriter(directory, header, take)
         try:
             self._log.delete_ranges(ranges)
             self._index = self._make_index()
@@ -54,6 +61,7 @@ class Output:
             raise
 
     def _make_index(self) -> Any:
+        self._shape = Shape.exact(self._room, ORDER_STRIDE)
         files, path = self._directory.files, self._directory.index_path(self._header.number)
         with reported(path):
             files.unlink(path)
@@ -75,13 +83,12 @@ class Output:
         Written out in one function, with its names local: it runs for each record that a merge moves, and
         calls for each would take it a third longer.
         """
+        if self.keys + len(block) > self._room:  # or the table would be full, and the search below endless
+            self._make_room(self.keys + len(block))
         frames: list[bytes | memoryview] = []
         places: list[int] = []
         slots, words, hot = self._arrays.slots, self._arrays.bloom, self._arrays.hot
         size, filter_size = len(slots), len(words)
-        if self.keys + len(block) > self._most:  # or the table would be full, and the search below endless
-            path = self._directory.log_path(self._header.number)
-            raise CorruptionError(path, 0, "the merged logs have more keys than the manifest says")
         at = begun = self._log.size
         link = self._log.link
         for key, body, _, checksum, expiry, heat in block:
@@ -103,11 +110,26 @@ class Output:
                 self._warm = True
             places.append(at)
             at += PREFIX_BYTES + len(body)
-        with reported(self._directory.log_path(self._header.number)):
-            self._take(self._log.fd, at + HEADER_BYTES)  # with the END record
         self._log.write(frames, at - begun, link)
         self._order.extend(places[-self.keys % ORDER_STRIDE :: ORDER_STRIDE])
         self.keys += len(places)
+
+    def _make_room(self, keys: int) -> None:
+        """Make the index anew for twice as many keys, from what the log has by now."""
+        path = self._directory.log_path(self._header.number)
+        if keys > self._most:
+            raise CorruptionError(path, 0, "the merged logs have more keys than the manifest says")
+        self._room = min(self._most, 2 * keys)
+        before = self._arrays
+        self._directory.files.close(self._index_fd)
+        self._index_fd = -1
+        self._index = self._make_index()
+        self._log.flush()
+        written = Entry.of(self._header, self._log.size, self.keys, self._log.size)
+        segment = open_log(self._directory, self._header.number, written, write=True)
+        index.fill(self._arrays, entries(segment))
+        if self._warm:
+            index.copy_hot(before, self._arrays, entries(segment))
 
     def _note(self, expiry: int, size: int) -> None:
         self._expiring += 1
@@ -132,11 +154,10 @@ class Output:
         return entry
 
     def _finish_index(self, entry: Entry) -> None:
-        if self.keys * _ROOMY < self._most:
+        if self.keys * _ROOMY < self._room:
             segment = open_log(self._directory, entry.number, entry, write=True)
-            build_index(self._directory, segment, ordered=True, elected=True, take=self._take)
-            if self._warm:
-                index.copy_hot(self._arrays, segment.arrays, entries(segment))
+            hot = self._arrays if self._warm else None
+            build_index(self._directory, segment, ordered=True, hot=hot, elected=True, take=self._take)
             return
         shape = replace(self._shape, order=len(self._order))
         arrays = index.arrays(self._index, shape)

@@ -1,7 +1,7 @@
 """Choosing what maintenance does next: from manifest and limits to one task, without file, lock or clock.
 
-In this order: keep the budget; drop what is dead as a whole; finish the indexes of young segments; sweep
-what is mostly garbage; let young segments come of age; merge.
+In this order: keep the budget; drop what is dead as a whole; finish the indexes of young segments; make a
+sieve of many segments; sweep what is mostly garbage; let young segments come of age; merge.
 
 Eviction is S3-FIFO by segments (Yang et al., "FIFO queues are all you need for cache eviction", 2023). The
 young are its small queue, the main segments its main queue. Over the budget, while the young take more than
@@ -28,14 +28,18 @@ from dataclasses import dataclass
 from itertools import groupby, takewhile
 from typing import Literal
 
+from stratakv import sieve
 from stratakv.budget import SEGMENTS, YOUNG_PERCENT
 from stratakv.manifest import Entry
+from stratakv.sieve import LANES
 
-Kind = Literal["retire", "evict", "drop", "finish", "sweep", "adopt", "merge"]
+Kind = Literal["retire", "evict", "drop", "finish", "sieve", "sweep", "adopt", "merge"]
 
 FAN_IN = 8
 _GARBAGE_PERCENT = 50  # of a segment: more is swept out
 _FEW = 4  # segments that are left as they are when there is nothing else to do
+# Segments and their keys that are worth a sieve; it is made anew when so many have come since.
+_MANY, _MANY_KEYS, _UNSIEVED = 8, 4096, 3
 # Of maintenance that keeps up, fewer segments than this wait for their final index. With a budget, writers
 # drop a segment when about two wait.
 _WAITING, _WAITING_WITH_BUDGET = 4, 2
@@ -67,8 +71,8 @@ class Task:
 
     retire: the oldest young segment, joined by the newest main one unless that is full. evict: the oldest
     main segment, in the same way. drop: one that is dead as a whole. finish: one, whose index gets its final
-    form. sweep: one, of what newer ones hide. adopt: the oldest young one becomes the newest main one. merge:
-    neighbours.
+    form. sieve: the oldest, as many as a sieve may be of. sweep: one, of what newer ones hide. adopt: the
+    oldest young one becomes the newest main one. merge: neighbours.
     """
 
     kind: Kind
@@ -76,18 +80,24 @@ class Task:
 
 
 def pick(
-    segments: Sequence[Entry], hidden: Collection[int], damaged: Collection[int], limits: Limits
+    segments: Sequence[Entry],
+    hidden: Collection[int],
+    damaged: Collection[int],
+    limits: Limits,
+    sieved: Collection[int] = (),
 ) -> Task | None:
     """Return the next task, or None where all is well.
 
     segments: the sealed ones, newest first. hidden: the numbers of those that a range tombstone covers.
-    damaged: of those that could not be read to their end, which are left alone but for the budget.
+    damaged: of those that could not be read to their end, which are left alone but for the budget. sieved: of
+    those that the sieve is of.
     """
     sound = [entry for entry in segments if entry.number not in damaged]
     return (
         _over_budget(segments, damaged, limits)
         or _dead(sound, segments, hidden, limits)
         or _unfinished(sound)
+        or _unsieved(sound, sieved, limits)
         or _garbage(sound, limits)
         or _of_age(segments, damaged, limits)
         or _affordable(_merges(segments, damaged, limits), sound, limits)
@@ -192,6 +202,18 @@ def _unfinished(segments: Sequence[Entry]) -> Task | None:
         if not entry.finished:
             return Task("finish", (entry.number,))
     return None
+
+
+def _unsieved(segments: Sequence[Entry], sieved: Collection[int], limits: Limits) -> Task | None:
+    """Return the sieve of a store with a budget; where there is none, few segments are left at rest."""
+    oldest = segments[-LANES:]
+    keys = sum(entry.keys for entry in oldest)
+    if not limits.max_bytes or len(oldest) < _MANY or keys < _MANY_KEYS:
+        return None
+    unsieved = sum(entry.number not in sieved for entry in oldest)
+    if unsieved < _UNSIEVED or sieve.size_of(sieve.bits_for(keys // len(oldest))) > limits.free_bytes:
+        return None
+    return Task("sieve", tuple(entry.number for entry in oldest))
 
 
 def _garbage(segments: Sequence[Entry], limits: Limits) -> Task | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from stratakv import key_order
@@ -13,11 +13,12 @@ from stratakv.errors import CorruptionError
 from stratakv.files import now_ms
 from stratakv.maintenance import plan
 from stratakv.maintenance.early_end import NoRoomError, Pace, SupersededError
-from stratakv.maintenance.evict import Retirement, current, ghosts_for, job_of_main
+from stratakv.maintenance.evict import Retirement, current, ghosts_for, job_of_main, job_of_young
 from stratakv.maintenance.finish import finish
 from stratakv.maintenance.merge import Job, Merger, job_of
 from stratakv.maintenance.plan import Task
 from stratakv.maintenance.room import Room
+from stratakv.maintenance.sift import sift
 from stratakv.manifest import Edit, Generation
 from stratakv.segment import Segment
 from stratakv.structure import Structure
@@ -66,17 +67,25 @@ class Tasks:
         if task.kind == "finish":
             finish(self._structure, self._exclusive, view, inputs[0], self._pace, self._take)
         elif task.kind == "retire":
-            self._retire(view, job_of(view, inputs, "main"), young=True)
+            self._retire(view, job_of_young(view, inputs), young=True)
         elif task.kind == "evict":
             self._retire(view, job_of_main(view, inputs), young=False)
         elif task.kind == "sweep":
             self.sweep(view, inputs)
+        elif task.kind == "sieve":
+            self._make_sieve(inputs)
         elif task.kind == "adopt":
             self._adopt(inputs[0])
         elif task.kind == "drop" and self._may_drop(view, inputs[0]):
             self._drop(view, inputs[0])
         else:
             self.merge(view, inputs)
+
+    def _make_sieve(self, segments: Sequence[Segment]) -> None:
+        """Make the sieve of these segments, and let all processes take it."""
+        sift(self._structure.directory, segments, self._pace, self._take)
+        with self._exclusive.hold() as held:
+            self._structure.install(held, Edit())
 
     def _adopt(self, segment: Segment) -> None:
         with self._exclusive.hold() as held:

@@ -139,7 +139,8 @@ class Maintenance:
         view = self._structure.current()
         hidden = [s.number for s in view.sealed if is_hidden(view, s)]
         limits = self._limits(view, at_rest=at_rest)
-        return plan.pick(view.manifest.segments, hidden, self._still_damaged(), limits)
+        sieved = {number for number, _ in view.sieve.lanes} if view.sieve else ()
+        return plan.pick(view.manifest.segments, hidden, self._still_damaged(), limits, sieved)
 
     def is_behind(self) -> bool:
         """Whether writers are faster than maintenance."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -309,6 +310,42 @@ def test_ghosts(tmp_path: Path) -> None:
     assert halves
     assert halves.items() <= {(first % 512, first >> 32) for first in firsts}
     assert max(word >> 32 for word in entries) == words[3]
+
+
+def test_the_sieve(tmp_path: Path) -> None:
+    keys = [b"key-%d" % number for number in range(6_000)]
+    with stratakv.open(tmp_path / "store", durability="os", maintenance="manual", max_bytes=2**21) as db:
+        for number, key in enumerate(keys):
+            db.put(key, bytes(100))
+            if number % 100 == 0:
+                db.maintain()
+        present = [key for key in keys if key in db]
+    data = (tmp_path / "store" / "SIEVE").read_bytes()
+    words = struct.unpack("<40Q", data[:320])
+    magic, form, bits, lanes, checksum = words[:5]
+    assert (magic, form) == (int.from_bytes(b"STRATASV", "little"), 1)
+    assert len(data) == 320 + 4 * 2**bits
+    assert checksum == xxhash.xxh3_64_intdigest(data[:32] + data[64:])
+    assert words[5:8] == (0, 0, 0)
+    assert not any(words[8 + lanes :])
+    table = struct.unpack(f"<{2**bits}I", data[320:])
+    passes = Counter[int]()
+    sieved = {}
+    for lane, word in enumerate(words[8 : 8 + lanes]):
+        number, first_link = word & 0xFFFF_FFFF, word >> 32
+        if not (tmp_path / "store" / f"{number:06d}.log").exists():
+            continue  # it has left the store since
+        header, records = log_of(tmp_path / "store", number)
+        assert header["first_link"] == first_link
+        sieved[lane] = {record.key for record in records if record.kind == PUT | COMMIT}
+    assert len(sieved) >= 8
+    for lane, held in sieved.items():
+        for key in present:
+            first = mmh3.mmh3_x64_128_utupledigest(key)[0]
+            passed = table[first >> (64 - bits)] >> lane & 1
+            assert passed or key not in held
+            passes[lane] += passed and key not in held
+        assert passes[lane] < len(present) / 8
 
 
 def test_a_range_tombstone(store: Path) -> None:

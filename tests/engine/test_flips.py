@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from stratakv import DB, CorruptionError, DirectoryError
+from stratakv.maintenance import plan
 from tests.engine.before import Before
 from tests.engine.conftest import Open
 from tests.engine.free_bits import CONTROL_WORDS
@@ -93,11 +94,19 @@ class Store:
 
 
 @pytest.fixture
-def store(open_: Open, path: Path, machine: Machine, state: str, kind: str) -> Store:
+def store(
+    open_: Open, path: Path, machine: Machine, state: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> Store:
     if kind == "GHOSTS":
         evict(open_)
+    if kind == "SIEVE":
+        for name in ("_MANY", "_MANY_KEYS", "_UNSIEVED"):
+            monkeypatch.setattr(plan, name, 1)
+        open_(max_bytes=2**22).close()
     db = open_()
     history = fill(db)
+    if kind == "SIEVE":
+        db.maintain()
     if state == "closed":
         db.close()
         return Store(Before(path), history)
@@ -139,7 +148,9 @@ def answers(db: DB, model: Model) -> set[str]:
     return kinds
 
 
-@pytest.mark.parametrize("kind", ["MANIFEST", "MANIFEST.old", "CONTROL", "FORMAT", "GHOSTS", ".log", ".idx"])
+@pytest.mark.parametrize(
+    "kind", ["MANIFEST", "MANIFEST.old", "CONTROL", "FORMAT", "GHOSTS", "SIEVE", ".log", ".idx"]
+)
 @pytest.mark.parametrize("state", ["closed", "killed", "rebooted"])
 def test_no_flip_gives_a_wrong_value(
     store: Store, open_: Open, machine: Machine, damage_log: list[str], state: str, kind: str

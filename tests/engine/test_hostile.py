@@ -125,8 +125,16 @@ KEPT = [
     "000002.idx",
 ]
 LOCKS = ["attach.lock", "writer.lock", "sync.lock", "maintenance.lock"]
-TEMPORARY = ["MANIFEST.tmp", "MANIFEST.old.tmp", "FORMAT.tmp", "000001.tmp", "000001.77.tmp", "GHOSTS.tmp"]
-UNNAMED = ["000003.log", "000003.idx", "000009.log", "000009.idx", "GHOSTS"]
+TEMPORARY = [
+    "MANIFEST.tmp",
+    "MANIFEST.old.tmp",
+    "FORMAT.tmp",
+    "000001.tmp",
+    "000001.77.tmp",
+    "GHOSTS.tmp",
+    "SIEVE.tmp",
+]
+UNNAMED = ["000003.log", "000003.idx", "000009.log", "000009.idx", "GHOSTS", "SIEVE"]
 
 
 class TestStrangeFiles:

@@ -18,7 +18,7 @@ import pytest
 import stratakv
 from stratakv import DB, budget
 from stratakv.files import Files
-from stratakv.maintenance import blocks, work
+from stratakv.maintenance import blocks, merge, work
 from stratakv.maintenance.keeper import Keeper
 from stratakv.maintenance.plan import Task
 from stratakv.maintenance.tasks import Tasks
@@ -620,6 +620,23 @@ class TestBudget:
         seal(db)
         db.compact()
         assert [sum(segment.hot) for segment in db._store.structure.current().sealed] == [2]
+
+    def test_more_keys_come_than_a_merge_expected(self, open_: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its index is made for those that seem to live, which is an estimate."""
+        monkeypatch.setattr(merge, "living_keys", lambda segment: 1)
+        db = open_(max_bytes=64 * BUDGET, segment_bytes=2**26)
+        found = fill(db, keys=9000)  # in more blocks than one
+        for number in range(0, 9000, 7):
+            db.get(b"%04d" % number)
+        seal(db)
+        db.put(b"other", b"")
+        seal(db)
+        db.compact()
+        (segment,) = db._store.structure.current().sealed
+        assert len(segment.hot) < 9000 * 2, "no larger than it needs to be"
+        assert sum(segment.hot) == len(range(0, 9000, 7))
+        assert dict(db.scan()) == db.get_many([*found, b"other"]) == found | {b"other": b""}
+        assert db.verify().ok
 
     def test_compaction_keeps_the_generations(self, open_: Open) -> None:
         db = open_(max_bytes=BUDGET, segment_bytes=2**26)

@@ -1,0 +1,297 @@
+"""The sieve: what it lets through, when it is made, and when it is not believed."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+import stratakv
+from stratakv import DB, lookup
+from stratakv.index import hash_key
+from stratakv.maintenance import plan
+from stratakv.sieve import LANES, Sieve, bits_for, size_of
+from stratakv.view import View
+from tests.engine.machine import Death, Machine
+
+Open = Callable[..., DB]
+BUDGET = 2**20
+KEYS = 2_000
+
+
+def first(key: bytes) -> int:
+    half: int = hash_key(key)[0]
+    return half
+
+
+def keys_of(name: str, count: int) -> list[bytes]:
+    return [sha256(b"%s %d" % (name.encode(), number)).digest() for number in range(count)]
+
+
+class TestTable:
+    def made(self, segments: int, keys: int) -> tuple[Sieve, list[list[bytes]], bytearray]:
+        bits = bits_for(keys)
+        buffer = bytearray(size_of(bits))
+        sieve = Sieve(buffer)
+        sieve.start(bits)
+        held = [keys_of(str(lane), keys) for lane in range(segments)]
+        for lane, keys_held in enumerate(held):
+            sieve.add(lane + 7, lane + 2**31, [0, *map(first, keys_held), 0])
+        sieve.seal()
+        return sieve, held, buffer
+
+    @pytest.mark.parametrize(("segments", "keys"), [(1, 1), (8, 100), (LANES, 3_000)])
+    def test_every_key_of_a_segment_passes(self, segments: int, keys: int) -> None:
+        sieve, held, buffer = self.made(segments, keys)
+        for found in (sieve, Sieve(buffer)):
+            assert found.is_sound()
+            for lane, keys_held in enumerate(held):
+                bit = found.lanes[lane + 7, lane + 2**31]
+                assert all(found.table[first(key) >> found.shift] & bit for key in keys_held)
+
+    def test_few_others_do(self) -> None:
+        sieve, _, _ = self.made(10, 3_000)
+        passed = [sieve.table[first(key) >> sieve.shift].bit_count() for key in keys_of("absent", 3_000)]
+        assert sum(passed) < 10 * 3_000 / 16
+
+    def test_what_was_changed_is_not_sound(self) -> None:
+        _, _, buffer = self.made(3, 20)
+        for place in range(len(buffer)):
+            buffer[place] ^= 1
+            believed = Sieve(buffer).is_sound()
+            assert not believed or 40 <= place < 64, "words that have no meaning yet"
+            buffer[place] ^= 1
+
+    def test_what_is_none_is_not_sound(self) -> None:
+        assert not Sieve(bytearray(size_of(8))).is_sound()
+        _, _, buffer = self.made(3, 20)
+        assert not Sieve(buffer[:-8]).is_sound()
+        assert not Sieve(buffer + bytes(8)).is_sound()
+
+    @pytest.mark.parametrize(("keys", "bits"), [(0, 8), (1, 8), (1000, 14), (2**19, 24), (10**9, 24)])
+    def test_its_size_follows_the_keys_and_is_bounded(self, keys: int, bits: int) -> None:
+        assert bits_for(keys) == bits
+
+
+@pytest.fixture(autouse=True)
+def _few_keys_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "_MANY_KEYS", 500)
+
+
+def view_of(db: DB) -> View:
+    return db._store.structure.current()
+
+
+def sieved_by(db: DB) -> set[tuple[int, int]]:
+    """Return which segments the sieve is of that is in use."""
+    sieve = view_of(db).sieve
+    return set(sieve.lanes) if sieve else set()
+
+
+def fill(db: DB, name: str = "k", keys: int = KEYS, size: int = 100) -> dict[bytes, bytes]:
+    model = {key: os.urandom(size) for key in keys_of(name, keys)}
+    for number, (key, value) in enumerate(model.items()):
+        db.put(key, value)
+        if number % 100 == 0:
+            db.maintain()
+    db.maintain()
+    return model
+
+
+@pytest.fixture
+def sieved(open_: Open) -> tuple[DB, dict[bytes, bytes]]:
+    """A store that has a sieve of most of its segments, and what it holds."""
+    db = open_(max_bytes=BUDGET)
+    model = fill(db)
+    assert len(sieved_by(db)) >= 8
+    return db, model
+
+
+def answers(db: DB, model: dict[bytes, bytes]) -> None:
+    """Ask for every key in each way, and for as many that are not there."""
+    absent = keys_of("absent", 500)
+    assert db.get_many([*model, *absent]) == model
+    for key, value in model.items():
+        assert db.get(key) == value
+        assert key in db
+    for key in absent:
+        assert db.get(key) is None
+        assert key not in db
+
+
+def test_lookups_ask_few_segments(sieved: tuple[DB, dict[bytes, bytes]]) -> None:
+    db, _ = sieved
+    view = view_of(db)
+    assert view.choices is not None
+    asked = [len(view.choices.of(first(key))) for key in keys_of("absent", 500)]
+    known = len({segment.number for segment in view.sealed} & {number for number, _ in sieved_by(db)})
+    assert known >= 8
+    assert sum(asked) / len(asked) < len(view.rows) - known + 2
+
+
+def test_what_it_remembers_of_that_is_bounded(
+    sieved: tuple[DB, dict[bytes, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookup, "_CHOICES", 5)
+    db, model = sieved
+    answers(db, model)
+    choices = view_of(db).choices
+    assert choices is not None
+    assert 0 < len(choices) <= 5
+
+
+def test_everything_is_found_as_segments_come_and_go(sieved: tuple[DB, dict[bytes, bytes]]) -> None:
+    db, model = sieved
+    chosen = random.Random(5)
+    for number in range(1_500):
+        key = chosen.choice(list(model))
+        kind = chosen.randrange(4)
+        if kind == 0:
+            assert db.delete(key)
+            del model[key]
+        else:
+            db.put(key, value := os.urandom(60))
+            model[key] = value
+        if number % 250 == 0:
+            answers(db, model)
+            db.maintain()
+            answers(db, model)
+    db.delete_prefix(b"\x00")
+    model = {key: value for key, value in model.items() if key[:1] != b"\x00"}
+    answers(db, model)
+    assert dict(db.scan()) == model
+    db.compact()
+    answers(db, model)
+    assert db.verify().ok
+
+
+def test_what_is_evicted_and_comes_back_is_found(open_: Open) -> None:
+    db = open_(max_bytes=BUDGET)
+    fill(db, "first", 6_000)
+    last = fill(db, "second", 300)
+    assert db.stats().evicted_keys
+    assert sieved_by(db)
+    answers(db, last)
+    assert db.verify().ok
+
+
+def test_another_process_takes_it(sieved: tuple[DB, dict[bytes, bytes]], path: Path) -> None:
+    _, model = sieved
+    with stratakv.open(path, read_only=True) as other:
+        assert sieved_by(other)
+        answers(other, model)
+
+
+def test_it_is_there_after_the_store_was_closed(
+    sieved: tuple[DB, dict[bytes, bytes]], open_: Open, machine: Machine
+) -> None:
+    db, model = sieved
+    db.close()
+    db = open_()
+    assert sieved_by(db)
+    answers(db, model)
+    machine.bury(db)
+    machine.reboot()
+    db = open_()
+    answers(db, model)
+
+
+def test_that_of_another_store_is_not_asked(
+    sieved: tuple[DB, dict[bytes, bytes]], tmp_path: Path, open_: Open, path: Path
+) -> None:
+    """Its segments have the same numbers, and other keys."""
+    sieved[0].close()
+    with stratakv.open(tmp_path / "other", max_bytes=BUDGET, maintenance="manual") as other:
+        model = fill(other, "other")
+    shutil.copy(path / "SIEVE", tmp_path / "other" / "SIEVE")
+    with stratakv.open(tmp_path / "other", maintenance="manual") as other:
+        assert sieved_by(other)
+        answers(other, model)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "removed"])
+def test_a_damaged_one_is_not_used_and_made_anew(
+    sieved: tuple[DB, dict[bytes, bytes]], open_: Open, path: Path, damage_log: list[str], damage: str
+) -> None:
+    db, model = sieved
+    db.close()
+    file = path / "SIEVE"
+    if damage == "flipped":
+        data = bytearray(file.read_bytes())
+        data[-4_000:] = bytes(4_000)  # as if the segments had hardly any keys
+        file.write_bytes(data)
+    elif damage == "removed":
+        file.unlink()
+    else:
+        os.truncate(file, 0 if damage == "empty" else 9)
+    db = open_()
+    assert not sieved_by(db)
+    assert bool(damage_log) == (damage == "flipped")
+    answers(db, model)
+    assert db.verify().ok
+    db.maintain()
+    assert sieved_by(db)
+    answers(db, model)
+
+
+def test_none_is_made_of_a_damaged_index(
+    open_: Open, monkeypatch: pytest.MonkeyPatch, damage_log: list[str]
+) -> None:
+    """What it has lost could be made anew, and the sieve would hide it for ever."""
+    db = open_(max_bytes=BUDGET)
+    monkeypatch.setattr(plan, "_MANY", 100)
+    model = fill(db)
+    monkeypatch.setattr(plan, "_MANY", 8)
+    segment = view_of(db).sealed[-1]
+    lost = next(key for key in model if segment.leads_to(key, 1))
+    (place,) = (place for place, slot in enumerate(segment.slots) if slot >> 40 == first(lost) >> 40)
+    segment.slots[place] = 0
+    with pytest.raises(stratakv.CorruptionError, match="index is damaged"):
+        db.maintain()
+    assert damage_log
+    assert (segment.number, segment.header.first_link) not in sieved_by(db)
+    db.verify(repair=True)
+    assert db.get(lost) == model[lost]
+    db.maintain()
+    answers(db, model)
+
+
+def test_a_store_without_a_budget_has_none(open_: Open, path: Path) -> None:
+    fill(open_(segment_bytes=2**15))
+    assert not (path / "SIEVE").exists()
+
+
+def test_a_small_store_has_none(open_: Open, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would take the place of what is to be kept."""
+    monkeypatch.undo()
+    fill(open_(max_bytes=BUDGET // 4))
+    assert not (path / "SIEVE").exists()
+
+
+def test_a_death_while_it_is_made_leaves_nothing_behind(
+    open_: Open, machine: Machine, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = open_(max_bytes=BUDGET)
+    with monkeypatch.context() as patch:
+        patch.setattr(plan, "_MANY", 100)
+        model = fill(db)
+    for steps in range(1, 1_000):
+        machine.die_after(steps)
+        try:
+            db.maintain()
+        except Death:
+            machine.bury(db)
+            db = open_()
+            answers(db, model)
+        else:
+            break
+    assert steps > 4
+    assert sieved_by(db)
+    answers(db, model)
+    assert not list(path.glob("*.tmp"))
+    assert db.verify().ok
