@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import arguments, django_cache, engine, hitratio, larger, traces
+from benchmarks import arguments, django_cache, engine, full, hitratio, larger, traces
 from benchmarks import processes as crowds
 from benchmarks.arguments import measure
 from benchmarks.contest import Contest
@@ -72,6 +72,24 @@ def _processes(
     )
 
 
+@click.command("full")
+@arguments.count("--max-bytes", 64 * 2**20, "What each may take.")
+@arguments.value_bytes
+@arguments.rounds(7, "How often the peers take turns.")
+@arguments.seconds(3, "How long each turn lasts.")
+@arguments.directory
+@arguments.style
+def _full(
+    max_bytes: int, value_bytes: int, rounds: int, seconds: float, directory: Path | None, style: str
+) -> None:
+    """Get, and put what is not there, in caches that are full: beside diskcache and Redis."""
+    measure(
+        lambda place, progress: full.run(place, max_bytes, value_bytes, rounds, seconds, progress),
+        directory,
+        style,
+    )
+
+
 @click.command("larger")
 @arguments.count("--keys", 131_072)
 @arguments.count("--value-bytes", 8192, "Length of each value.")
@@ -123,4 +141,4 @@ def _hitratio(folder: Path, directory: Path | None, style: str) -> None:
     measure(lambda place, progress: hitratio.run(folder, place, progress), directory, style)
 
 
-COMMANDS = (_engine, _django, _processes, _larger, _hitratio)
+COMMANDS = (_engine, _django, _processes, _full, _larger, _hitratio)

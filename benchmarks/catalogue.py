@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks.budget import BudgetReport
 from benchmarks.comparison import Comparison
+from benchmarks.full import FullReport
 from benchmarks.hitratio import HitRatioReport
 from benchmarks.larger import LargerReport
 from benchmarks.latency import LatencyReport
@@ -24,6 +25,7 @@ RUNS = {
     "engine-8192": "engine --value-bytes 8192",
     "django": "django",
     "processes": "processes",
+    "full": "full",
     "larger": "larger",
     "hitratio": "hitratio",
     "open": "open",
@@ -45,6 +47,7 @@ REPORTS: dict[str, type[Report]] = {
     "engine": Comparison,
     "django": Comparison,
     "processes": ProcessesReport,
+    "full": FullReport,
     "larger": LargerReport,
     "hitratio": HitRatioReport,
     "open": OpeningReport,

@@ -65,19 +65,20 @@ def main(benchmark: str, name: str, place: str, keys: int, value_bytes: int) -> 
     _memory()  # and this as well, since reading takes some memory itself
     print("ready", flush=True)
     sys.stdin.readline()
-    memory, spent = _memory(), _spent()
+    myself = os.getpid()
+    memory, spent = _memory(), _spent(myself)
     peer = candidate.open(Path(place) / name, workload.payload_bytes())
     cpu_us = {}
     for operation, rounds in operations.items():
         warm(name, peer, rounds)
-        begun = _spent()[0]
+        begun = seconds_of(myself)
         for each in rounds:
             each.run(name, peer)
-        cpu_us[operation] = (_spent()[0] - begun) * 1e6 / sum(len(each.work) for each in rounds)
+        cpu_us[operation] = (seconds_of(myself) - begun) * 1e6 / sum(len(each.work) for each in rounds)
         if operation == _MEMORY_AFTER:
             grown = [now - then for now, then in zip(_memory(), memory, strict=True)]
     peer.close()
-    cpu_seconds, written = (now - then for now, then in zip(_spent(), spent, strict=True))
+    cpu_seconds, written = (now - then for now, then in zip(_spent(myself), spent, strict=True))
     found = {
         "keys": len(workload.items),
         "cpu_us": cpu_us,
@@ -89,8 +90,13 @@ def main(benchmark: str, name: str, place: str, keys: int, value_bytes: int) -> 
     print(json.dumps(found))
 
 
-def _family() -> Iterator[Path]:
-    """Yield /proc/PID of this process and of all that descend from it and still run."""
+def seconds_of(process: int) -> float:
+    """Return the seconds of processor that a process and all that it started have taken so far."""
+    return _spent(process)[0]
+
+
+def _family(process: int) -> Iterator[Path]:
+    """Yield /proc/PID of a process and of all that descend from it and still run."""
     parents = {}
     for path in Path("/proc").iterdir():
         if path.name.isdecimal():
@@ -98,10 +104,10 @@ def _family() -> Iterator[Path]:
                 parents[int(path.name)] = int(_fields(path)[1])
             except OSError:
                 continue
-    family = {os.getpid()}
+    family = {process}
     while more := {child for child, parent in parents.items() if parent in family} - family:
         family |= more
-    yield from (Path(f"/proc/{process}") for process in family)
+    yield from (Path(f"/proc/{each}") for each in family)
 
 
 def _fields(path: Path) -> list[str]:
@@ -109,10 +115,10 @@ def _fields(path: Path) -> list[str]:
     return (path / "stat").read_text().rpartition(")")[2].split()
 
 
-def _spent() -> tuple[float, int]:
+def _spent(process: int) -> tuple[float, int]:
     """Return the seconds of processor and the bytes written so far, by those who have ended, too."""
     seconds, written = 0.0, 0
-    for path in _family():
+    for path in _family(process):
         try:
             seconds += sum(map(int, _fields(path)[11:15])) / _TICKS
             written += int((path / "io").read_text().partition("\nwrite_bytes: ")[2].split()[0])
@@ -124,7 +130,7 @@ def _spent() -> tuple[float, int]:
 def _memory() -> tuple[int, int]:
     """Return the private memory of all of them in bytes, and the part of it that is no file's."""
     found = {"Private_Clean": 0, "Private_Dirty": 0, "Anonymous": 0}
-    for path in _family():
+    for path in _family(os.getpid()):
         try:
             lines = (path / "smaps_rollup").read_text().splitlines()
         except OSError:

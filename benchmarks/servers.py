@@ -58,6 +58,7 @@ class Server:
 
     def __init__(self, command: list[str], *, port: int = 0, unix_socket: str = "") -> None:
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.pid = self._process.pid
         given_up = monotonic() + _PATIENCE
         while not _answers(port, unix_socket):
             if self._process.poll() is not None or monotonic() > given_up:

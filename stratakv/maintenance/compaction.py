@@ -49,7 +49,7 @@ def compact(
     try:
         for numbers in _groups(view):
             _compact(structure.current(), numbers, tasks)
-        while (task := next_task()) and task.kind in ("retire", "evict"):
+        while (task := next_task()) and task.kind in ("retire", "evict", "sieve"):
             tasks.do(task)
     except SupersededError:  # cleared meanwhile: there is nothing left to compact
         pass

@@ -99,6 +99,19 @@ def test_more_rounds_than_keys_are_refused(benchmarks):
     assert "4 rounds need at least as many keys" in done.stderr
 
 
+def test_full_caches_choose_what_they_keep(benchmarks):
+    sizes = ("--max-bytes", "2097152", "--rounds", "2", "--seconds", "0.2")
+    report = report_of(benchmarks("full", *sizes, "--format", "json"))
+    assert {"StrataKV", "diskcache", "diskcache LRU"} <= report["settings"].keys()
+    assert [cache["peer"] for cache in report["caches"]] == list(report["settings"])
+    for cache in report["caches"]:
+        assert 0.1 < cache["hit_ratio"] < 0.95
+        assert cache["per_second"]["median"] > 0
+        assert cache["cpu_us"] > 0
+        assert cache["microseconds"].keys() == {"hit", "miss", "put"}
+    assert report["caches"][0]["ratio"]["median"] == 1
+
+
 def test_a_store_larger_than_memory_is_read(benchmarks):
     sizes = ("--keys", "300", "--value-bytes", "5000", "--rounds", "2", "--seconds", "0.1")
     done = benchmarks("larger", *sizes, "--memory-bytes", "150000000", "--format", "json")

@@ -166,6 +166,7 @@ def test_everything_is_found_as_segments_come_and_go(sieved: tuple[DB, dict[byte
     answers(db, model)
     assert dict(db.scan()) == model
     db.compact()
+    assert {segment.number for segment in view_of(db).sealed} <= {number for number, _ in sieved_by(db)}
     answers(db, model)
     assert db.verify().ok
 
