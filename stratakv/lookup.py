@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from xxhash import xxh3_64_intdigest
@@ -11,7 +11,7 @@ from xxhash import xxh3_64_intdigest
 from stratakv.bloom import PATTERN_MASK, PATTERNS
 from stratakv.control import OFFSET_MASK
 from stratakv.errors import CorruptionError
-from stratakv.index import FINGERPRINT, hash_key
+from stratakv.index import FINGERPRINT, W_CHECKSUM, hash_key
 from stratakv.record import HEADER_BYTES, PREFIX_BYTES, is_live, unpack_fields
 from stratakv.segment import Segment
 from stratakv.sieve import Sieve
@@ -45,20 +45,22 @@ Hit = tuple[int, int, int, int, int]  # the fields of Found behind its first
 class Choices(dict[int, tuple[Row, ...]]):
     """Segments in which keys are looked up, and for each word of a sieve those that it leaves to be asked.
 
-    all: their rows, newest first. table, shift: see `Sieve`; None and 0 without one. A segment that the sieve
-    does not know is always asked.
+    all: their rows, newest first. table, shift: see `Sieve`; None and 0 without one. sieved: the numbers of
+    those that it knows. The others are always asked.
     """
 
-    __slots__ = ("_bits", "_known", "all", "shift", "table")
+    __slots__ = ("_bits", "_known", "all", "shift", "sieved", "table")
 
     def __init__(self, segments: Iterable[Segment], sieve: Sieve | None) -> None:
         self.all = tuple([(segment.bloom, segment.word_count, segment) for segment in segments])
         self.table: Any = sieve.table if sieve else None
         self.shift = sieve.shift if sieve else 0
-        lanes = sieve.lanes if sieve else {}
-        headers = [segment.header for _, _, segment in self.all]
-        self._bits = [lanes.get((header.number, header.first_link), 0) for header in headers]
+        lanes: Mapping[tuple[int, int | None], int] = sieve.lanes if sieve else {}
+        # IMPORTANT: not the active one, whatever its index says: it gets more keys.
+        names = [(s.number, s.arrays.header[W_CHECKSUM] if s.entry else None) for _, _, s in self.all]
+        self._bits = [lanes.get(name, 0) for name in names]
         self._known = sum(self._bits)
+        self.sieved = {row[2].number for row, bit in zip(self.all, self._bits, strict=True) if bit}
 
     def of(self, first: int) -> tuple[Row, ...]:
         """Return the rows to ask for a key whose first hash half this is."""

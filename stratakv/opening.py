@@ -93,7 +93,7 @@ def map_sieve(directory: Directory) -> Sieve | None:
     fd = directory.open(path, write=False)
     try:
         size = files.size(fd)
-        if size <= sieve.size_of(0) or size % 8:
+        if not sieve.size_of(0) < size <= sieve.LARGEST or size % 8:
             return None
         found = Sieve(files.map(fd, size, write=False))
     finally:

@@ -18,7 +18,7 @@ from stratakv.control import OFFSET_MASK, POSITION_BITS, W_GENERATION, W_INDEXED
 from stratakv.errors import CorruptionError, TransactionError
 from stratakv.files import now_ms
 from stratakv.index import FINGERPRINT, HOTTEST, hash_key
-from stratakv.lookup import Found, lookup, newest, probe
+from stratakv.lookup import Choices, Found, lookup, newest, probe
 from stratakv.options import MAX_KEY_BYTES
 from stratakv.prefetch import together
 from stratakv.record import HEADER_BYTES, PREFIX_BYTES, PUT, unpack_fields
@@ -285,10 +285,11 @@ class Reader:
 def _below(view: View, end: int, keys: Sequence[bytes]) -> dict[bytes, Found | None]:
     """Return the newest record of each of `keys`, of those below the offset `end` of the active log."""
     found: dict[bytes, Found | None] = dict.fromkeys(keys)
+    sealed = view.among(view.sealed)
     with suppress(CorruptionError):  # any of them may be the key of the damaged record
         latest = view.active.latest(end) if keys else {}
         for key in keys:
-            found[key] = _of_log(view.active, latest[key]) if key in latest else _of_sealed(view, key)
+            found[key] = _of_log(view.active, latest[key]) if key in latest else _of_sealed(view, sealed, key)
     return found
 
 
@@ -297,9 +298,9 @@ def _of_log(active: Segment, offset: int) -> Found:
     return Found(active, 0, offset, record.value_offset, record.end, record.expiry)
 
 
-def _of_sealed(view: View, key: bytes) -> Found | None:
+def _of_sealed(view: View, sealed: Choices, key: bytes) -> Found | None:
     try:
-        found = newest(view.among(view.sealed), key)
+        found = newest(sealed, key)
     except CorruptionError:
         return None
     return None if found and view.hides(found.segment, key) else found

@@ -51,12 +51,12 @@ class View:
         choices = Choices(segments, sieve)
         return cls(
             generation=manifest.generation,
-            plain=FORKED if sieve else manifest.generation,
+            plain=FORKED if choices.sieved else manifest.generation,
             manifest=manifest,
             active=active,
             sealed=sealed,
             rows=choices.all,
-            choices=choices if sieve else None,
+            choices=choices if choices.sieved else None,
             hidden=_hidden(segments),
             marks=marks,
             ghosts=ghosts,

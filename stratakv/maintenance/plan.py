@@ -1,7 +1,8 @@
 """Choosing what maintenance does next: from manifest and limits to one task, without file, lock or clock.
 
-In this order: keep the budget; drop what is dead as a whole; finish the indexes of young segments; make a
-sieve of many segments; sweep what is mostly garbage; let young segments come of age; merge.
+In this order: remove a sieve that only takes room; keep the budget; drop what is dead as a whole; finish the
+indexes of young segments; make a sieve of many segments; sweep what is mostly garbage; let young segments
+come of age; merge.
 
 Eviction is S3-FIFO by segments (Yang et al., "FIFO queues are all you need for cache eviction", 2023). The
 young are its small queue, the main segments its main queue. Over the budget, while the young take more than
@@ -29,7 +30,7 @@ from itertools import groupby, takewhile
 from typing import Literal
 
 from stratakv import sieve
-from stratakv.budget import SEGMENTS, YOUNG_PERCENT
+from stratakv.budget import DISK_BLOCK, SEGMENTS, YOUNG_PERCENT, on_disk
 from stratakv.manifest import Entry
 from stratakv.sieve import LANES
 
@@ -53,7 +54,7 @@ class Limits:
     free_bytes: what is left on the file system, and up to what a store with this budget may ever take.
     active_bytes: the length that log will have. segment_bytes: size at which a log is sealed. now: ms since
     the epoch. spare_bytes: how much may be written for the sake of lookups alone; 0 where other work may
-    come at any moment.
+    come at any moment. sieve_bytes: what the sieve takes, 0 where there is none.
     """
 
     max_bytes: int
@@ -63,6 +64,7 @@ class Limits:
     segment_bytes: int
     now: int
     spare_bytes: int = 0
+    sieve_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,8 @@ class Task:
 
     retire: the oldest young segment, joined by the newest main one unless that is full. evict: the oldest
     main segment, in the same way. drop: one that is dead as a whole. finish: one, whose index gets its final
-    form. sieve: the oldest, as many as a sieve may be of. sweep: one, of what newer ones hide. adopt: the
-    oldest young one becomes the newest main one. merge: neighbours.
+    form. sieve: the oldest, as many as a sieve may be of; none where it is removed. sweep: one, of what newer
+    ones hide. adopt: the oldest young one becomes the newest main one. merge: neighbours.
     """
 
     kind: Kind
@@ -94,7 +96,8 @@ def pick(
     """
     sound = [entry for entry in segments if entry.number not in damaged]
     return (
-        _over_budget(segments, damaged, limits)
+        _useless_sieve(sieved, limits)
+        or _over_budget(segments, damaged, limits)
         or _dead(sound, segments, hidden, limits)
         or _unfinished(sound)
         or _unsieved(sound, sieved, limits)
@@ -204,6 +207,12 @@ def _unfinished(segments: Sequence[Entry]) -> Task | None:
     return None
 
 
+def _useless_sieve(sieved: Collection[int], limits: Limits) -> Task | None:
+    """Return its removal where the sieve takes room and knows nothing, or was made for a larger budget."""
+    most = max(DISK_BLOCK, 2 * limits.max_bytes // sieve.SHARE)
+    return Task("sieve", ()) if limits.sieve_bytes and (not sieved or limits.sieve_bytes > most) else None
+
+
 def _unsieved(segments: Sequence[Entry], sieved: Collection[int], limits: Limits) -> Task | None:
     """Return the sieve of a store with a budget; where there is none, few segments are left at rest."""
     oldest = segments[-LANES:]
@@ -211,7 +220,8 @@ def _unsieved(segments: Sequence[Entry], sieved: Collection[int], limits: Limits
     if not limits.max_bytes or len(oldest) < _MANY or keys < _MANY_KEYS:
         return None
     unsieved = sum(entry.number not in sieved for entry in oldest)
-    if unsieved < _UNSIEVED or sieve.size_of(sieve.bits_for(keys // len(oldest))) > limits.free_bytes:
+    size = sieve.size_of(sieve.bits_for(keys // len(oldest), limits.max_bytes))
+    if unsieved < _UNSIEVED or on_disk(size) > limits.free_bytes:
         return None
     return Task("sieve", tuple(entry.number for entry in oldest))
 

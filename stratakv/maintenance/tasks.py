@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from stratakv import key_order
 from stratakv.commit import Exclusive
 from stratakv.control import Figure
+from stratakv.directory import SIEVE_NAME
 from stratakv.errors import CorruptionError
 from stratakv.files import now_ms
 from stratakv.maintenance import plan
@@ -73,7 +74,7 @@ class Tasks:
         elif task.kind == "sweep":
             self.sweep(view, inputs)
         elif task.kind == "sieve":
-            self._make_sieve(inputs)
+            self._sieve(view, inputs)
         elif task.kind == "adopt":
             self._adopt(inputs[0])
         elif task.kind == "drop" and self._may_drop(view, inputs[0]):
@@ -81,11 +82,20 @@ class Tasks:
         else:
             self.merge(view, inputs)
 
-    def _make_sieve(self, segments: Sequence[Segment]) -> None:
-        """Make the sieve of these segments, and let all processes take it."""
-        sift(self._structure.directory, segments, self._pace, self._take)
+    def _sieve(self, view: View, segments: Sequence[Segment]) -> None:
+        """Make the sieve of these segments, or remove that of none, and let all processes know it."""
+        structure, directory = self._structure, self._structure.directory
+        if segments:
+            with suppress(NoRoomError):  # there was, when this was chosen
+                damaged = sift(directory, segments, view.manifest.max_bytes, self._pace, self._take)
+                if damaged and structure.heal(damaged):
+                    raise SupersededError  # by a segment with a new index
+                if damaged:
+                    raise CorruptionError(directory.index_path(damaged.number), 0, "the index is damaged")
+        else:
+            directory.discard(directory.path / SIEVE_NAME)
         with self._exclusive.hold() as held:
-            self._structure.install(held, Edit())
+            structure.install(held, Edit())
 
     def _adopt(self, segment: Segment) -> None:
         with self._exclusive.hold() as held:

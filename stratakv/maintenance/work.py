@@ -16,6 +16,7 @@ from pathlib import Path
 
 from stratakv.commit import Exclusive
 from stratakv.control import OFFSET_MASK, W_GENERATION, W_LOGGED, W_TIP, Figure
+from stratakv.directory import SIEVE_NAME
 from stratakv.errors import CorruptionError, StoreBusyError, reported
 from stratakv.files import now_ms
 from stratakv.forks import notice
@@ -139,7 +140,7 @@ class Maintenance:
         view = self._structure.current()
         hidden = [s.number for s in view.sealed if is_hidden(view, s)]
         limits = self._limits(view, at_rest=at_rest)
-        sieved = {number for number, _ in view.sieve.lanes} if view.sieve else ()
+        sieved = view.choices.sieved if view.choices is not None else ()
         return plan.pick(view.manifest.segments, hidden, self._still_damaged(), limits, sieved)
 
     def is_behind(self) -> bool:
@@ -178,7 +179,17 @@ class Maintenance:
             used = self._room.used(view)
             free = min(free, self._room.left(view, used))
         spare = self._spare() if at_rest else 0
-        return Limits(max_bytes, used, free, view.active.end, self._structure.capacity(), now_ms(), spare)
+        sieve_bytes = self._structure.files.allocated(self._structure.directory.path / SIEVE_NAME)
+        return Limits(
+            max_bytes,
+            used,
+            free,
+            view.active.end,
+            self._structure.capacity(),
+            now_ms(),
+            spare,
+            sieve_bytes,
+        )
 
     def _spare(self) -> int:
         """Return how many bytes may be rewritten before the amplification is as high as it may be."""

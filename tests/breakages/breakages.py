@@ -1040,18 +1040,21 @@ _AGES = (
         "sieve-of-lost-slots",
         "8: a sieve is made of indexes that hold all that their logs do",
         "stratakv/maintenance/sift.py",
-        "            if not index.is_sound(segment.arrays, segment.end):\n",
-        "            if not segment.arrays:\n",
-        (f"{_SIEVE}::test_none_is_made_of_a_damaged_index",),
+        "                if not index.is_sound(segment.arrays, segment.end):\n",
+        "                if not segment.arrays:\n",
+        (f"{_SIEVE}::test_a_damaged_index_is_made_anew_first",),
     ),
     Breakage(
         "sieve-of-another-store",
-        "a sieve knows the segments that it was made of, and no others of their numbers",
+        "a sieve knows the indexes that it was made of, and no others of their numbers",
         "stratakv/lookup.py",
-        "        self._bits = [lanes.get((header.number, header.first_link), 0) for header in headers]\n",
+        "        self._bits = [lanes.get(name, 0) for name in names]\n",
         "        numbers = {number: bit for (number, _), bit in lanes.items()}\n"
-        "        self._bits = [numbers.get(header.number, 0) for header in headers]\n",
-        (f"{_SIEVE}::test_that_of_another_store_is_not_asked",),
+        "        self._bits = [numbers.get(number, 0) for number, _ in names]\n",
+        (
+            f"{_SIEVE}::test_that_of_another_store_is_not_asked",
+            f"{_SIEVE}::test_an_older_copy_is_put_back",
+        ),
     ),
     Breakage(
         "sieve-hides-new-segments",

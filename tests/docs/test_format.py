@@ -321,22 +321,24 @@ def test_the_sieve(tmp_path: Path) -> None:
                 db.maintain()
         present = [key for key in keys if key in db]
     data = (tmp_path / "store" / "SIEVE").read_bytes()
-    words = struct.unpack("<40Q", data[:320])
+    words = struct.unpack("<72Q", data[:576])
     magic, form, bits, lanes, checksum = words[:5]
     assert (magic, form) == (int.from_bytes(b"STRATASV", "little"), 1)
-    assert len(data) == 320 + 4 * 2**bits
+    assert len(data) == 576 + 4 * 2**bits
     assert checksum == xxhash.xxh3_64_intdigest(data[:32] + data[64:])
     assert words[5:8] == (0, 0, 0)
-    assert not any(words[8 + lanes :])
-    table = struct.unpack(f"<{2**bits}I", data[320:])
+    assert not any(words[8 + 2 * lanes :])
+    table = struct.unpack(f"<{2**bits}I", data[576:])
     passes = Counter[int]()
     sieved = {}
-    for lane, word in enumerate(words[8 : 8 + lanes]):
-        number, first_link = word & 0xFFFF_FFFF, word >> 32
-        if not (tmp_path / "store" / f"{number:06d}.log").exists():
+    for lane, (number, of_index) in enumerate(zip(words[8::2], words[9::2], strict=True)):
+        if lane >= lanes or not (tmp_path / "store" / f"{number:06d}.log").exists():
             continue  # it has left the store since
-        header, records = log_of(tmp_path / "store", number)
-        assert header["first_link"] == first_link
+        assert (
+            struct.unpack_from("<Q", (tmp_path / "store" / f"{number:06d}.idx").read_bytes(), 80)[0]
+            == of_index
+        )
+        _, records = log_of(tmp_path / "store", number)
         sieved[lane] = {record.key for record in records if record.kind == PUT | COMMIT}
     assert len(sieved) >= 8
     for lane, held in sieved.items():

@@ -8,16 +8,18 @@ import shutil
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import stratakv
 from stratakv import DB, lookup
-from stratakv.index import hash_key
-from stratakv.maintenance import plan
+from stratakv.index import W_CHECKSUM, hash_key
+from stratakv.maintenance import plan, tasks
+from stratakv.maintenance.room import Room
 from stratakv.sieve import LANES, Sieve, bits_for, size_of
 from stratakv.view import View
-from tests.engine.machine import Death, Machine
+from tests.engine.machine import Death, Machine, flip
 
 Open = Callable[..., DB]
 BUDGET = 2**20
@@ -35,7 +37,7 @@ def keys_of(name: str, count: int) -> list[bytes]:
 
 class TestTable:
     def made(self, segments: int, keys: int) -> tuple[Sieve, list[list[bytes]], bytearray]:
-        bits = bits_for(keys)
+        bits = bits_for(keys, 2**40)
         buffer = bytearray(size_of(bits))
         sieve = Sieve(buffer)
         sieve.start(bits)
@@ -64,7 +66,7 @@ class TestTable:
         for place in range(len(buffer)):
             buffer[place] ^= 1
             believed = Sieve(buffer).is_sound()
-            assert not believed or 40 <= place < 64, "words that have no meaning yet"
+            assert not believed or 40 <= place < 64, "words that have no meaning"
             buffer[place] ^= 1
 
     def test_what_is_none_is_not_sound(self) -> None:
@@ -75,7 +77,7 @@ class TestTable:
 
     @pytest.mark.parametrize(("keys", "bits"), [(0, 8), (1, 8), (1000, 14), (2**19, 24), (10**9, 24)])
     def test_its_size_follows_the_keys_and_is_bounded(self, keys: int, bits: int) -> None:
-        assert bits_for(keys) == bits
+        assert bits_for(keys, 2**40) == bits
 
 
 @pytest.fixture(autouse=True)
@@ -87,10 +89,10 @@ def view_of(db: DB) -> View:
     return db._store.structure.current()
 
 
-def sieved_by(db: DB) -> set[tuple[int, int]]:
-    """Return which segments the sieve is of that is in use."""
-    sieve = view_of(db).sieve
-    return set(sieve.lanes) if sieve else set()
+def sieved_by(db: DB) -> set[int]:
+    """Return the numbers of the segments that lookups leave to the sieve."""
+    choices = view_of(db).choices
+    return choices.sieved if choices is not None else set()
 
 
 def fill(db: DB, name: str = "k", keys: int = KEYS, size: int = 100) -> dict[bytes, bytes]:
@@ -129,9 +131,21 @@ def test_lookups_ask_few_segments(sieved: tuple[DB, dict[bytes, bytes]]) -> None
     view = view_of(db)
     assert view.choices is not None
     asked = [len(view.choices.of(first(key))) for key in keys_of("absent", 500)]
-    known = len({segment.number for segment in view.sealed} & {number for number, _ in sieved_by(db)})
+    known = len(sieved_by(db))
     assert known >= 8
     assert sum(asked) / len(asked) < len(view.rows) - known + 2
+
+
+def test_the_active_segment_is_always_asked(sieved: tuple[DB, dict[bytes, bytes]]) -> None:
+    db, _ = sieved
+    view = view_of(db)
+    buffer = bytearray(size_of(8))
+    sieve = Sieve(buffer)
+    sieve.start(8)
+    for segment in view.segments():
+        sieve.add(segment.number, segment.arrays.header[W_CHECKSUM], [])
+    choices = lookup.Choices(view.segments(), sieve)
+    assert [segment for _, _, segment in choices.of(first(b"k"))] == [view.active]
 
 
 def test_what_it_remembers_of_that_is_bounded(
@@ -166,7 +180,7 @@ def test_everything_is_found_as_segments_come_and_go(sieved: tuple[DB, dict[byte
     answers(db, model)
     assert dict(db.scan()) == model
     db.compact()
-    assert {segment.number for segment in view_of(db).sealed} <= {number for number, _ in sieved_by(db)}
+    assert {segment.number for segment in view_of(db).sealed} == sieved_by(db)
     answers(db, model)
     assert db.verify().ok
 
@@ -211,11 +225,12 @@ def test_that_of_another_store_is_not_asked(
         model = fill(other, "other")
     shutil.copy(path / "SIEVE", tmp_path / "other" / "SIEVE")
     with stratakv.open(tmp_path / "other", maintenance="manual") as other:
-        assert sieved_by(other)
+        assert view_of(other).sieve
+        assert not sieved_by(other)
         answers(other, model)
 
 
-@pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "removed"])
+@pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "huge", "removed"])
 def test_a_damaged_one_is_not_used_and_made_anew(
     sieved: tuple[DB, dict[bytes, bytes]], open_: Open, path: Path, damage_log: list[str], damage: str
 ) -> None:
@@ -229,7 +244,7 @@ def test_a_damaged_one_is_not_used_and_made_anew(
     elif damage == "removed":
         file.unlink()
     else:
-        os.truncate(file, 0 if damage == "empty" else 9)
+        os.truncate(file, {"empty": 0, "cut": 9, "huge": 2**33}[damage])
     db = open_()
     assert not sieved_by(db)
     assert bool(damage_log) == (damage == "flipped")
@@ -240,25 +255,126 @@ def test_a_damaged_one_is_not_used_and_made_anew(
     answers(db, model)
 
 
-def test_none_is_made_of_a_damaged_index(
+def test_a_damaged_index_is_made_anew_first(
     open_: Open, monkeypatch: pytest.MonkeyPatch, damage_log: list[str]
 ) -> None:
-    """What it has lost could be made anew, and the sieve would hide it for ever."""
+    """What it has lost would be missing in the sieve, too, and whatever was read there must not go."""
     db = open_(max_bytes=BUDGET)
-    monkeypatch.setattr(plan, "_MANY", 100)
-    model = fill(db)
-    monkeypatch.setattr(plan, "_MANY", 8)
+    with monkeypatch.context() as patch:
+        patch.setattr(plan, "_MANY", 100)
+        model = fill(db)
     segment = view_of(db).sealed[-1]
     lost = next(key for key in model if segment.leads_to(key, 1))
     (place,) = (place for place, slot in enumerate(segment.slots) if slot >> 40 == first(lost) >> 40)
     segment.slots[place] = 0
+    db.maintain()
+    assert len(damage_log) == 1
+    assert segment.number in sieved_by(db)
+    answers(db, model)
+
+
+def test_a_log_that_is_damaged_as_well_is_left_out(
+    open_: Open, monkeypatch: pytest.MonkeyPatch, damage_log: list[str]
+) -> None:
+    db = open_(max_bytes=BUDGET)
+    with monkeypatch.context() as patch:
+        patch.setattr(plan, "_MANY", 100)
+        model = fill(db)
+    segment = view_of(db).sealed[-1]
+    segment.slots[0] ^= 2**30
+    flip(segment.path, segment.start + 60)
     with pytest.raises(stratakv.CorruptionError, match="index is damaged"):
         db.maintain()
     assert damage_log
-    assert (segment.number, segment.header.first_link) not in sieved_by(db)
-    db.verify(repair=True)
-    assert db.get(lost) == model[lost]
+    assert sieved_by(db)
+    assert segment.number not in sieved_by(db)
+    assert db.get_many(model).items() <= model.items()
+
+
+def test_an_older_copy_is_put_back(
+    open_: Open, monkeypatch: pytest.MonkeyPatch, path: Path, tmp_path: Path
+) -> None:
+    """The sieve stays, and its segments are those that are written to once more, by the same numbers."""
+    db = open_(max_bytes=BUDGET)
+    with monkeypatch.context() as patch:
+        patch.setattr(plan, "_MANY", 100)
+        old = fill(db, keys=1_000)
+        db.close()
+        shutil.copytree(path, tmp_path / "copy")
+        db = open_()
+        fill(db, "later", 1_000)
     db.maintain()
+    assert sieved_by(db)
+    db.close()
+    shutil.copytree(tmp_path / "copy", path, dirs_exist_ok=True)
+    db = open_()
+    model = old | fill(db, "other", 300) | fill(db, "k", 200)
+    answers(db, model)
+    answers(db, model | fill(db, "more", 500))
+
+
+def test_it_goes_where_the_budget_becomes_too_small_for_it(open_: Open, path: Path) -> None:
+    with open_(max_bytes=16 * BUDGET) as db:
+        fill(db, keys=60_000, size=0)
+        assert (path / "SIEVE").stat().st_size > BUDGET // 8
+    db = open_(max_bytes=BUDGET)
+    db.maintain()
+    model = fill(db, "new", 2_000)
+    assert not (path / "SIEVE").exists() or (path / "SIEVE").stat().st_size <= BUDGET // 32
+    answers(db, model)
+    assert db.stats().disk_bytes <= BUDGET
+
+
+@pytest.mark.parametrize("gone", ["cleared", "without a budget"])
+def test_it_goes_with_what_it_is_of(
+    sieved: tuple[DB, dict[bytes, bytes]], open_: Open, path: Path, gone: str
+) -> None:
+    db, _ = sieved
+    if gone == "cleared":
+        db.clear()
+    else:
+        db.close()
+        db = open_(max_bytes=0)
+        db.compact()
+    db.maintain()
+    assert not (path / "SIEVE").exists()
+    assert not sieved_by(db)
+
+
+def test_nothing_goes_to_make_room_for_it(open_: Open, monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    db = open_(max_bytes=BUDGET)
+    with monkeypatch.context() as patch:
+        patch.setattr(plan, "_MANY", 100)
+        model = fill(db)
+    real = tasks.Tasks._sieve
+
+    def late(self: Any, *arguments: Any) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Room, "left", lambda *_: 0)
+            real(self, *arguments)
+        monkeypatch.setattr(plan, "_MANY", 100)
+
+    monkeypatch.setattr(tasks.Tasks, "_sieve", late)
+    db.maintain()
+    assert not list(path.glob("SIEVE*"))
+    answers(db, model)
+
+
+def test_what_ends_it_early_leaves_nothing_behind(
+    open_: Open, monkeypatch: pytest.MonkeyPatch, path: Path
+) -> None:
+    db = open_(max_bytes=BUDGET)
+    with monkeypatch.context() as patch:
+        patch.setattr(plan, "_MANY", 100)
+        model = fill(db)
+
+    def stop(done: int, total: int) -> None:
+        if (path / "SIEVE.tmp").exists():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        db.compact(progress=stop)
+    assert not list(path.glob("SIEVE*"))
     answers(db, model)
 
 
