@@ -34,7 +34,10 @@ W_MAGIC, W_FORMAT, W_BITS, W_LANES, W_CHECKSUM = range(5)
 
 
 def bits_for(keys: int, max_bytes: int) -> int:
-    """Return how many bits of the hash tell the place of a key, where a segment has so many keys."""
+    """Return how many bits of the hash tell the place of a key.
+
+    keys: how many a segment has, on average. max_bytes: the budget of the store.
+    """
     bits = min(_MOST_BITS, max(_LEAST_BITS, (_ROOMY * keys).bit_length()))
     while bits > _LEAST_BITS and size_of(bits) * SHARE > max_bytes:
         bits -= 1

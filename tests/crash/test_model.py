@@ -22,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 import stratakv
 from stratakv import DB
 from stratakv import store as stores
+from stratakv.maintenance import plan
 from stratakv.maintenance.tasks import Tasks
 from tests.crash.work import NOW, fast_place
 from tests.engine.machine import abandon
@@ -66,6 +67,8 @@ class CrashModel(RuleBasedStateMachine):
         self.files = CrashFiles(path)
         self.patched.enter_context(mock.patch.object(stores, "Files", side_effect=lambda: self.files))
         self.patched.enter_context(mock.patch("time.time", side_effect=lambda: self.now))
+        # A store with a budget has a sieve however small it is.
+        self.patched.enter_context(mock.patch.multiple(plan, _MANY=2, _MANY_KEYS=1, _UNSIEVED=1))
         self.dbs = [self.open(), self.open()]
 
     def teardown(self) -> None:

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 import stratakv
 from stratakv import store as stores
 from stratakv.control import W_SYNCED, bytes_below
+from stratakv.maintenance import plan
 from tests.engine.machine import Death, Machine, MachineFiles
 
 keys = st.sampled_from([b"a", b"aa", b"b", b"bb/1", b"bb/2", b"\0", b"\xff" * 3, b"k" * 300])
@@ -38,6 +39,8 @@ class Simulated(RuleBasedStateMachine):
         self.patches = [
             mock.patch.object(stores, "Files", functools.partial(MachineFiles, self.machine)),
             mock.patch("stratakv.reader.time.time", self.clock),
+            # A store with a budget has a sieve however small it is.
+            mock.patch.multiple(plan, _MANY=2, _MANY_KEYS=1, _UNSIEVED=1),
         ]
         for patch in self.patches:
             patch.start()
