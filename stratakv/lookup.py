@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from xxhash import xxh3_64_intdigest
@@ -55,10 +55,7 @@ class Choices(dict[int, tuple[Row, ...]]):
         self.all = tuple([(segment.bloom, segment.word_count, segment) for segment in segments])
         self.table: Any = sieve.table if sieve else None
         self.shift = sieve.shift if sieve else 0
-        lanes: Mapping[tuple[int, int | None], int] = sieve.lanes if sieve else {}
-        # IMPORTANT: not the active one, whatever its index says: it gets more keys.
-        names = [(s.number, s.arrays.header[W_CHECKSUM] if s.entry else None) for _, _, s in self.all]
-        self._bits = [lanes.get(name, 0) for name in names]
+        self._bits = [_bit_of(segment, sieve) for _, _, segment in self.all]
         self._known = sum(self._bits)
         self.sieved = {row[2].number for row, bit in zip(self.all, self._bits, strict=True) if bit}
 
@@ -72,6 +69,17 @@ class Choices(dict[int, tuple[Row, ...]]):
         found = tuple([row for row, bit in zip(self.all, self._bits, strict=True) if not bit or word & bit])
         self[word] = found
         return found
+
+
+def _bit_of(segment: Segment, sieve: Sieve | None) -> int:
+    """Return the bit that a segment has in the words of a sieve; 0 where that does not know it.
+
+    IMPORTANT: nor the active one, whatever its index says, as it gets more keys. Without a sieve the index is
+    not touched, which would bring some of it into memory.
+    """
+    if sieve is None or segment.entry is None:
+        return 0
+    return sieve.lanes.get((segment.number, segment.arrays.header[W_CHECKSUM]), 0)
 
 
 def lookup(segment: Segment, key: bytes, first: int) -> Found | None:

@@ -66,7 +66,7 @@ class Sieve:
         self._words = whole[: 8 * HEADER_WORDS].cast("Q")
         self.table = whole[8 * HEADER_WORDS :].cast("I")
         self.shift = 64 - min(64, self._words[W_BITS])
-        self.lanes: dict[tuple[int, int | None], int] = {}
+        self.lanes: dict[tuple[int, int], int] = {}
         for lane in range(min(LANES, self._words[W_LANES])):
             begin = _LANES_BEGIN + 2 * lane
             self.lanes[self._words[begin], self._words[begin + 1]] = 1 << lane

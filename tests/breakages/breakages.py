@@ -1048,13 +1048,20 @@ _AGES = (
         "sieve-of-another-store",
         "a sieve knows the indexes that it was made of, and no others of their numbers",
         "stratakv/lookup.py",
-        "        self._bits = [lanes.get(name, 0) for name in names]\n",
-        "        numbers = {number: bit for (number, _), bit in lanes.items()}\n"
-        "        self._bits = [numbers.get(number, 0) for number, _ in names]\n",
+        "    return sieve.lanes.get((segment.number, segment.arrays.header[W_CHECKSUM]), 0)\n",
+        "    return {number: bit for (number, _), bit in sieve.lanes.items()}.get(segment.number, 0)\n",
         (
             f"{_SIEVE}::test_that_of_another_store_is_not_asked",
             f"{_SIEVE}::test_an_older_copy_is_put_back",
         ),
+    ),
+    Breakage(
+        "sieve-hides-the-active-segment",
+        "a sieve knows nothing of the segment that is being written",
+        "stratakv/lookup.py",
+        "    if sieve is None or segment.entry is None:\n",
+        "    if sieve is None:\n",
+        (f"{_SIEVE}::test_the_active_segment_is_always_asked",),
     ),
     Breakage(
         "sieve-hides-new-segments",
