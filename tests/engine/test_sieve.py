@@ -216,18 +216,21 @@ def test_it_is_there_after_the_store_was_closed(
     answers(db, model)
 
 
-def test_that_of_another_store_is_not_asked(
-    sieved: tuple[DB, dict[bytes, bytes]], tmp_path: Path, open_: Open, path: Path
-) -> None:
+def test_that_of_another_store_is_not_asked(tmp_path: Path) -> None:
     """Its segments have the same numbers, and other keys."""
-    sieved[0].close()
-    with stratakv.open(tmp_path / "other", max_bytes=BUDGET, maintenance="manual") as other:
-        model = fill(other, "other")
-    shutil.copy(path / "SIEVE", tmp_path / "other" / "SIEVE")
-    with stratakv.open(tmp_path / "other", maintenance="manual") as other:
-        assert view_of(other).sieve
-        assert not sieved_by(other)
-        answers(other, model)
+
+    def opened(name: str) -> DB:
+        return stratakv.open(tmp_path / name, max_bytes=BUDGET, maintenance="manual", durability="os")
+
+    with opened("first") as first_store, opened("second") as second:
+        fill(first_store, "first")
+        model = fill(second, "second")
+        assert sieved_by(first_store) & {segment.number for segment in view_of(second).sealed}
+    shutil.copy(tmp_path / "first" / "SIEVE", tmp_path / "second" / "SIEVE")
+    with opened("second") as second:
+        assert view_of(second).sieve
+        assert not sieved_by(second)
+        answers(second, model)
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "huge", "removed"])
