@@ -16,8 +16,6 @@ from stratakv.record import HEADER_BYTES, PREFIX_BYTES, is_live, unpack_fields
 from stratakv.segment import Segment
 from stratakv.sieve import Sieve
 
-_CHOICES = 2**13  # that are remembered, at a few hundred bytes each
-
 # Bloom words, how many there are, and the segment: all that a lookup that finds nothing touches.
 Row = tuple[memoryview, int, Segment]
 
@@ -42,33 +40,55 @@ class Found(NamedTuple):
 Hit = tuple[int, int, int, int, int]  # the fields of Found behind its first
 
 
-class Choices(dict[int, tuple[Row, ...]]):
-    """Segments in which keys are looked up, and for each word of a sieve those that it leaves to be asked.
+class _Part(dict[int, tuple[Row, ...]]):
+    """Some segments, newest first, and for each byte of a sieve's words those that it leaves to be asked.
 
-    all: their rows, newest first. table, shift: see `Sieve`; None and 0 without one. sieved: the numbers of
-    those that it knows. The others are always asked.
+    rows: each with its bit in that byte; 0 for one that is always asked.
     """
 
-    __slots__ = ("_bits", "_known", "all", "shift", "sieved", "table")
+    __slots__ = ("rows",)
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, Row]] = []
+
+    def __missing__(self, byte: int) -> tuple[Row, ...]:
+        found = self[byte] = tuple([row for bit, row in self.rows if not bit or byte & bit])
+        return found
+
+
+class Choices:
+    """Segments in which keys are looked up, and for each key those of them that a sieve leaves to be asked.
+
+    all: their rows, newest first. sieved: the numbers of those that the sieve knows. The others are always
+    asked. What is to be asked is remembered for each byte of a word, of which there are 256, and not for each
+    word: a view does not last until half of these have come a second time.
+    """
+
+    __slots__ = ("_parts", "_shift", "_table", "all", "sieved")
 
     def __init__(self, segments: Iterable[Segment], sieve: Sieve | None) -> None:
         self.all = tuple([(segment.bloom, segment.word_count, segment) for segment in segments])
-        self.table: Any = sieve.table if sieve else None
-        self.shift = sieve.shift if sieve else 0
-        self._bits = [_bit_of(segment, sieve) for _, _, segment in self.all]
-        self._known = sum(self._bits)
-        self.sieved = {row[2].number for row, bit in zip(self.all, self._bits, strict=True) if bit}
+        self.sieved: set[int] = set()
+        self._parts = _Part(), _Part(), _Part(), _Part()
+        self._table: Any = sieve.table if sieve else None
+        self._shift = sieve.shift if sieve else 0
+        last = place = 0
+        for row in self.all:
+            bit = _bit_of(row[2], sieve)
+            if bit > last:  # the lanes are in the order of the segments, too
+                last, place = bit, (bit.bit_length() - 1) // 8
+                self.sieved.add(row[2].number)
+            else:
+                bit = 0
+            self._parts[place].rows.append((bit >> 8 * place, row))
 
     def of(self, first: int) -> tuple[Row, ...]:
-        """Return the rows to ask for a key whose first hash half this is."""
-        return self.all if self.table is None else self[self.table[first >> self.shift] & self._known]
-
-    def __missing__(self, word: int) -> tuple[Row, ...]:
-        if len(self) >= _CHOICES:
-            self.clear()
-        found = tuple([row for row, bit in zip(self.all, self._bits, strict=True) if not bit or word & bit])
-        self[word] = found
-        return found
+        """Return the rows to ask for a key whose first hash half this is, newest first."""
+        if self._table is None:
+            return self.all
+        word = self._table[first >> self._shift]
+        one, two, three, four = self._parts
+        return one[word & 255] + two[word >> 8 & 255] + three[word >> 16 & 255] + four[word >> 24]
 
 
 def _bit_of(segment: Segment, sieve: Sieve | None) -> int:

@@ -52,50 +52,52 @@ class Reader:
         """See `DB.get`. Written out in one function: every call would cost 3 % of a hit."""
         if key.__class__ is not bytes:
             check_key(key)
+        view = self._views.view
+        if self._words[W_GENERATION] != view.generation:
+            view = self._views.refresh()
         first, second = hash_key(key)
         pattern = PATTERNS[second & PATTERN_MASK]
-        view = self._views.view
         rows = view.rows
-        if self._words[W_GENERATION] != view.plain:  # an older one, or one with a sieve: no `if` for each
-            view = self._views.current()
-            choices = view.choices
-            rows = view.rows if choices is None else choices[choices.table[first >> choices.shift]]
-        for words, count, segment in rows:
-            if words[first % count] & pattern != pattern:
-                continue
-            slots, size = segment.slots, segment.slot_count
-            place = first % size
-            tag = first & FINGERPRINT
-            while slot := slots[place]:
-                offset = slot ^ tag
-                if offset <= OFFSET_MASK:
-                    data = segment.view
-                    try:
-                        checksum, value_bytes, key_bytes, expiry = unpack_fields(data, offset)
-                    except struct.error:  # beyond the end of the log
-                        return self._again(segment, offset, key, default)
-                    start = offset + HEADER_BYTES
-                    value = start + key_bytes
-                    mapped = segment.log
-                    if mapped[start:value] == key:
-                        end = value + value_bytes
-                        if xxh3_64_intdigest(data[offset + PREFIX_BYTES : end]) != checksum:
+        while True:
+            for words, count, segment in rows:
+                if words[first % count] & pattern != pattern:
+                    continue
+                slots, size = segment.slots, segment.slot_count
+                place = first % size
+                tag = first & FINGERPRINT
+                while slot := slots[place]:
+                    offset = slot ^ tag
+                    if offset <= OFFSET_MASK:
+                        data = segment.view
+                        try:
+                            checksum, value_bytes, key_bytes, expiry = unpack_fields(data, offset)
+                        except struct.error:  # beyond the end of the log
                             return self._again(segment, offset, key, default)
-                        if expiry and expiry <= time.time() * 1000:  # `is_live`, written out
-                            return self._missed(default)
-                        if view.hidden and view.hides(segment, key):
-                            return self._missed(default)
-                        if view.marks and (heat := segment.hot[place]) < HOTTEST:
-                            segment.hot[place] = heat + 1
-                        self.hits += 1
-                        return mapped[value:end]
-                    if segment.record_at(offset) is None:
-                        return self._again(segment, offset, key, default)
-                place += 1
-                if place == size:
-                    place = 0
-                    if 0 not in slots:
-                        return self._again(segment, 0, key, default)
+                        start = offset + HEADER_BYTES
+                        value = start + key_bytes
+                        mapped = segment.log
+                        if mapped[start:value] == key:
+                            end = value + value_bytes
+                            if xxh3_64_intdigest(data[offset + PREFIX_BYTES : end]) != checksum:
+                                return self._again(segment, offset, key, default)
+                            if expiry and expiry <= time.time() * 1000:  # `is_live`, written out
+                                return self._missed(default)
+                            if view.hidden and view.hides(segment, key):
+                                return self._missed(default)
+                            if view.marks and (heat := segment.hot[place]) < HOTTEST:
+                                segment.hot[place] = heat + 1
+                            self.hits += 1
+                            return mapped[value:end]
+                        if segment.record_at(offset) is None:
+                            return self._again(segment, offset, key, default)
+                    place += 1
+                    if place == size:
+                        place = 0
+                        if 0 not in slots:
+                            return self._again(segment, 0, key, default)
+            if view.older is None or rows is not view.rows:
+                break
+            rows = view.older.of(first)  # only now: most of what is read often was found above
         if not 1 <= len(key) <= MAX_KEY_BYTES:  # only here, as a key of another length is never found
             check_key(key)
         row = self._control.row
@@ -121,7 +123,7 @@ class Reader:
             check_key(key)
         first, second = hash_key(key)
         pattern = PATTERNS[second & PATTERN_MASK]
-        rows = view.rows if view.choices is None else view.choices.of(first)
+        rows = view.rows if view.older is None else view.rows + view.older.of(first)
         for words, count, segment in rows:
             if words[first % count] & pattern == pattern:
                 try:
@@ -201,7 +203,7 @@ class Reader:
             return None
         tip &= OFFSET_MASK
         active, now, hidden, marks = view.active, now_ms(), view.hidden, view.marks
-        rows, choices = view.rows, view.choices
+        rows, older = view.rows, view.older
         result = {}
         hits = 0
         for key in together(view, keys) if active.lookup_bytes else keys:
@@ -209,8 +211,8 @@ class Reader:
                 check_key(key)
             first, second = hash_key(key)
             pattern = PATTERNS[second & PATTERN_MASK]
-            if choices is not None:
-                rows = choices.of(first)
+            if older is not None:
+                rows = view.rows + older.of(first)
             for filter_words, count, segment in rows:
                 if filter_words[first % count] & pattern != pattern:
                     continue

@@ -16,21 +16,20 @@ FORKED = -1  # the generation of a view that a child has from its parent
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """generation: of the manifest it was made from, or FORKED. plain: the same where there are no `choices`,
-    and FORKED where there are.
+    """generation: of the manifest it was made from, or FORKED.
 
     hidden: for each segment's number the prefixes that younger range tombstones delete in it; empty where
     there is no range tombstone at all. marks: reads are counted in the hot bytes, for eviction. ghosts: the
-    keys that were evicted lately. choices: which of `rows` to ask for a key; None where that is all of them.
+    keys that were evicted lately. rows: the active segment's, then those of the sealed ones, as far as the
+    sieve does not know them. older: the others; None where there are none.
     """
 
     generation: int
-    plain: int
     manifest: Manifest
     active: Segment
     sealed: tuple[Segment, ...]  # newest first
-    rows: tuple[Row, ...]  # the active segment's, then those of the sealed ones
-    choices: Choices | None
+    rows: tuple[Row, ...]
+    older: Choices | None
     hidden: Mapping[int, tuple[bytes, ...]]
     marks: bool
     ghosts: Ghosts | None
@@ -48,15 +47,15 @@ class View:
         sieve: Sieve | None,
     ) -> View:
         segments = (active, *sealed)
-        choices = Choices(segments, sieve)
+        sieved = Choices(segments, sieve).sieved
+        newer = next((n for n, each in enumerate(segments) if each.number in sieved), len(segments))
         return cls(
             generation=manifest.generation,
-            plain=FORKED if choices.sieved else manifest.generation,
             manifest=manifest,
             active=active,
             sealed=sealed,
-            rows=choices.all,
-            choices=choices if choices.sieved else None,
+            rows=Choices(segments[:newer], None).all,
+            older=Choices(segments[newer:], sieve) if sieved else None,
             hidden=_hidden(segments),
             marks=marks,
             ghosts=ghosts,
@@ -65,7 +64,7 @@ class View:
 
     def forked(self) -> View:
         """Return the same view as one that must be refreshed before use."""
-        return replace(self, generation=FORKED, plain=FORKED)
+        return replace(self, generation=FORKED)
 
     def segments(self) -> Iterator[Segment]:
         """Yield all segments, newest first."""

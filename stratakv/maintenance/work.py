@@ -140,7 +140,7 @@ class Maintenance:
         view = self._structure.current()
         hidden = [s.number for s in view.sealed if is_hidden(view, s)]
         limits = self._limits(view, at_rest=at_rest)
-        sieved = view.choices.sieved if view.choices is not None else ()
+        sieved = view.older.sieved if view.older else ()
         return plan.pick(view.manifest.segments, hidden, self._still_damaged(), limits, sieved)
 
     def is_behind(self) -> bool:

@@ -809,8 +809,8 @@ _READING = (
         "older-version-for-a-damaged-one",
         "3: a lookup ends at damage",
         "stratakv/reader.py",
-        "!= checksum:\n                            return self._again(segment, offset, key, default)\n",
-        "!= checksum:\n                            break\n",
+        "!= checksum:\n                                return self._again(segment, offset, key, default)\n",
+        "!= checksum:\n                                break\n",
         (f"{_DAMAGE}::test_a_damaged_record_is_a_miss",),
     ),
     Breakage(
@@ -1056,6 +1056,14 @@ _AGES = (
         ),
     ),
     Breakage(
+        "sieve-disorders-segments",
+        "4: newer segments are asked before older ones",
+        "stratakv/lookup.py",
+        "            if bit > last:  # the lanes are in the order of the segments, too\n",
+        "            if bit:\n",
+        (f"{_SIEVE}::test_segments_are_asked_in_their_order",),
+    ),
+    Breakage(
         "sieve-hides-the-active-segment",
         "a sieve knows nothing of the segment that is being written",
         "stratakv/lookup.py",
@@ -1067,8 +1075,8 @@ _AGES = (
         "sieve-hides-new-segments",
         "what a sieve does not know is asked itself",
         "stratakv/lookup.py",
-        "if not bit or word & bit])\n",
-        "if word & bit])\n",
+        "if not bit or byte & bit])\n",
+        "if byte & bit])\n",
         (f"{_SIEVE}::test_everything_is_found_as_segments_come_and_go",),
     ),
     Breakage(
