@@ -54,7 +54,7 @@ class Limits:
     free_bytes: what is left on the file system, and up to what a store with this budget may ever take.
     active_bytes: the length that log will have. segment_bytes: size at which a log is sealed. now: ms since
     the epoch. spare_bytes: how much may be written for the sake of lookups alone; 0 where other work may
-    come at any moment. sieve_bytes: what the sieve takes, 0 where there is none.
+    come at any moment. sieve_bytes: how long the sieve is, 0 where there is none.
     """
 
     max_bytes: int

@@ -179,7 +179,6 @@ class Maintenance:
             used = self._room.used(view)
             free = min(free, self._room.left(view, used))
         spare = self._spare() if at_rest else 0
-        sieve_bytes = self._structure.files.allocated(self._structure.directory.path / SIEVE_NAME)
         return Limits(
             max_bytes,
             used,
@@ -188,8 +187,17 @@ class Maintenance:
             self._structure.capacity(),
             now_ms(),
             spare,
-            sieve_bytes,
+            self._sieve_bytes(),
         )
+
+    def _sieve_bytes(self) -> int:
+        """Return the length of the sieve, 0 where there is none.
+
+        Not what it takes of the disk: where blocks are large, one of any length would be too large.
+        """
+        with suppress(FileNotFoundError):
+            return self._structure.files.stat(self._structure.directory.path / SIEVE_NAME).st_size
+        return 0
 
     def _spare(self) -> int:
         """Return how many bytes may be rewritten before the amplification is as high as it may be."""

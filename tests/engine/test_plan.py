@@ -37,6 +37,38 @@ def below(segments: list[Entry]) -> Task | None:
     return pick(segments, [], [], within(segments))
 
 
+class TestSieve:
+    """Of a store with a budget that has many segments, with many keys together."""
+
+    segments = [replace(each, keys=1000) for each in main(8, 7, 6, 5, 4, 3, 2, 1)]
+    numbers = (8, 7, 6, 5, 4, 3, 2, 1)
+
+    def pick(self, sieved: set[int], **limits: int) -> Task | None:
+        return pick(self.segments, [], [], replace(within(self.segments), **limits), sieved)
+
+    def test_it_is_made_when_three_are_not_in_it(self) -> None:
+        assert self.pick(set()) == Task("sieve", self.numbers)
+        assert self.pick({8, 7, 6, 5, 4}, sieve_bytes=5000) == Task("sieve", self.numbers)
+        assert self.pick({8, 7, 6, 5, 4, 3}, sieve_bytes=5000) is None
+
+    def test_it_is_of_the_oldest_32(self) -> None:
+        segments = [replace(each, keys=1000) for each in main(*range(40, 0, -1), size=1000)]
+        found = pick(segments, [], [], within(segments), [])
+        assert found == Task("sieve", tuple(range(32, 0, -1)))
+
+    def test_a_store_without_a_budget_has_none(self) -> None:
+        assert pick(self.segments, [], [], replace(NONE, spare_bytes=0), []) != Task("sieve", self.numbers)
+
+    def test_there_has_to_be_room_for_it(self) -> None:
+        assert self.pick(set(), free_bytes=2**16) is None
+
+    @pytest.mark.parametrize("sieved", [set(), {8, 7, 6}])
+    def test_it_is_removed_first_where_it_only_takes_room(self, sieved: set[int]) -> None:
+        length = 100 if not sieved else MB + 1
+        assert self.pick(sieved, sieve_bytes=length, used_bytes=32 * MB + 1) == Task("sieve", ())
+        assert self.pick(set(self.numbers), sieve_bytes=MB) is None
+
+
 class TestAtRest:
     """There is nothing else to do, and as much to spare as all segments have."""
 
