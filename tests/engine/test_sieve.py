@@ -96,11 +96,11 @@ def sieved_by(db: DB) -> set[int]:
     return older.sieved if older else set()
 
 
-def fill(db: DB, name: str = "k", keys: int = KEYS, size: int = 100, every: int = 100) -> dict[bytes, bytes]:
+def fill(db: DB, name: str = "k", keys: int = KEYS, size: int = 100) -> dict[bytes, bytes]:
     model = {key: os.urandom(size) for key in keys_of(name, keys)}
     for number, (key, value) in enumerate(model.items()):
         db.put(key, value)
-        if number % every == 0:
+        if number % 100 == 0:
             db.maintain()
     db.maintain()
     return model
@@ -324,7 +324,7 @@ def test_an_older_copy_is_put_back(
 
 def test_it_goes_where_the_budget_becomes_too_small_for_it(open_: Open, path: Path) -> None:
     with open_(max_bytes=16 * BUDGET) as db:
-        fill(db, keys=60_000, size=0, every=2_000)
+        fill(db, keys=60_000, size=0)
         assert (path / "SIEVE").stat().st_size > BUDGET // 8
     db = open_(max_bytes=BUDGET)
     db.maintain()
