@@ -47,15 +47,15 @@ class View:
         sieve: Sieve | None,
     ) -> View:
         segments = (active, *sealed)
-        sieved = Choices(segments, sieve).sieved
-        newer = next((n for n, each in enumerate(segments) if each.number in sieved), len(segments))
+        choices = Choices(segments, sieve)
+        newer = next((n for n, each in enumerate(segments) if each.number in choices.sieved), len(segments))
         return cls(
             generation=manifest.generation,
             manifest=manifest,
             active=active,
             sealed=sealed,
-            rows=Choices(segments[:newer], None).all,
-            older=Choices(segments[newer:], sieve) if sieved else None,
+            rows=choices.all[:newer],
+            older=Choices(segments[newer:], sieve) if choices.sieved else None,
             hidden=_hidden(segments),
             marks=marks,
             ghosts=ghosts,

@@ -23,6 +23,7 @@ from stratakv.view import View
 from tests.engine.machine import Death, Machine, flip, in_time
 
 Open = Callable[..., DB]
+Store = tuple[DB, dict[bytes, bytes]]  # and what it holds
 BUDGET = 2**20
 KEYS = 2_000
 
@@ -107,12 +108,21 @@ def fill(db: DB, name: str = "k", keys: int = KEYS, size: int = 100) -> dict[byt
 
 
 @pytest.fixture
-def sieved(open_: Open) -> tuple[DB, dict[bytes, bytes]]:
+def sieved(open_: Open) -> Store:
     """A store that has a sieve of most of its segments, and what it holds."""
     db = open_(max_bytes=BUDGET)
     model = fill(db)
     assert len(sieved_by(db)) >= 8
     return db, model
+
+
+@pytest.fixture
+def due(open_: Open, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store that is to get a sieve as the next thing, and what it holds."""
+    db = open_(max_bytes=BUDGET)
+    with monkeypatch.context() as patch:
+        patch.setattr(plan, "_MANY", 100)
+        return db, fill(db)
 
 
 def answers(db: DB, model: dict[bytes, bytes]) -> None:
@@ -127,7 +137,7 @@ def answers(db: DB, model: dict[bytes, bytes]) -> None:
         assert key not in db
 
 
-def test_lookups_ask_few_segments(sieved: tuple[DB, dict[bytes, bytes]]) -> None:
+def test_lookups_ask_few_segments(sieved: Store) -> None:
     db, _ = sieved
     view = view_of(db)
     assert view.older
@@ -137,7 +147,7 @@ def test_lookups_ask_few_segments(sieved: tuple[DB, dict[bytes, bytes]]) -> None
     assert sum(asked) / len(asked) < len(view.older.all) - known + 2
 
 
-def test_the_active_segment_is_always_asked(sieved: tuple[DB, dict[bytes, bytes]]) -> None:
+def test_the_active_segment_is_always_asked(sieved: Store) -> None:
     db, _ = sieved
     view = view_of(db)
     buffer = bytearray(size_of(8))
@@ -150,7 +160,7 @@ def test_the_active_segment_is_always_asked(sieved: tuple[DB, dict[bytes, bytes]
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_segments_are_asked_in_their_order(sieved: tuple[DB, dict[bytes, bytes]], turned: bool) -> None:
+def test_segments_are_asked_in_their_order(sieved: Store, turned: bool) -> None:
     """Also by a sieve that has its lanes in another one: that knows nothing then."""
     db, _ = sieved
     view = view_of(db)
@@ -165,7 +175,7 @@ def test_segments_are_asked_in_their_order(sieved: tuple[DB, dict[bytes, bytes]]
     assert len(choices.sieved) == (1 if turned else len(view.sealed[::2]))
 
 
-def test_everything_is_found_as_segments_come_and_go(sieved: tuple[DB, dict[bytes, bytes]]) -> None:
+def test_everything_is_found_as_segments_come_and_go(sieved: Store) -> None:
     db, model = sieved
     chosen = random.Random(5)
     for number in range(1_500):
@@ -201,16 +211,14 @@ def test_what_is_evicted_and_comes_back_is_found(open_: Open) -> None:
     assert db.verify().ok
 
 
-def test_another_process_takes_it(sieved: tuple[DB, dict[bytes, bytes]], path: Path) -> None:
+def test_another_process_takes_it(sieved: Store, path: Path) -> None:
     _, model = sieved
     with stratakv.open(path, read_only=True) as other:
         assert sieved_by(other)
         answers(other, model)
 
 
-def test_it_is_there_after_the_store_was_closed(
-    sieved: tuple[DB, dict[bytes, bytes]], open_: Open, machine: Machine
-) -> None:
+def test_it_is_there_after_the_store_was_closed(sieved: Store, open_: Open, machine: Machine) -> None:
     db, model = sieved
     db.close()
     db = open_()
@@ -241,7 +249,7 @@ def test_that_of_another_store_is_not_asked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "huge", "removed"])
 def test_a_damaged_one_is_not_used_and_made_anew(
-    sieved: tuple[DB, dict[bytes, bytes]], open_: Open, path: Path, damage_log: list[str], damage: str
+    sieved: Store, open_: Open, path: Path, damage_log: list[str], damage: str
 ) -> None:
     db, model = sieved
     db.close()
@@ -264,14 +272,9 @@ def test_a_damaged_one_is_not_used_and_made_anew(
     answers(db, model)
 
 
-def test_a_damaged_index_is_made_anew_first(
-    open_: Open, monkeypatch: pytest.MonkeyPatch, damage_log: list[str]
-) -> None:
+def test_a_damaged_index_is_made_anew_first(due: Store, damage_log: list[str]) -> None:
     """What it has lost would be missing in the sieve, too, and whatever was read there must not go."""
-    db = open_(max_bytes=BUDGET)
-    with monkeypatch.context() as patch:
-        patch.setattr(plan, "_MANY", 100)
-        model = fill(db)
+    db, model = due
     segment = view_of(db).sealed[-1]
     lost = next(key for key in model if segment.leads_to(key, 1))
     (place,) = (place for place, slot in enumerate(segment.slots) if slot >> 40 == first(lost) >> 40)
@@ -282,13 +285,8 @@ def test_a_damaged_index_is_made_anew_first(
     answers(db, model)
 
 
-def test_a_log_that_is_damaged_as_well_is_left_out(
-    open_: Open, monkeypatch: pytest.MonkeyPatch, damage_log: list[str]
-) -> None:
-    db = open_(max_bytes=BUDGET)
-    with monkeypatch.context() as patch:
-        patch.setattr(plan, "_MANY", 100)
-        model = fill(db)
+def test_a_log_that_is_damaged_as_well_is_left_out(due: Store, damage_log: list[str]) -> None:
+    db, model = due
     segment = view_of(db).sealed[-1]
     segment.slots[0] ^= 2**30
     flip(segment.path, segment.start + 60)
@@ -346,9 +344,7 @@ def test_large_blocks_of_the_disk_make_it_no_larger(open_: Open, monkeypatch: py
 
 
 @pytest.mark.parametrize("gone", ["cleared", "without a budget"])
-def test_it_goes_with_what_it_is_of(
-    sieved: tuple[DB, dict[bytes, bytes]], open_: Open, path: Path, gone: str
-) -> None:
+def test_it_goes_with_what_it_is_of(sieved: Store, open_: Open, path: Path, gone: str) -> None:
     db, _ = sieved
     if gone == "cleared":
         db.clear()
@@ -361,11 +357,8 @@ def test_it_goes_with_what_it_is_of(
     assert not sieved_by(db)
 
 
-def test_nothing_goes_to_make_room_for_it(open_: Open, monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
-    db = open_(max_bytes=BUDGET)
-    with monkeypatch.context() as patch:
-        patch.setattr(plan, "_MANY", 100)
-        model = fill(db)
+def test_nothing_goes_to_make_room_for_it(due: Store, monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    db, model = due
     real = tasks.Tasks._sieve
 
     def late(self: Any, *arguments: Any) -> None:
@@ -380,13 +373,8 @@ def test_nothing_goes_to_make_room_for_it(open_: Open, monkeypatch: pytest.Monke
     answers(db, model)
 
 
-def test_what_ends_it_early_leaves_nothing_behind(
-    open_: Open, monkeypatch: pytest.MonkeyPatch, path: Path
-) -> None:
-    db = open_(max_bytes=BUDGET)
-    with monkeypatch.context() as patch:
-        patch.setattr(plan, "_MANY", 100)
-        model = fill(db)
+def test_what_ends_it_early_leaves_nothing_behind(due: Store, path: Path) -> None:
+    db, model = due
 
     def stop(done: int, total: int) -> None:
         if (path / "SIEVE.tmp").exists():
@@ -411,12 +399,9 @@ def test_a_small_store_has_none(open_: Open, path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_death_while_it_is_made_leaves_nothing_behind(
-    open_: Open, machine: Machine, path: Path, monkeypatch: pytest.MonkeyPatch
+    due: Store, open_: Open, machine: Machine, path: Path
 ) -> None:
-    db = open_(max_bytes=BUDGET)
-    with monkeypatch.context() as patch:
-        patch.setattr(plan, "_MANY", 100)
-        model = fill(db)
+    db, model = due
     for steps in range(1, 1_000):
         machine.die_after(steps)
         try:
