@@ -227,7 +227,7 @@ def test_the_main_thread_keeps_nobody_waiting(group: Gathering[Named], served: S
         def wait(self, seconds: float) -> None:
             super().wait(seconds)
             if self.is_done:
-                handled.wait(20)
+                handled.wait(60)  # longer than `all_ended` takes to give up
 
     leader = Named("leader")
     members = served("bcd", leader, b=OfMain)
