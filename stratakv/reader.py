@@ -303,6 +303,8 @@ def _of_log(active: Segment, offset: int) -> Found:
 def _of_sealed(view: View, sealed: Choices, key: bytes) -> Found | None:
     try:
         found = newest(sealed, key)
+        if found:
+            found.segment.sound(found.offset)
     except CorruptionError:
         return None
     return None if found and view.hides(found.segment, key) else found

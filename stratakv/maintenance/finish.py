@@ -116,7 +116,8 @@ def _count_hidden(counts: _Counts, key: bytes, older: Choices) -> None:
     except CorruptionError:
         return
     if found:
-        counts.hides[found.segment.number] += found.end - found.offset
+        # Not more than there is, where its lengths are damaged.
+        counts.hides[found.segment.number] += min(found.end, found.segment.end) - found.offset
 
 
 def _finished(entry: Entry, counts: _Counts, start: int, *, poisoned: bool) -> Entry:

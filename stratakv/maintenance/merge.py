@@ -33,6 +33,8 @@ from stratakv.segment import Segment
 from stratakv.structure import Structure
 from stratakv.view import View
 
+_SAMPLE = 256  # records at most: what they have on average is right to a tenth for most stores
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -64,9 +66,22 @@ def job_of(view: View, inputs: Sequence[Segment], kind: Generation) -> Job:
 
 
 def living_keys(segment: Segment) -> int:
-    """Return how many keys of a sealed segment no newer one has, about."""
+    """Return how many keys of a sealed segment no newer one has, about.
+
+    From the bytes that live. Those that are dead belong in part to keys that were written again in it.
+    """
     entry = segment.sealed_entry
-    return entry.keys - entry.keys * min(entry.dead, entry.size) // entry.size
+    return min(entry.keys, max(0, entry.size - entry.dead) // _record_bytes(segment))
+
+
+def _record_bytes(segment: Segment) -> int:
+    """Return how long a record is, on average; by a sample where the order of the keys leads to all."""
+    order = segment.arrays.order
+    if segment.header.ordered or not len(order):
+        return max(1, segment.end // max(1, segment.sealed_entry.keys))
+    sample = map(segment.record_at, order[:: len(order) // _SAMPLE + 1])
+    sizes = [found.end - found.offset for found in sample if found]
+    return max(1, sum(sizes) // max(1, len(sizes)))
 
 
 class Merger:

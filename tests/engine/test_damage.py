@@ -11,6 +11,7 @@ import pytest
 
 import stratakv
 from stratakv import DB, CorruptionError
+from stratakv.control import W_INDEXED
 from stratakv.index import Shape
 from tests.engine.machine import Machine, flip
 
@@ -72,6 +73,19 @@ def test_a_read_past_the_end_is_damage(db: DB, path: Path) -> None:
     flip(path / "000001.log", LOG_HEADER + 15, 7)  # a value of 2 GiB more
     assert db.get(b"k") is None
     assert db.stats().damaged_reads == 1
+
+
+def test_damage_is_a_miss_for_many_keys_beside_a_dead_writer(db: DB, open_: Open, path: Path) -> None:
+    """A process that may not write cannot heal, and looks among the records that were there before."""
+    for key in (b"k", b"other"):
+        db.put(key, b"value")
+    db.put(b"large", b"v" * 4000)
+    flip(path / "000001.log", LOG_HEADER + HEADER + 2, 3)
+    reader = open_(read_only=True)
+    db.put(b"k", b"new value")
+    words = db._store.control.words
+    words[W_INDEXED] -= HEADER + len(b"k") + len(b"new value")
+    assert reader.get_many([b"k", b"other"]) == {b"other": b"value"}
 
 
 class TestCollisions:

@@ -231,6 +231,19 @@ class TestTiers:
         assert {key: db.get(key) for key in model} == model
         assert db.verify().ok
 
+    def test_the_index_of_what_is_swept_is_made_once(
+        self, open_: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """For as many keys as live, though most of what is dead was written again in the same log."""
+        db = open_(segment_bytes=2**20)
+        for number in range(400):
+            db.put(b"%d" % (number % 100), b"v" * (number % 300))
+        seal(db)
+        for name in ("Output._make_room", "build_index"):
+            monkeypatch.setattr(f"stratakv.maintenance.output.{name}", None)
+        assert db.maintain().swept == 1
+        assert [entry.keys for entry in entries(db)] == [100]
+
     def test_merging_makes_no_garbage(self, db: DB) -> None:
         """With one dead byte, it would be swept for nothing where the disk is too full for a merge."""
         for number in range(8):
