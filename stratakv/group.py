@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from stratakv.commit import AHEAD_BYTES, Exclusive, Write
+from stratakv.commit import AHEAD_BYTES, Committer, Write
 from stratakv.errors import StrataKVError
 from stratakv.forks import HERE, notice
 from stratakv.gathering import Gathering, Wish
@@ -35,12 +35,12 @@ class _Put(Wish):
 
 
 class GroupCommit:
-    """Commits single records as `Exclusive.commit_one` does, and returns once they are on disk.
+    """Commits single records as `Committer.commit_one` does, and returns once they are on disk.
 
     reach: returns once all below a position is on disk.
     """
 
-    def __init__(self, exclusive: Exclusive, reach: Callable[[int], None]) -> None:
+    def __init__(self, exclusive: Committer, reach: Callable[[int], None]) -> None:
         self._exclusive = exclusive
         self._reach = reach
         self.begin_process()

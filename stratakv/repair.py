@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from stratakv import past_damage
 from stratakv.bit_flip import flipped_back
 from stratakv.build import build_index
-from stratakv.commit import Exclusive
 from stratakv.control import W_TIP
 from stratakv.errors import CorruptionError, StorageError, reported
+from stratakv.exclusive import Exclusive
 from stratakv.index import FINGERPRINT, OFFSET_MASK, hash_key
 from stratakv.locks import FileLock
 from stratakv.lost_found import LostFound

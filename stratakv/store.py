@@ -14,7 +14,7 @@ from weakref import WeakMethod
 
 from stratakv.attach import attach, seal_active
 from stratakv.bias import Bias
-from stratakv.commit import Exclusive
+from stratakv.commit import Committer
 from stratakv.control import open_control
 from stratakv.directory import Directory
 from stratakv.errors import OptionError, StoreBusyError, StrataKVError, reported
@@ -76,7 +76,7 @@ class Store:
             self.control.claim_row()
             self.control.forget_ahead()
         bias = Bias(directory.files, bias_lock, self.control)
-        self.exclusive = Exclusive(directory.files, writer_lock, bias, self.control, self.structure)
+        self.exclusive = Committer(directory.files, writer_lock, bias, self.control, self.structure)
         self.snapshots = Snapshots(self.structure, self.exclusive.hold if self.write else None)
         self.reader = Reader(self.snapshots)
         self.syncer = Syncer(self.structure, self.exclusive, sync_lock, options.sync_interval)

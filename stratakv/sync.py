@@ -16,10 +16,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 
-from stratakv.commit import Exclusive
 from stratakv.company import Company
 from stratakv.control import POSITION_BITS, W_POISONED, W_SYNCED, W_TIP
 from stratakv.errors import ClosedError, ReadOnlyError, SyncError, TransactionError, storage_error
+from stratakv.exclusive import Exclusive
 from stratakv.forks import HERE, notice
 from stratakv.gathering import Gathering, Wish
 from stratakv.interrupted import check_refused, is_interrupted, new_turn, under

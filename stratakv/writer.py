@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from stratakv import record
 from stratakv.arguments import Value, check_key, check_prefix, expiry_of
-from stratakv.commit import Exclusive, Write
+from stratakv.commit import Committer, Write
 from stratakv.control import W_BUSY, W_TIP
 from stratakv.errors import InvalidValueError
 from stratakv.index import hash_key
@@ -48,7 +48,7 @@ class Writer:
         self,
         structure: Structure,
         reader: Reader,
-        exclusive: Exclusive,
+        exclusive: Committer,
         max_value_bytes: int,
         commit_one: Callable[[bytes, int, int, bytes, int], int],
         committed: Callable[[int], None],

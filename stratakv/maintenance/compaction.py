@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stratakv.budget import SEGMENTS
-from stratakv.commit import Exclusive
 from stratakv.control import OFFSET_MASK, W_TIP
+from stratakv.exclusive import Exclusive
 from stratakv.files import now_ms
 from stratakv.maintenance import plan
 from stratakv.maintenance.early_end import Pace, SupersededError

@@ -11,9 +11,9 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from stratakv.build import build_index
-from stratakv.commit import Exclusive
 from stratakv.control import W_POISONED
 from stratakv.errors import CorruptionError
+from stratakv.exclusive import Exclusive
 from stratakv.interrupted import check_refused
 from stratakv.lookup import Choices, newest
 from stratakv.maintenance.early_end import Pace, SupersededError, Take

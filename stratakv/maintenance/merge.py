@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from stratakv import index, manifest
-from stratakv.commit import Exclusive
 from stratakv.control import Figure
 from stratakv.errors import CorruptionError
+from stratakv.exclusive import Exclusive
 from stratakv.files import now_ms
 from stratakv.log import LogHeader
 from stratakv.lookup import newest

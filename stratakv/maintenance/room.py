@@ -6,7 +6,7 @@ It is taken before anything is written, and under the writer lock: whoever begin
 from __future__ import annotations
 
 from stratakv.budget import ceiling, on_disk
-from stratakv.commit import Exclusive
+from stratakv.exclusive import Exclusive
 from stratakv.maintenance.early_end import NoRoomError
 from stratakv.structure import Structure
 from stratakv.view import View

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from stratakv import key_order
-from stratakv.commit import Exclusive
 from stratakv.control import Figure
 from stratakv.directory import SIEVE_NAME
 from stratakv.errors import CorruptionError
+from stratakv.exclusive import Exclusive
 from stratakv.files import now_ms
 from stratakv.maintenance import plan
 from stratakv.maintenance.early_end import NoRoomError, Pace, SupersededError

@@ -14,10 +14,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stratakv.commit import Exclusive
 from stratakv.control import OFFSET_MASK, W_GENERATION, W_LOGGED, W_TIP, Figure
 from stratakv.directory import SIEVE_NAME
 from stratakv.errors import CorruptionError, StoreBusyError, reported
+from stratakv.exclusive import Exclusive
 from stratakv.files import now_ms
 from stratakv.forks import notice
 from stratakv.interrupted import check_refused, new_turn

@@ -166,7 +166,7 @@ _DURABLE = (
     Breakage(
         "write-behind-a-close",
         "no write without the lock",
-        "stratakv/commit.py",
+        "stratakv/exclusive.py",
         "        if self.lock.fd < 0:\n            raise ClosedError(",
         "        if False:\n            raise ClosedError(",
         (f"{_COMMIT}::test_a_transaction_that_outlives_its_store_writes_nothing",),
@@ -174,7 +174,7 @@ _DURABLE = (
     Breakage(
         "busy-forgotten-behind-a-close",
         "no write without the lock",
-        "stratakv/commit.py",
+        "stratakv/exclusive.py",
         "        if self.lock.fd >= 0 and HERE[0] and self._turn.locked():",
         "        if HERE[0] and self._turn.locked():",
         (f"{_COMMIT}::test_an_empty_transaction_that_outlives_its_store_leaves_others_alone",),
@@ -182,7 +182,7 @@ _DURABLE = (
     Breakage(
         "half-done-and-settled",
         "2: who finds a commit half done mends it first",
-        "stratakv/commit.py",
+        "stratakv/exclusive.py",
         "            except InvalidValueError:",
         "            except BaseException:",
         (f"{_COMMIT}::test_a_failed_write_is_as_if_it_never_was",),
@@ -521,7 +521,7 @@ _COMMITS = (
     Breakage(
         "no-busy-in-a-batch",
         "2: a death inside a commit is noticed",
-        "stratakv/commit.py",
+        "stratakv/exclusive.py",
         "        words[W_BUSY] = 1\n        words[W_TURNS]",
         "        words[W_TURNS]",
         (f"{_COMMIT}::test_death_between_the_slots",),
@@ -546,7 +546,7 @@ _COMMITS = (
     Breakage(
         "update-after-an-eviction",
         "what depends on a record is written only while that is there",
-        "stratakv/commit.py",
+        "stratakv/exclusive.py",
         "        words[W_TURNS] += 1\n",
         "",
         (
@@ -604,7 +604,7 @@ _COMMITS = (
     Breakage(
         "not-cut-behind-the-tip",
         "what was not acknowledged does not come back",
-        "stratakv/commit.py",
+        "stratakv/exclusive.py",
         "            self._files.clear(active.fd, tip, active.end)\n",
         "            pass\n",
         (f"{_COMMIT}::test_a_stale_tail_is_never_replayed",),
@@ -682,7 +682,7 @@ _COMMITS = (
     Breakage(
         "fork-in-c-not-noticed-by-a-batch",
         "writers take turns, also those that were forked without Python",
-        "stratakv/commit.py",
+        "stratakv/exclusive.py",
         "        if not HERE[0]:\n            notice()\n        turn, begun",
         "        turn, begun",
         (f"{_FORK_IN_C}::test_whatever_comes_first_leaves_the_parents_locks",),
@@ -1385,7 +1385,7 @@ _LOCKS = (
     Breakage(
         "bias-file-of-a-parent",
         "a forked child holds none of its parent's locks",
-        "stratakv/commit.py",
+        "stratakv/exclusive.py",
         "        self.bias.lock.close()  #",
         "        pass  #",
         (f"{_BIASED}::test_a_child_that_does_nothing_keeps_nobody_waiting",),

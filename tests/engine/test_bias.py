@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from stratakv import DB, bias, commit, processes
+from stratakv import DB, bias, commit, exclusive, processes
 from stratakv.bias import Bias
-from stratakv.commit import Exclusive
 from stratakv.control import BIAS_WORDS, W_BIAS, W_BUSY
 from stratakv.errors import ClosedError, DiskFullError
+from stratakv.exclusive import Exclusive
 from stratakv.files import Files
 from stratakv.locks import FileLock
 from tests.engine.machine import Machine, in_time, wait_for
@@ -238,7 +238,7 @@ def test_whoever_is_interrupted_as_it_waits_leaves_the_waiting_to_the_next(
 
 def test_a_close_ends_the_waiting(path: Path, open_: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """It gives the lock back: from there on, what is half done is somebody else's to mend."""
-    monkeypatch.setattr(commit, "_MOMENT", 0.1)
+    monkeypatch.setattr(exclusive, "_MOMENT", 0.1)
     db = open_(maintenance="manual")
     other = other_process(db)
     take(other)

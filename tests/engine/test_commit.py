@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import stratakv
-from stratakv import DB, ClosedError, StrataKVError, commit, control
+from stratakv import DB, ClosedError, StrataKVError, commit, control, exclusive
 from stratakv.control import W_BUSY, W_CHAIN, W_INDEXED, W_TIP, W_USED
 from stratakv.locks import FileLock
 from tests.engine.machine import Death, Machine, in_time, wait_for
@@ -272,7 +272,7 @@ def test_a_close_waits_for_the_commit_of_another_thread(db: DB) -> None:
 
 
 def test_a_close_does_not_wait_for_ever(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commit, "_MOMENT", 0.01)
+    monkeypatch.setattr(exclusive, "_MOMENT", 0.01)
     begun, go_on = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -318,7 +318,7 @@ def test_an_empty_transaction_that_outlives_its_store_leaves_others_alone(db: DB
 def test_a_write_that_waited_for_another_process_is_not_made_after_the_close(
     db: DB, open_: Open, monkeypatch: pytest.MonkeyPatch, write: Callable[[DB], object]
 ) -> None:
-    monkeypatch.setattr(commit, "_MOMENT", 0.01)
+    monkeypatch.setattr(exclusive, "_MOMENT", 0.01)
     db.put(b"before", b"v")
     other = FileLock(db._store.directory, "writer.lock", write=True)
     other.exclusive()

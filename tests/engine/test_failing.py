@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from stratakv import DB, DiskFullError, InvalidValueError, StorageError
-from stratakv.commit import Exclusive
+from stratakv.commit import Committer
 from stratakv.control import W_BUSY
+from stratakv.exclusive import Exclusive
 from stratakv.record import COMMIT, PUT
 from tests.engine.machine import Machine
 
@@ -141,7 +142,7 @@ def test_a_change_that_is_given_up_under_the_lock(db: DB, monkeypatch: pytest.Mo
     def change(value: bytes) -> bytes:
         raise KeyError(value)
 
-    monkeypatch.setattr(Exclusive, "moment", lambda self: None)  # somebody else is at it
+    monkeypatch.setattr(Committer, "moment", lambda self: None)  # somebody else is at it
     with pytest.raises(KeyError):
         db.update(b"a", change)
     check(db, monkeypatch)

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from stratakv import DB, InvalidKeyError, InvalidValueError, TransactionError, commit
-from stratakv.commit import Exclusive
+from stratakv.commit import Committer
 from stratakv.control import OFFSET_MASK, W_TIP
+from stratakv.exclusive import Exclusive
 from stratakv.files import Files
 from stratakv.manifest import Edit
 from stratakv.reader import Found, Reader
@@ -294,14 +295,14 @@ def test_a_bad_key_is_refused_before_anything_is_locked(
 def test_processors_that_store_in_another_order(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lookup may miss what the tip covers, so there is none without the lock."""
     monkeypatch.setattr(Files, "ORDERED", False)
-    monkeypatch.setattr(Exclusive, "commit_one", None)
+    monkeypatch.setattr(Committer, "commit_one", None)
     assert db.incr(b"k") == 2
     assert db.delete(b"k")
 
 
 def test_nothing_is_locked_where_nothing_is_written(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
     """So a delete of what is not there, or an add of what is, costs a lookup and no lock."""
-    monkeypatch.setattr(Exclusive, "commit_one", None)
+    monkeypatch.setattr(Committer, "commit_one", None)
     monkeypatch.setattr(Exclusive, "hold", None)
     assert not db.delete(b"absent")
     assert not db.add(b"k", b"")
