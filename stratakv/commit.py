@@ -39,11 +39,12 @@ from stratakv.files import LARGE_PAGE, Files
 from stratakv.forks import HERE, notice
 from stratakv.index import FINGERPRINT
 from stratakv.indexing import insert, takes_over
+from stratakv.installing import Held
 from stratakv.interrupted import check_refused, unless_refused
 from stratakv.locks import EXCLUSIVE_NOW, UNLOCK, FileLock
 from stratakv.record import LINK_MASK, PREFIX_BYTES, pack_prefix
 from stratakv.segment import Segment
-from stratakv.structure import Held, Structure
+from stratakv.structure import Structure
 
 # A write to pages that exist is cheaper than one to new ones, so zeros are written ahead, in steps of this
 # many bytes: 1.2 µs in place of 1.7 for 1 KiB, 5.1 in place of 9.2 for 16 KiB. Longer records gain nothing.

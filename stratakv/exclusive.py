@@ -24,9 +24,10 @@ from stratakv.errors import ClosedError, InvalidValueError, TransactionError, st
 from stratakv.files import Files
 from stratakv.forks import HERE, notice
 from stratakv.indexing import catch_up
+from stratakv.installing import Held, Message
 from stratakv.interrupted import is_interrupted
 from stratakv.locks import FileLock
-from stratakv.structure import Held, Message, Structure
+from stratakv.structure import Structure
 from stratakv.view import FORKED
 
 logger = logging.getLogger("stratakv")

@@ -150,7 +150,7 @@ _DURABLE = (
     Breakage(
         "message-under-the-lock",
         "nobody waits for who handles a message",
-        "stratakv/structure.py",
+        "stratakv/installing.py",
         "        self.said.append((level, message, arguments))",
         '        logging.getLogger("stratakv").log(level, message, *arguments)',
         ("tests/engine/test_locks.py::test_who_handles_a_message_holds_nobody_up",),
@@ -274,7 +274,7 @@ _DURABLE = (
     Breakage(
         "half-done-manifest-not-synced",
         "5: nothing is promised upon a manifest that was renamed and no more",
-        "stratakv/structure.py",
+        "stratakv/installing.py",
         "Whatever is promised from now on depends on it.\n        self.directory.sync()\n",
         "Whatever is promised from now on depends on it.\n",
         (f"{_SYNC}::TestFailure::test_of_the_directory_behind_a_manifest",),
@@ -620,7 +620,7 @@ _COMMITS = (
     Breakage(
         "tip-before-generation",
         "who sees a new tip looks for its segment",
-        "stratakv/structure.py",
+        "stratakv/installing.py",
         "        words[W_GENERATION] = found.generation\n"
         "        if begun is not None and words[W_TIP] >> POSITION_BITS != found.active:\n"
         "            self.control.set_active(found.active, *begun.filled())\n",
@@ -632,7 +632,7 @@ _COMMITS = (
     Breakage(
         "number-used-twice",
         "a number is that of one segment for ever",
-        "stratakv/structure.py",
+        "stratakv/installing.py",
         "        number = max(words[W_NEXT], self.view.manifest.next_number)\n",
         "        number = self.view.manifest.next_number\n",
         (f"{_COMPACTION}::test_writes_meanwhile_are_newer",),
@@ -1154,7 +1154,7 @@ _AGES = (
     Breakage(
         "begun-log-left",
         "9: without a manifest, what was begun in vain hides nothing",
-        "stratakv/structure.py",
+        "stratakv/installing.py",
         "        self._remove_begun(found)\n",
         "",
         (f"{_HANDOVER}::test_a_segment_that_was_begun_in_vain_hides_nothing_that_comes_after",),
