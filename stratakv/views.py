@@ -62,7 +62,7 @@ class Views:
         self._page = directory.path / CONTROL_NAME
         self._refreshing = new_turn()  # a signal handler may read in the midst of it
         self._ghosts: tuple[int, Ghosts] | None = None  # inode, table
-        self._sieve: tuple[int, Sieve | None] | None = None  # the same; None where it is not to be believed
+        self._sieve: tuple[int, int, Sieve | None] | None = None  # inode, age; None if it is not sound
         self.view = self._load(None)
 
     def current(self) -> View:
@@ -226,9 +226,11 @@ class Views:
     def _open_sieve(self) -> Sieve | None:
         """Map the sieve there is now, if it is sound. It is made anew when segments have come since."""
         try:
-            inode = self.files.stat(self.directory.path / SIEVE_NAME).st_ino
-            if self._sieve is None or self._sieve[0] != inode:
-                self._sieve = inode, map_sieve(self.directory)
+            found = self.files.stat(self.directory.path / SIEVE_NAME)
+            # The inode of one that is not mapped, as it is not sound, may be that of the next one.
+            which = found.st_ino, found.st_mtime_ns
+            if self._sieve is None or self._sieve[:2] != which:
+                self._sieve = *which, map_sieve(self.directory)
         except FileNotFoundError:
             self._sieve = None
-        return self._sieve[1] if self._sieve else None
+        return self._sieve[2] if self._sieve else None

@@ -91,8 +91,8 @@ def pick(
     """Return the next task, or None where all is well.
 
     segments: the sealed ones, newest first. hidden: the numbers of those that a range tombstone covers.
-    damaged: of those that could not be read to their end, which are left alone but for the budget. sieved: of
-    those that the sieve is of.
+    damaged: of those that could not be read to their end, which are not read again; with a budget they grow
+    old as others do, and are dropped as the oldest. sieved: of those that the sieve is of.
     """
     sound = [entry for entry in segments if entry.number not in damaged]
     return (
@@ -102,7 +102,7 @@ def pick(
         or _unfinished(sound)
         or _unsieved(sound, sieved, limits)
         or _garbage(sound, limits)
-        or _of_age(segments, damaged, limits)
+        or _of_age(segments, limits)
         or _affordable(_merges(segments, damaged, limits), sound, limits)
         or _at_rest(segments, damaged, limits)
     )
@@ -120,9 +120,9 @@ def is_behind(segments: Sequence[Entry], damaged: Collection[int], max_bytes: in
     return waiting >= _WAITING or len(young) >= FAN_IN + _WAITING
 
 
-def _of_age(segments: Sequence[Entry], damaged: Collection[int], limits: Limits) -> Task | None:
+def _of_age(segments: Sequence[Entry], limits: Limits) -> Task | None:
     young, _ = generations(segments)
-    if limits.max_bytes and young and young[-1].number not in damaged and _beyond_share(segments, limits):
+    if limits.max_bytes and young and _beyond_share(segments, limits):
         return Task("adopt", (young[-1].number,))
     return None
 
@@ -163,7 +163,9 @@ def _over_budget(segments: Sequence[Entry], damaged: Collection[int], limits: Li
     if main and main[-1].number in damaged:
         return Task("drop", (main[-1].number,))
     room = _room_in(main, damaged, limits)
-    if young and young[-1].number not in damaged and (_beyond_share(segments, limits) or not main):
+    if young and (_beyond_share(segments, limits) or not main):
+        if young[-1].number in damaged:  # what of it is read cannot be told, and those behind it wait
+            return Task("adopt", (young[-1].number,))
         return Task("retire", (young[-1].number, *room))
     if main:
         return Task("evict", (*(number for number in room if number != main[-1].number), main[-1].number))

@@ -513,6 +513,23 @@ class TestBudget:
                 db.maintain()
         assert db.stats().evicted_keys > 7000
 
+    def test_what_is_read_stays_beside_a_damaged_segment(self, open_: Open) -> None:
+        """It grows old as others do, and does not cost what is older than it."""
+        db = open_(max_bytes=BUDGET, segment_bytes=2**26)
+        wanted = [b"wanted%d" % number for number in range(50)]
+        for key in wanted:
+            db.put(key, bytes(500))
+        for number in range(12_000):
+            db.put(b"%d" % number, bytes(500))
+            if number % 20 == 0:
+                assert len(db.get_many(wanted)) == 50, number
+                with suppress(stratakv.CorruptionError):
+                    db.maintain()
+            if number == 5_000:
+                segment = db._store.structure.current().sealed[0]
+                flip(segment.path, segment.start + 100)
+        assert db.stats().evicted_keys > 7000
+
     @pytest.mark.parametrize(
         "use",
         [

@@ -272,9 +272,13 @@ class TestDamage:
         assert pick(segments, [], [1], FULL) == Task("drop", (1,))
         assert pick(segments, [], [2], FULL) == Task("evict", (1,))
 
-    def test_a_young_one_is_passed_over(self) -> None:
+    def test_a_young_one_comes_of_age_unread(self) -> None:
+        """Those behind it go on, and what was read stays; passed over, it would cost all main segments."""
         segments = [*young(*range(20, 12, -1)), *main(*range(12, 0, -1))]
-        assert pick(segments, [], [13], FULL) == Task("evict", (1,))
+        assert pick(segments, [], [13], FULL) == Task("adopt", (13,))
+        assert pick(young(2, 1), [], [1], FULL) == Task("adopt", (1,))
+        segments = young(*range(20, 0, -1))
+        assert pick(segments, [], [1], within(segments)) == Task("adopt", (1,))
 
 
 @pytest.mark.parametrize(("max_bytes", "enough"), [(0, 4), (32 * MB, 2)])

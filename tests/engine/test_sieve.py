@@ -272,6 +272,21 @@ def test_a_damaged_one_is_not_used_and_made_anew(
     answers(db, model)
 
 
+def test_a_sound_one_in_the_place_of_a_damaged_one_is_used(sieved: Store, open_: Open, path: Path) -> None:
+    """It may have the same inode: nobody has mapped the damaged one, so that is free when it has gone."""
+    db, _ = sieved
+    db.close()
+    file = path / "SIEVE"
+    sound = file.read_bytes()
+    file.write_bytes(bytes(len(sound)))
+    os.utime(file, (1, 1))
+    db = open_()
+    assert not sieved_by(db)
+    file.write_bytes(sound)
+    db.put(b"large", bytes(BUDGET // 8))  # a new segment, and so a new view
+    assert sieved_by(db)
+
+
 def test_a_damaged_index_is_made_anew_first(due: Store, damage_log: list[str]) -> None:
     """What it has lost would be missing in the sieve, too, and whatever was read there must not go."""
     db, model = due
