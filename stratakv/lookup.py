@@ -21,7 +21,7 @@ Row = tuple[memoryview, int, Segment]
 
 
 class Found(NamedTuple):
-    """A sound record as a lookup found it."""
+    """A record as a lookup found it; a sound one, but of `newest`."""
 
     segment: Segment
     place: int  # of its slot
@@ -74,6 +74,8 @@ class Choices:
         self._shift = sieve.shift if sieve else 0
         last = place = 0
         for row in self.all:
+            # Parts follow one another, and so do the rows of each: what is not sieved goes where the one before
+            # it went, so that all are asked in the order of their age.
             bit = _bit_of(row[2], sieve)
             if bit > last:  # the lanes are in the order of the segments, too
                 last, place = bit, (bit.bit_length() - 1) // 8
@@ -148,9 +150,10 @@ def probe(segment: Segment, key: bytes, first: int, whole: bool = True) -> Hit |
 def newest(segments: Choices, key: bytes) -> Found | None:
     """Return the record of `key` in the first of `segments` that has one, live or not.
 
-    CorruptionError for one whose key is damaged, as it may be this; what is damaged behind that is not seen.
-    Maintenance asks this of each key that it moves, and wants no value: reading all of it takes 1.2 times as
-    long at 1 KiB. `may_have` is written out: of 32 segments, a call for each would take 1.4 times as long.
+    Of that nothing is known but that it is there, with this key: neither its expiry nor where its value ends
+    was looked at. CorruptionError for one whose key is damaged, as it may be this. Maintenance asks this of
+    each key that it moves, and wants no value: reading all of it takes 1.2 times as long at 1 KiB. `may_have`
+    is written out: of 32 segments, a call for each would take 1.4 times as long.
     """
     first, second = hash_key(key)
     pattern = PATTERNS[second & PATTERN_MASK]

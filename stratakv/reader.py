@@ -145,6 +145,19 @@ class Reader:
             self._mark(found.segment, found.place)
         return found
 
+    def is_lost(self, view: View, key: bytes) -> bool:
+        """Whether a lookup of `key` ends at a damaged record, which may be its own and be mended some day."""
+        if not self._reported:
+            return False  # else the lookup that has just found nothing had reported it
+        first, second = hash_key(key)
+        try:
+            for segment in view.segments():
+                if segment.may_have(first, second) and lookup(segment, key, first):
+                    return False
+        except CorruptionError:
+            return True
+        return False
+
     @staticmethod
     def _mark(segment: Segment, place: int) -> None:
         """Count a read in the hot byte, as `get` does; where the view says so."""

@@ -63,7 +63,7 @@ class Transaction:
     def delete(self, key: bytes) -> bool:
         """Delete `key`; return whether it was there."""
         there = key in self
-        if there:
+        if there or (key not in self.pending and self._reader.is_lost(self._view, key)):
             self.pending[key] = None
         return there
 

@@ -154,9 +154,9 @@ class Writer:
 
     def delete(self, key: bytes) -> bool:
         def gone(found: Found | None) -> tuple[Write | None, bool]:
-            if not found:
+            if not found and not self._reader.is_lost(self._structure.current(), key):
                 return None, False
-            return self._write(key, b"", TOMBSTONE_EXPIRY, TOMBSTONE | COMMIT), True
+            return self._write(key, b"", TOMBSTONE_EXPIRY, TOMBSTONE | COMMIT), found is not None
 
         return self._update(key, gone)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from stratakv.budget import SEGMENTS
@@ -10,7 +11,8 @@ from stratakv.control import OFFSET_MASK, W_TIP
 from stratakv.exclusive import Exclusive
 from stratakv.files import now_ms
 from stratakv.maintenance import plan
-from stratakv.maintenance.early_end import Pace, SupersededError
+from stratakv.maintenance.early_end import NoRoomError, Pace, SupersededError
+from stratakv.maintenance.evict import is_current
 from stratakv.maintenance.plan import Task
 from stratakv.maintenance.tasks import Tasks
 from stratakv.orphans import remove_orphans
@@ -74,14 +76,16 @@ def _sealed(structure: Structure, exclusive: Exclusive) -> View:
 
 
 def _compact(view: View, numbers: set[int], tasks: Tasks) -> None:
-    """Make one segment of those with these numbers."""
+    """Make one segment of those with these numbers, where that gives anything back."""
     inputs = [segment for segment in view.sealed if segment.number in numbers]
     if len(inputs) < len(numbers):
         raise SupersededError  # pragma: no cover: cleared between two groups
+    if len(inputs) == 1 and _is_clean(view, inputs[0]):
+        return
     if view.manifest.max_bytes:
-        with tasks.in_budget():
+        with suppress(NoRoomError):  # nothing that lives goes for a compaction
             tasks.sweep(view, inputs)
-    elif inputs and not (len(inputs) == 1 and _is_clean(inputs[0])):
+    elif inputs:
         tasks.merge(view, inputs)
 
 
@@ -105,12 +109,15 @@ def _groups(view: View) -> list[set[int]]:
     return groups
 
 
-def _is_clean(segment: Segment) -> bool:
-    """Whether a merge of this segment alone would change nothing: merged before, and nothing has expired."""
+def _is_clean(view: View, segment: Segment) -> bool:
+    """Whether a merge of this segment alone would change nothing.
+
+    So it is where it was merged before, and nothing has expired since or has a newer version in another one.
+    """
     if not segment.header.ordered or segment.ranges:
         return False
-    now = now_ms()
-    return all(is_live(found.expiry, now) for found in segment.records())
+    now, newer = now_ms(), view.among(view.newer_than(segment))
+    return all(is_live(found.expiry, now) and is_current(newer, found.key) for found in segment.records())
 
 
 def _pace(progress: Progress | None, total: int) -> Pace:

@@ -8,6 +8,7 @@ go on hiding it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from stratakv import index, manifest
@@ -187,9 +188,10 @@ class Merger:
             self._structure.install(held, edit)
 
     def _discard(self, number: int) -> None:
-        """Remove an unfinished output, unless the manifest on disk has it already."""
-        if number not in manifest.load(self._structure.directory).numbers():
-            self._structure.directory.remove(number)
+        """Remove an unfinished output, unless the manifest on disk has it already, or cannot tell."""
+        with suppress(CorruptionError):  # what ended the merge says more; the next to be elected tidies up
+            if number not in manifest.load(self._structure.directory).numbers():
+                self._structure.directory.remove(number)
 
 
 class _Older:

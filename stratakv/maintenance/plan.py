@@ -31,6 +31,7 @@ from typing import Literal
 
 from stratakv import sieve
 from stratakv.budget import DISK_BLOCK, SEGMENTS, YOUNG_PERCENT, on_disk
+from stratakv.index import ORDER_STRIDE, Shape
 from stratakv.manifest import Entry
 from stratakv.sieve import LANES
 
@@ -230,17 +231,17 @@ def _unsieved(segments: Sequence[Entry], sieved: Collection[int], limits: Limits
 
 def _garbage(segments: Sequence[Entry], limits: Limits) -> Task | None:
     for entry in segments:
-        if entry.dead * 100 > entry.size * _GARBAGE_PERCENT and _live(entry) <= limits.free_bytes:
+        if entry.dead * 100 > entry.size * _GARBAGE_PERCENT and _fits([entry], limits):
             return Task("sweep", (entry.number,))
     return None
 
 
 def _affordable(merge: Task | None, segments: Sequence[Entry], limits: Limits) -> Task | None:
     """Return `merge` if there is space for what it writes; else the sweep that gives back most."""
-    if merge is None or sum(map(_live, _named(merge, segments))) <= limits.free_bytes:
+    if merge is None or _fits(_named(merge, segments), limits):
         return merge
-    fits = [entry for entry in segments if entry.dead and _live(entry) <= limits.free_bytes]
-    best = max(fits, key=lambda entry: entry.dead, default=None)
+    fitting = [entry for entry in segments if entry.dead and _fits([entry], limits)]
+    best = max(fitting, key=lambda entry: entry.dead, default=None)
     return Task("sweep", (best.number,)) if best else None
 
 
@@ -261,6 +262,12 @@ def _at_rest(segments: Sequence[Entry], damaged: Collection[int], limits: Limits
 
 def _named(task: Task, segments: Sequence[Entry]) -> list[Entry]:
     return [entry for entry in segments if entry.number in task.numbers]
+
+
+def _fits(inputs: Sequence[Entry], limits: Limits) -> bool:
+    """Whether there is space for what is made of these segments, its index included."""
+    shape = Shape.exact(sum(entry.keys for entry in inputs), ORDER_STRIDE)
+    return on_disk(sum(map(_live, inputs))) + on_disk(shape.size) <= limits.free_bytes
 
 
 def _live(entry: Entry) -> int:

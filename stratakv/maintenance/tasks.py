@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from stratakv import key_order
 from stratakv.control import Figure
@@ -46,15 +46,12 @@ class Tasks:
         self._merger = Merger(structure, exclusive, pace, self._take)
 
     def do(self, task: Task) -> None:
-        """Do one task; raises SupersededError where its segments have gone meanwhile."""
-        with self.in_budget():
-            self._do(task)
+        """Do one task; raises SupersededError where its segments have gone meanwhile.
 
-    @contextmanager
-    def in_budget(self) -> Iterator[None]:
-        """Drop the oldest segment where the budget has no room for what the block would write."""
+        Where the budget has no room for what it would write, the oldest segment is dropped in its place.
+        """
         try:
-            yield
+            self._do(task)
         except NoRoomError:
             with self._exclusive.hold() as held:
                 self._structure.drop_oldest(held, held.view.manifest.segments[-1:])

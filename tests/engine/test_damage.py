@@ -68,6 +68,45 @@ def test_a_key_written_anew_is_there_again(db: DB, path: Path, kind: str, place:
     assert db.add(b"k", b"other") is False
 
 
+@pytest.mark.parametrize("kind", ["active", "young", "main"])
+@pytest.mark.parametrize("place", [0, 16, HEADER, HEADER + 9])
+@pytest.mark.parametrize(
+    "delete",
+    [
+        lambda db: db.delete(b"k"),
+        lambda db: db.delete_many([b"k"]),
+        lambda db: in_transaction(db, b"k"),
+    ],
+)
+def test_what_is_deleted_stays_so_when_it_is_mended(
+    db: DB, path: Path, kind: str, place: int, delete: Callable[[DB], object]
+) -> None:
+    """It was not there when it was deleted, and will not be."""
+    name, offset = put_twice(db, kind)
+    flip(path / name, offset + place, 3)
+    assert not delete(db)
+    assert not delete(db)
+    flip(path / name, offset + place, 3)
+    assert db.get(b"k") is None
+    assert db.verify().ok
+    db.compact()
+    assert db.get(b"k") is None
+
+
+def in_transaction(db: DB, key: bytes) -> bool:
+    with db.transaction() as tx:
+        return tx.delete(key)
+
+
+def test_damage_makes_no_tombstones_for_other_keys(db: DB, path: Path) -> None:
+    name, offset = put_twice(db, "young")
+    flip(path / name, offset + HEADER + 9, 3)
+    assert db.get(b"k") is None
+    before = db.stats().log_bytes
+    assert not db.delete(b"absent")
+    assert db.stats().log_bytes == before
+
+
 def test_a_read_past_the_end_is_damage(db: DB, path: Path) -> None:
     db.put(b"k", b"v")
     flip(path / "000001.log", LOG_HEADER + 15, 7)  # a value of 2 GiB more

@@ -17,6 +17,7 @@ import pytest
 
 import stratakv
 from stratakv import DB, budget
+from stratakv.control import Figure
 from stratakv.files import Files
 from stratakv.maintenance import blocks, merge, work
 from stratakv.maintenance.keeper import Keeper
@@ -668,6 +669,38 @@ class TestBudget:
         assert dict(db.scan()) == db.get_many([*found, b"other"]) == found | {b"other": b""}
         assert db.verify().ok
 
+    def test_compaction_evicts_nothing(self, open_: Open) -> None:
+        """Where the budget has no room for what it would write, it leaves segments as they are."""
+        db = open_(max_bytes=4 * BUDGET, segment_bytes=2**26)
+        fill(db, keys=500, size=4000)
+        for name in (b"large", b"larger"):
+            db.put(name, bytes(880_000))
+        db.put(b"small", b"")
+        db.maintain()
+        found = dict(db.scan())
+        assert len(found) == 503
+        db.compact()
+        assert dict(db.scan()) == found
+        assert db.stats().evicted_keys == 0
+
+    def test_a_second_compaction_rewrites_nothing(self, open_: Open, clock: Any) -> None:
+        db = open_(max_bytes=4 * BUDGET, segment_bytes=2**26)
+        found = fill(db, keys=500, size=2000)
+        db.put(b"short-lived", b"", ttl=60)
+
+        def rewritten() -> int:
+            before: int = db._store.control.total(Figure.REWRITTEN)
+            db.compact()
+            return db._store.control.total(Figure.REWRITTEN) - before
+
+        assert rewritten() > 500 * 2000
+        assert rewritten() == 0
+        db.put(b"0007", b"written anew")
+        assert 0 < rewritten() < 500 * 2000, "of the segment that had it before"
+        clock.now += 61
+        assert 0 < rewritten() < 500 * 2000
+        assert dict(db.scan()) == found | {b"0007": b"written anew"}
+
     def test_compaction_keeps_the_generations(self, open_: Open) -> None:
         db = open_(max_bytes=BUDGET, segment_bytes=2**26)
         for number in range(3000):
@@ -996,6 +1029,27 @@ def test_damage_is_not_copied_on(db: DB, path: Path, kind: str, size: int) -> No
     with pytest.raises(stratakv.CorruptionError):
         db.compact()
     assert any(segment.number == damaged for segment in db.stats().segments)
+
+
+def test_a_stop_is_no_damage_where_the_manifest_is_damaged(db: DB, path: Path) -> None:
+    """What was given up is removed by the next one, and the segments are merged as before."""
+    model = fill(db, keys=900)
+    structure = db._store.structure
+
+    def merging() -> bool:
+        begun = set(structure.directory.numbers("log")) - structure.view.manifest.numbers()
+        if begun:
+            (path / "MANIFEST").write_bytes(b"damaged")
+        return bool(begun)
+
+    db.maintain(stop=merging)
+    assert merging()
+    db.put(b"more", bytes(4000))  # begins a segment, and so writes the manifest anew
+    db.maintain()
+    assert all(entry.finished for entry in entries(db))
+    assert len(entries(db)) < 8
+    assert set(structure.directory.numbers("log")) == structure.current().manifest.numbers()
+    assert dict(db.scan()) == model | {b"more": bytes(4000)}
 
 
 def test_damage_holds_up_nothing_else(db: DB, path: Path, caplog: pytest.LogCaptureFixture) -> None:

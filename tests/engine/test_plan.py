@@ -123,9 +123,15 @@ class TestOnAFullDisk:
         assert pick([large], [], [], NONE) == Task("sweep", (9,))
         assert pick([large], [], [], self.limits) is None
 
-    def test_a_merge_that_fits_is_done(self) -> None:
-        segments = young(*range(8, 0, -1), size=MB // 8)
+    def test_a_merge_that_fits_with_its_index_is_done(self) -> None:
+        assert pick(young(*range(8, 0, -1), size=MB // 8), [], [], self.limits) is None
+        segments = young(*range(8, 0, -1), size=MB // 8 - 1024)
         assert pick(segments, [], [], self.limits) == Task("merge", (8, 7, 6, 5, 4, 3, 2, 1))
+
+    def test_what_is_swept_fits_with_its_index(self) -> None:
+        half = entry(1, size=2 * MB, dead=MB + 8192)
+        assert pick([replace(half, keys=100)], [], [], self.limits) == Task("sweep", (1,))
+        assert pick([replace(half, keys=1000)], [], [], self.limits) is None
 
 
 class TestWithoutBudget:
