@@ -1,13 +1,15 @@
-"""What callers give: keys, bounds and times to live, checked before anything is done."""
+"""What callers give: paths, keys, bounds and times to live, checked before anything is done."""
 
 from __future__ import annotations
 
 import math
+import os
 import time
 from decimal import Decimal
 from numbers import Real
+from pathlib import Path
 
-from stratakv.errors import InvalidKeyError, InvalidTTLError
+from stratakv.errors import DirectoryError, InvalidKeyError, InvalidTTLError
 from stratakv.files import now_ms
 from stratakv.options import MAX_KEY_BYTES
 
@@ -73,3 +75,13 @@ def _as_float(number: Real | Decimal) -> float:
 def seconds_left(expiry: int) -> float | None:
     """Return the seconds until `expiry` in milliseconds since the epoch; None for 0, which is never."""
     return max(0.0, expiry / 1000 - now_ms() / 1000) if expiry else None
+
+
+def absolute(path: str | os.PathLike[str]) -> Path:
+    """Return the absolute path of a store; raises DirectoryError for an empty one.
+
+    Such a one comes from a variable that is not set, and would be the current directory.
+    """
+    if not os.fspath(path):
+        raise DirectoryError("the path is empty; name the directory of the store")
+    return Path(path).absolute()

@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 import os
 import time
-from pathlib import Path
 from random import random
 
 from stratakv import index, manifest
+from stratakv.arguments import absolute
 from stratakv.budget import lost_found_limit
 from stratakv.control import (
     OFFSET_MASK,
@@ -63,7 +63,7 @@ def check_directory(path: str | os.PathLike[str], options: Options) -> None:
     Whatever `open` would say, but for damage, which may be mended: DirectoryError, also where there is no
     directory, FormatError for a store of a newer StrataKV, ReadOnlyError.
     """
-    directory = Directory(Path(path).absolute(), Files(), options.mode)
+    directory = Directory(absolute(path), Files(), options.mode)
     with reported(directory.path):
         directory.enter(create=False)
         if not _format_is_lost(directory):

@@ -111,6 +111,8 @@ class Directory:
             raise DirectoryError(f"{self.path} is not a directory")
         self._owner = found.st_uid
         shared = bool(self.mode & 0o070)
+        if found.st_mode & 0o002 and found.st_mode & stat.S_ISVTX:  # as /tmp
+            raise DirectoryError(f"{self.path} is for the files of all users; name a directory in it")
         if found.st_mode & 0o002:
             raise DirectoryError(f"{self.path} can be written by everybody; `chmod o-w {self.path}` first")
         if found.st_mode & 0o020 and not shared:

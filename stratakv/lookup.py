@@ -74,8 +74,8 @@ class Choices:
         self._shift = sieve.shift if sieve else 0
         last = place = 0
         for row in self.all:
-            # Parts follow one another, and so do the rows of each: what is not sieved goes where the one before
-            # it went, so that all are asked in the order of their age.
+            # Parts are asked one after the other, and so are the rows of each: what is not sieved goes where
+            # the one before it went, so that all are asked in the order of their age.
             bit = _bit_of(row[2], sieve)
             if bit > last:  # the lanes are in the order of the segments, too
                 last, place = bit, (bit.bit_length() - 1) // 8

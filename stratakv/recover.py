@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from pathlib import Path
 
 from stratakv import manifest
+from stratakv.arguments import absolute
 from stratakv.directory import FORMAT_NAME, Directory
 from stratakv.errors import CorruptionError, DirectoryError, FormatError, StoreBusyError, reported
 from stratakv.files import Files
@@ -47,12 +47,12 @@ def recover(
 
 def directory_of(path: str | os.PathLike[str], files: Files) -> Directory:
     """Return the directory with the permissions it has, which may be those of a shared store."""
-    absolute = Path(path).absolute()
+    where = absolute(path)
     try:
-        return Directory(absolute, files, files.stat(absolute).st_mode & 0o770 | 0o700)
+        return Directory(where, files, files.stat(where).st_mode & 0o770 | 0o700)
     except OSError as refusal:
         check_refused(refusal)
-        return Directory(absolute, files)
+        return Directory(where, files)
 
 
 def recover_alone(directory: Directory, mode: Mode, progress: Progress | None = None) -> RecoveryReport:

@@ -12,12 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from weakref import WeakMethod
 
+from stratakv.arguments import absolute
 from stratakv.attach import attach, seal_active
 from stratakv.bias import Bias
 from stratakv.commit import Committer
 from stratakv.control import open_control
 from stratakv.directory import Directory
-from stratakv.errors import OptionError, StoreBusyError, StrataKVError, reported
+from stratakv.errors import DiskFullError, OptionError, StoreBusyError, StrataKVError, reported
 from stratakv.files import Files
 from stratakv.forks import in_each_child, notice
 from stratakv.group import GroupCommit
@@ -114,11 +115,14 @@ class Store:
         )
 
     def _set_budget(self) -> None:
-        """Make the budget that was asked for that of the store."""
+        """Make the budget that was asked for that of the store, where the disk has room for the change."""
         wanted = self.options.max_bytes
         if wanted is not None and wanted != self.structure.view.manifest.max_bytes:
-            with self.exclusive.hold() as held:
-                self.structure.set_budget(held, wanted)
+            try:
+                with self.exclusive.hold() as held:
+                    self.structure.set_budget(held, wanted)
+            except DiskFullError as full:  # what is there can be read all the same
+                logger.warning("%s; until then the store keeps the budget that it had", full)
 
     def _durability(self) -> tuple[Callable[[bytes, int, int, bytes, int], int], Callable[[int], None]]:
         """Return what commits a single record, and what is to be done after each commit."""
@@ -215,7 +219,7 @@ _under_way: set[tuple[int, int]] = set()  # directories that are being opened or
 def acquire(path: str | os.PathLike[str], options: Options) -> Store:
     """Return this process's store for `path`, opened by the first handle that asks for it."""
     notice()
-    directory = Directory(Path(path).absolute(), Files(), options.mode)
+    directory = Directory(absolute(path), Files(), options.mode)
     with _opening, reported(directory.path):
         directory.enter(create=options.create and not options.read_only)
         found = directory.files.stat(directory.path)

@@ -108,10 +108,10 @@ def _exists(path: Path) -> bool:
 
 
 def _contradictions(parsed: dict[str, conf.CacheSettings]) -> Iterator[Error]:
-    """E005: a process opens a store once, with one set of options."""
-    first: dict[Path, str] = {}
+    """E005: a process opens a store once to write and once to read only, each with one set of options."""
+    first: dict[tuple[Path, bool], str] = {}
     for alias, cache in parsed.items():
-        other = first.setdefault(_real(cache.path), alias)
+        other = first.setdefault((_real(cache.path), cache.engine.read_only), alias)
         differing = [
             field.name
             for field in fields(cache.engine)

@@ -27,6 +27,7 @@ DEFAULT_CULL_FREQUENCY = 3  # as in Django
 _DEFAULT_DURABILITY = "interval"
 _UPPER_CASE = ("MAX_ENTRIES", "CULL_FREQUENCY")
 _BACKEND_OPTIONS = ("strict", "key_warnings", *_UPPER_CASE)
+_BESIDE = ("TIMEOUT", "KEY_PREFIX", "VERSION", "KEY_FUNCTION", "LOCATION", "BACKEND")
 _ADDRESS = re.compile(r"unix:.*|[^/]+:\d+")  # as Memcached's: no directory that anybody means
 _ENGINE_OPTIONS = tuple(field.name for field in dataclasses.fields(stratakv.Options))
 
@@ -62,7 +63,12 @@ def parse(location: object, params: Mapping[str, Any]) -> CacheSettings:
         inside = name if name in _UPPER_CASE else str(name).lower()  # Django reads those in lower case here
         if inside in (*_ENGINE_OPTIONS, *_BACKEND_OPTIONS):
             raise CacheOptionError(f"{name} does nothing beside OPTIONS: put {inside!r} into them")
-    options = dict(params.get("OPTIONS", {}))
+        if name != "OPTIONS" and difflib.get_close_matches(str(name).upper(), ["OPTIONS"], cutoff=0.8):
+            raise CacheOptionError(f"{name} does nothing: did you mean 'OPTIONS'?")
+    given = params.get("OPTIONS", {})
+    if not isinstance(given, Mapping):
+        raise CacheOptionError(f"OPTIONS must be a dict, not {given!r}")
+    options = dict(given)
     max_entries = params.get("max_entries", options.pop("MAX_ENTRIES", None))
     cull_frequency = params.get("cull_frequency", options.pop("CULL_FREQUENCY", DEFAULT_CULL_FREQUENCY))
     if options.get("max_bytes") is None:
@@ -85,6 +91,8 @@ def _path(location: object) -> str:
     if not isinstance(location, str | os.PathLike):
         raise LocationError(f"LOCATION must be the path of a directory, not {location!r}")
     path = os.fspath(location)
+    if "\0" in path:
+        raise LocationError(f"LOCATION {path!r} has a null byte in it, which no path can have")
     # Left from another backend; it would be a directory "redis:" where the site was started.
     if "://" in path or _ADDRESS.fullmatch(path):
         raise LocationError(
@@ -104,6 +112,8 @@ def _engine(options: dict[str, Any]) -> stratakv.Options:
 
 
 def _nearest(name: object) -> str:
+    if str(name).upper() in _BESIDE:
+        return f"put {str(name).upper()!r} beside OPTIONS"
     names: Iterable[str] = (*_BACKEND_OPTIONS, *_ENGINE_OPTIONS)
     by_lower = {valid.lower(): valid for valid in names}
     near = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)

@@ -21,16 +21,17 @@ class SyncCalls(BaseCache):
 
     def __init__(self, location: object, params: dict[str, Any]) -> None:
         """Read the settings of one alias; touch no file. Wrong ones raise ImproperlyConfigured when used."""
-        super().__init__(params)
-        timeout = params.get("timeout", params.get("TIMEOUT"))
-        if isinstance(timeout, float) and math.isfinite(timeout):  # of which Django takes the whole seconds
-            self.default_timeout = timeout
         try:
             settings = conf.parse(location, params)
             self._store = handles.store(settings.path, settings.engine)
         except ImproperlyConfigured as error:  # not yet: `manage.py check` makes all backends, and must go on
             settings = conf.CacheSettings()
             self._store = handles.MisconfiguredStore(error)
+            params = {**params, "OPTIONS": {}}  # Django asks them, whatever they are
+        super().__init__(params)
+        timeout = params.get("timeout", params.get("TIMEOUT"))
+        if isinstance(timeout, float) and math.isfinite(timeout):  # of which Django takes the whole seconds
+            self.default_timeout = timeout
         self._max_entries = settings.max_entries
         self._cull_frequency = settings.cull_frequency
         self._key_warnings = settings.key_warnings

@@ -77,7 +77,9 @@ ADDRESSES = [
 
 
 @pytest.mark.parametrize(
-    "params", [{}, {"LOCATION": ""}, *[{"LOCATION": each} for each in ADDRESSES]], ids=str
+    "params",
+    [{}, {"LOCATION": ""}, {"LOCATION": "/a\0b"}, *[{"LOCATION": each} for each in ADDRESSES]],
+    ids=str,
 )
 def test_e001_no_location(params: dict[str, Any]) -> None:
     assert ids(default=params) == ["stratakv.E001"]
@@ -91,6 +93,8 @@ def test_e001_no_location(params: dict[str, Any]) -> None:
         ({"max_entries": 5}, "did you mean 'MAX_ENTRIES'?"),
         ({"STRICT": True}, "did you mean 'strict'?"),
         ({"xyzzy": True}, "the options are strict, "),
+        ({"KEY_PREFIX": "x"}, "put 'KEY_PREFIX' beside OPTIONS"),
+        ({"timeout": 5}, "put 'TIMEOUT' beside OPTIONS"),
         ({"durability": "sometimes"}, "'always', 'interval', 'os'"),
         ({"sync_interval": -1}, "sync_interval must be"),
         ({"max_bytes": 5}, "max_bytes must be a number of bytes from "),
@@ -111,6 +115,29 @@ def test_e001_no_location(params: dict[str, Any]) -> None:
 def test_e002_wrong_options(store: Path, options: dict[str, Any], says: str) -> None:
     params = {"LOCATION": str(store), "OPTIONS": options}
     [message] = found(default=params)
+    assert message.id == "stratakv.E002"
+    assert says in message.msg
+    with (
+        override_settings(CACHES={"default": {"BACKEND": BACKEND, **params}}),
+        pytest.raises(ImproperlyConfigured, match=re.escape(says)),
+    ):
+        caches["default"].get("key")
+
+
+@pytest.mark.parametrize(
+    ("params", "says"),
+    [
+        ({"OPTIONS": None}, "OPTIONS must be a dict, not None"),
+        ({"OPTIONS": ["max_bytes"]}, "OPTIONS must be a dict, not ['max_bytes']"),
+        ({"OPTIONS": "strict"}, "OPTIONS must be a dict, not 'strict'"),
+        ({"OPTION": {"max_bytes": 2**20}}, "OPTION does nothing: did you mean 'OPTIONS'?"),
+        ({"options": {"max_bytes": 2**20}}, "options does nothing: did you mean 'OPTIONS'?"),
+    ],
+    ids=str,
+)
+def test_e002_options_that_are_none(store: Path, params: dict[str, Any], says: str) -> None:
+    params = {"LOCATION": str(store), **params}
+    (message,) = found(default=params)
     assert message.id == "stratakv.E002"
     assert says in message.msg
     with (
@@ -242,6 +269,18 @@ def test_e005_budget_and_maintenance_are_the_store_s(
     [message] = found(default=first, second={"LOCATION": str(store), "OPTIONS": options})
     assert message.id == "stratakv.E005"
     assert f"not the options {differing}." in message.msg
+
+
+def test_e005_one_that_only_reads_is_apart(store: Path) -> None:
+    """It is another store to the engine; but two of them are one again."""
+    writes = {"LOCATION": str(store), "OPTIONS": {"max_bytes": 2**20}}
+    reads = {"LOCATION": str(store), "OPTIONS": {"max_bytes": 2**20, "read_only": True}}
+    other = {"LOCATION": str(store), "OPTIONS": {"max_bytes": 2**21, "read_only": True}}
+    stratakv.open(store, durability="interval").close()
+    assert found(default=writes, reads=reads) == []
+    (message,) = found(default=writes, reads=reads, other=other)
+    assert message.id == "stratakv.E005"
+    assert "'reads' but not the options max_bytes" in message.msg
 
 
 def test_e005_no_budget_can_be_said_in_three_ways(store: Path) -> None:

@@ -308,6 +308,16 @@ class TestDirectory:
         with pytest.raises(StrataKVError):
             stratakv.open(tmp_path / name)
 
+    @pytest.mark.parametrize("path", ["", b""])
+    def test_an_empty_one_is_not_the_current_directory(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: Any
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        for use in (stratakv.open, stratakv.recover):
+            with pytest.raises(DirectoryError, match="the path is empty"):
+                use(path)
+        assert list(tmp_path.iterdir()) == []
+
     @pytest.mark.parametrize("name", ["20231105.log", "000001.log", "000007.log"])
     def test_files_named_like_ours_are_not_ours(self, path: Path, open_: Any, name: str) -> None:
         path.mkdir(mode=0o700)
@@ -319,7 +329,13 @@ class TestDirectory:
         assert content(path)[name] == b"GET / 200\n" * 100
 
     @pytest.mark.parametrize(
-        ("mode", "match"), [(0o770, "by its group"), (0o707, "by everybody"), (0o777, "by everybody")]
+        ("mode", "match"),
+        [
+            (0o770, "by its group"),
+            (0o707, "by everybody"),
+            (0o777, "by everybody"),
+            (0o1777, "name a directory in it"),  # as /tmp, whose mode must not be changed
+        ],
     )
     def test_writable_by_others(self, left_alone: Path, open_: Any, mode: int, match: str) -> None:
         left_alone.chmod(mode)

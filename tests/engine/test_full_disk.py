@@ -204,6 +204,23 @@ def test_opening_while_it_is_full(disk: Path) -> None:
     in_a_child(look)
 
 
+def test_another_budget_while_it_is_full(disk: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It would need a segment of its own size; what is there can be read, and it comes when there is room."""
+    model: Model = {}
+    options = {"maintenance": "manual", "segment_bytes": 2**20}
+    db = stratakv.open(disk / "store", **options)
+    ballast = leave(disk, SIZE // 8)
+    fill(db, model)
+    db.close()
+    with stratakv.open(disk / "store", **options, max_bytes=2**19) as db:
+        check(db, model)
+        assert db.stats().max_bytes == 0
+        assert "until then the store keeps the budget that it had" in caplog.text
+    ballast.unlink()
+    with stratakv.open(disk / "store", **options, max_bytes=2**19) as db:
+        assert db.stats().max_bytes == 2**19
+
+
 def test_recovery_while_it_is_full(disk: Path) -> None:
     """It needs room for an index of 1.3 MiB: it says so, loses nothing, and is done when there is."""
 
