@@ -251,6 +251,7 @@ class Committer(Exclusive):
 
         Returns the position up to which the log has blocks now.
         """
+        self.publish()  # here, as it is not at each commit
         offset = start & OFFSET_MASK
         stop = min((end & OFFSET_MASK) // AHEAD_BYTES * AHEAD_BYTES + AHEAD_BYTES, active.end)
         # Where there is no space for all of it, there may be for the record, whose own write will tell.

@@ -156,7 +156,8 @@ class DB:
     def delete_prefix(self, prefix: bytes) -> None:
         """Delete every key that begins with `prefix`, at once whatever their number.
 
-        Their space is given back in the background, or by `compact`.
+        Their space is given back in the background where all of a segment goes, and else when it is merged
+        next, or by `compact`.
         """
         self._writer.delete_prefix(prefix)
 

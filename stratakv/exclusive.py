@@ -148,6 +148,7 @@ class Exclusive:
     def _begin(self, said: list[Message]) -> Held:
         structure, words = self._structure, self._words
         self._open_lock()
+        self.publish()
         self.bias.prepare(self.records)
         self.lock.exclusive()
         self._check_open()  # only now: a close may have lost patience while this thread waited

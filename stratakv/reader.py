@@ -55,6 +55,7 @@ class Reader:
         view = self._views.view
         if self._words[W_GENERATION] != view.generation:
             view = self._views.refresh()
+            self.publish()
         first, second = hash_key(key)
         pattern = PATTERNS[second & PATTERN_MASK]
         rows = view.rows

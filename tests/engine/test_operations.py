@@ -393,6 +393,18 @@ class TestClear:
 
 
 class TestStats:
+    def test_what_another_one_does_shows_while_it_goes_on(self, db: DB, open_: Callable[..., DB]) -> None:
+        """Without a segment that begins, too."""
+        db.close()
+        db = open_(segment_bytes=2**24)
+        with open_(read_only=True) as reader:
+            for number in range(200):
+                db.put(b"%d" % number, bytes(1000))
+            assert 100 < reader.stats().records_written <= 200
+            db.put_many({b"a": b"", b"b": b""})
+            db.put_many({b"a": b"", b"b": b""})
+            assert reader.stats().records_written >= 202
+
     def test_figures(self, db: DB, path: Path) -> None:
         db.put(b"a", b"v" * 100)
         db.get(b"a")

@@ -471,3 +471,29 @@ def test_a_writer_does_not_keep_what_another_process_has_compacted(tmp_path: Pat
     assert db.get(b"2")
     maps = Path("/proc/self/maps").read_text().splitlines()
     assert not [line for line in maps if str(path) in line and line.endswith("(deleted)")]
+
+
+def test_the_hits_of_one_show_to_others_while_it_lives(tmp_path: Path) -> None:
+    """Not each at once, but those before a change of structure when it has noticed that."""
+    has_read, has_changed, end = Gate(), Gate(), Gate()
+    with stratakv.open(tmp_path / "s", **SMALL, maintenance="manual") as db:
+        db.put(b"k", b"v")
+
+        def reads() -> None:
+            for _ in range(50):
+                db.get(b"k")
+            has_read.open()
+            has_changed.wait()
+            db.get(b"k")
+            has_read.open()
+            end.wait()
+
+        child = Child(reads)
+        has_read.wait()
+        db.delete_prefix(b"another")
+        has_changed.open()
+        has_read.wait()
+        hits = db.stats().hits
+        end.open()
+        assert child.wait() == 0
+        assert hits >= 50
