@@ -46,7 +46,7 @@ def payload_bytes(keys: int, value_bytes: int) -> int:
 
 
 def main(peer: str, path: str, keys: int, value_bytes: int, gets: int, seconds: float, times: str) -> None:
-    """Use the store for some seconds, and print what was done as JSON."""
+    """Use the store for some seconds, and until both were timed; print what was done as JSON."""
     present = keys_of(keys)
     (candidate,) = (each for each in CANDIDATES if each.name == peer)
     store = candidate.open(Path(path), payload_bytes(keys, value_bytes))
@@ -79,7 +79,7 @@ def _use(store: Calls, chosen: Sequence[_Choice], seconds: float, times: str) ->
     stop = begun + int(seconds * 1e9)
     for (key, value), others in cycle(_pieces(chosen)):
         before = perf_counter_ns()
-        if before > stop:
+        if before > stop and get_times and put_times:
             break
         if value is None:
             found = get(key)

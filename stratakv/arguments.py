@@ -21,7 +21,7 @@ _LONGEST_TTL = 2**53  # seconds; 285 million years, and still exact in milliseco
 def check_key(key: bytes) -> bytes:
     """Return `key` as what it is made of; raises InvalidKeyError unless that is 1 to 65,535 bytes."""
     if not isinstance(key, bytes):
-        raise InvalidKeyError(f"a key must be bytes, not {type(key).__name__}; encode text yourself")
+        raise InvalidKeyError(f"a key must be bytes, not {type(key).__name__}{_advice(key)}")
     if key.__class__ is not bytes:  # it may call itself longer or shorter than it is
         key = memoryview(key).tobytes()
     if not 1 <= len(key) <= MAX_KEY_BYTES:
@@ -45,7 +45,7 @@ def check_bounds(**bounds: bytes | None) -> None:
 
 def _check_is_bytes(name: str, given: object) -> None:
     if not isinstance(given, bytes):
-        raise InvalidKeyError(f"{name} must be bytes, not {type(given).__name__}; encode text yourself")
+        raise InvalidKeyError(f"{name} must be bytes, not {type(given).__name__}{_advice(given)}")
 
 
 def expiry_of(ttl: float | None) -> int:
@@ -75,6 +75,10 @@ def _as_float(number: Real | Decimal) -> float:
 def seconds_left(expiry: int) -> float | None:
     """Return the seconds until `expiry` in milliseconds since the epoch; None for 0, which is never."""
     return max(0.0, expiry / 1000 - now_ms() / 1000) if expiry else None
+
+
+def _advice(given: object) -> str:
+    return "; encode text yourself" if isinstance(given, str) else ""
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:

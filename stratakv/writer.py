@@ -67,7 +67,7 @@ class Writer:
         """Return a copy of `value`, of which nobody else can change the length; raises InvalidValueError."""
         if not isinstance(value, bytes | bytearray | memoryview):
             raise InvalidValueError(
-                f"a value must be bytes-like, not {type(value).__name__}; encode it first"
+                f"a value must be bytes, a bytearray or a memoryview, not {type(value).__name__}"
             )
         if value.__class__ is bytearray:
             value = bytes(value)  # not by a view: another thread that resizes it meanwhile would fail

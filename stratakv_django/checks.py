@@ -54,9 +54,11 @@ def _error(number: str, alias: str, message: str, hint: str) -> Error:
 
 def _relative(alias: str, location: Any) -> Iterator[CheckMessage]:
     """W001: where a relative path leads depends on where the process was started, or it is no path at all."""
-    if not Path(os.fspath(location)).is_absolute():
+    path = os.fspath(location)
+    if not Path(path).is_absolute():
+        expected = " Neither ~ nor a variable is replaced in it." if path[:1] in "~$" else ""
         yield Warning(
-            f"CACHES[{alias!r}]: LOCATION {os.fspath(location)!r} is not an absolute path.",
+            f"CACHES[{alias!r}]: LOCATION {path!r} is not an absolute path.{expected}",
             hint="Give the directory as an absolute path, so that every process of the site finds the same.",
             id="stratakv.W001",
         )

@@ -46,7 +46,9 @@ def _told() -> Iterator[None]:
         raise
 
 
-@click.group(cls=_Commands, invoke_without_command=True)
+@click.group(
+    cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(package_name="stratakv")
 @click.pass_context
 def stratakv(ctx: click.Context) -> int:

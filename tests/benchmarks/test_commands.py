@@ -67,6 +67,21 @@ def test_processes_use_each_store_at_once(benchmarks):
         assert all(times["median"] > 0 for times in crowd["microseconds"].values())
 
 
+def test_a_short_turn_lasts_until_each_operation_was_timed(tmp_path):
+    from benchmarks import worker
+
+    class Store:
+        def get_one(self, key):
+            return b"v"
+
+        def put_one(self, key, value):
+            pass
+
+    chosen = [(b"k", None)] * 64 + [(b"k", b"v")] * 16
+    worker._use(Store(), chosen, 0.0, str(tmp_path / "times"))
+    assert sorted(file.stat().st_size for file in tmp_path.iterdir()) == [8, 32]
+
+
 def test_a_store_whose_package_is_missing_is_left_out(monkeypatch, tmp_path):
     from benchmarks import engine, peers
 

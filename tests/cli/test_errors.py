@@ -78,6 +78,13 @@ def test_output_that_cannot_be_written_is_an_error(stratakv, store, words):
     assert (done.returncode, done.stderr) == (2, b"stratakv: No space left on device\n")
 
 
+@pytest.mark.parametrize("words", [["-h"], ["get", "-h"]], ids=" ".join)
+def test_help_has_a_short_name(stratakv, words):
+    done = stratakv(*words)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"Usage: " in done.stdout
+
+
 @pytest.mark.parametrize("option", ["--help", "--version"])
 def test_help_that_cannot_be_written_is_an_error(stratakv, command, option):
     with Path("/dev/full").open("wb") as full:

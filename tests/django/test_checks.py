@@ -60,10 +60,11 @@ def test_the_checks_run_with_those_of_django(params: dict[str, Any], id: str) ->
         assert f"stratakv.{id}" in [message.id for message in checks.run_checks(tags=[checks.Tags.caches])]
 
 
-@pytest.mark.parametrize("location", ["cache", "a:b//c", Path("cache")], ids=str)
+@pytest.mark.parametrize("location", ["cache", "a:b//c", Path("cache"), "~/cache", "$HOME/cache"], ids=str)
 def test_w001_a_relative_location(location: object) -> None:
     (message,) = found(default={"LOCATION": location})
     assert message.id == "stratakv.W001"
+    assert ("Neither ~ nor a variable" in message.msg) == str(location).endswith("/cache")
     assert not message.is_serious()
 
 

@@ -171,7 +171,10 @@ def small(open_: Any) -> Iterator[DB]:
 @pytest.mark.parametrize("value", BAD_VALUES, ids=lambda value: type(value).__name__)
 @pytest.mark.parametrize("call", WITH_VALUE)
 def test_values(small: DB, call: str, value: Any) -> None:
-    with pytest.raises(InvalidValueError, match=r"must be bytes-like|larger than max_value_bytes, 1,000"):
+    with pytest.raises(
+        InvalidValueError,
+        match=r"must be bytes, a bytearray or a memoryview|larger than max_value_bytes, 1,000",
+    ):
         WITH_VALUE[call](small, value)
 
 
