@@ -13,6 +13,7 @@ import dataclasses
 import json
 import os
 import pwd
+import secrets
 import selectors
 import shutil
 import signal
@@ -87,8 +88,10 @@ def account(executable: Path) -> Account | None:
 @contextmanager
 def workspace(owner: Account | None, *names: str) -> Iterator[tuple[Path, ...]]:
     """New empty directories that belong to `owner`, removed with their content at the end."""
-    root = Path(tempfile.mkdtemp(prefix="compile-cache-")).resolve()
+    # Named before it is made, and not by `mkdtemp`: Ctrl-C just behind that would leave it there.
+    root = Path(tempfile.gettempdir()).resolve() / f"compile-cache-{secrets.token_hex(16)}"
     try:
+        root.mkdir(mode=0o700)
         directories = tuple(root / name for name in names)
         for directory in directories:
             directory.mkdir(mode=0o700)

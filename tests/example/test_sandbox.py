@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -313,3 +315,18 @@ def family(pid: int) -> list[int]:
         return [member for child in children(pid) for member in (child, *family(child))]
     except FileNotFoundError:  # it ended while we looked
         return []
+
+
+def test_an_interrupt_as_the_directory_is_made_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def mkdir(path: object, mode: int = 0o777) -> None:
+        real(path, mode)
+        raise KeyboardInterrupt
+
+    real: Any = os.mkdir
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    with pytest.raises(KeyboardInterrupt), workspace(None, "empty"):
+        pass
+    assert list(tmp_path.iterdir()) == []
