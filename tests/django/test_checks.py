@@ -40,6 +40,18 @@ def ids(**aliases: dict[str, Any]) -> list[str | None]:
     return [message.id for message in found(**aliases)]
 
 
+def refused(params: dict[str, Any], says: str) -> None:
+    """The check finds a wrong option, and the cache says the same when it is used."""
+    (message,) = found(default=params)
+    assert message.id == "stratakv.E002"
+    assert says in message.msg
+    with (
+        override_settings(CACHES={"default": {"BACKEND": BACKEND, **params}}),
+        pytest.raises(ImproperlyConfigured, match=re.escape(says)),
+    ):
+        caches["default"].get("key")
+
+
 def test_a_good_setting_is_silent_and_makes_nothing(store: Path) -> None:
     options = {"durability": "always", "strict": True, "key_warnings": False, "MAX_ENTRIES": 5}
     budget = {"max_bytes": 2**20, "maintenance": "manual"}
@@ -114,15 +126,7 @@ def test_e001_no_location(params: dict[str, Any]) -> None:
     ],
 )
 def test_e002_wrong_options(store: Path, options: dict[str, Any], says: str) -> None:
-    params = {"LOCATION": str(store), "OPTIONS": options}
-    [message] = found(default=params)
-    assert message.id == "stratakv.E002"
-    assert says in message.msg
-    with (
-        override_settings(CACHES={"default": {"BACKEND": BACKEND, **params}}),
-        pytest.raises(ImproperlyConfigured, match=re.escape(says)),
-    ):
-        caches["default"].get("key")
+    refused({"LOCATION": str(store), "OPTIONS": options}, says)
 
 
 @pytest.mark.parametrize(
@@ -137,15 +141,7 @@ def test_e002_wrong_options(store: Path, options: dict[str, Any], says: str) -> 
     ids=str,
 )
 def test_e002_options_that_are_none(store: Path, params: dict[str, Any], says: str) -> None:
-    params = {"LOCATION": str(store), **params}
-    (message,) = found(default=params)
-    assert message.id == "stratakv.E002"
-    assert says in message.msg
-    with (
-        override_settings(CACHES={"default": {"BACKEND": BACKEND, **params}}),
-        pytest.raises(ImproperlyConfigured, match=re.escape(says)),
-    ):
-        caches["default"].get("key")
+    refused({"LOCATION": str(store), **params}, says)
 
 
 @pytest.mark.parametrize(
