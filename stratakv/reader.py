@@ -150,11 +150,8 @@ class Reader:
         """Whether a lookup of `key` ends at a damaged record, which may be its own and be mended some day."""
         if not self._reported:
             return False  # else the lookup that has just found nothing had reported it
-        first, second = hash_key(key)
         try:
-            for segment in view.segments():
-                if segment.may_have(first, second) and lookup(segment, key, first):
-                    return False
+            _sound(view.among(view.segments()), key)
         except CorruptionError:
             return True
         return False
@@ -316,9 +313,15 @@ def _of_log(active: Segment, offset: int) -> Found:
 
 def _of_sealed(view: View, sealed: Choices, key: bytes) -> Found | None:
     try:
-        found = newest(sealed, key)
-        if found:
-            found.segment.sound(found.offset)
+        found = _sound(sealed, key)
     except CorruptionError:
         return None
     return None if found and view.hides(found.segment, key) else found
+
+
+def _sound(segments: Choices, key: bytes) -> Found | None:
+    """Do as `newest`; raises CorruptionError where that record is damaged."""
+    found = newest(segments, key)
+    if found:
+        found.segment.sound(found.offset)
+    return found
