@@ -7,6 +7,10 @@ SEGMENTS = 32
 YOUNG_PERCENT = 25  # of it is for the sealed segments of the young generation
 # No value or batch may take more than this part of the budget.
 LARGEST_SHARE = 4
+# A segment that takes more of it was made before the store had it. One that is made with it takes less: the
+# largest share, or up to that of what was read, and what was moved before into the segment that it joins.
+_OVERSIZED_32NDS = 10
+_SPLIT_EIGHTHS = 7  # of it is what a store takes after a split; the rest is for what is written meanwhile
 DISK_BLOCK = 4096  # bytes: what a file takes of the disk is a multiple of it
 _LOST_FOUND_SHARE = 8  # one part in so many of a budget
 _LOST_FOUND_BYTES = 2**30  # where there is no budget
@@ -29,6 +33,23 @@ def hard_limit(max_bytes: int, segment_bytes: int) -> int:
 def ceiling(max_bytes: int) -> int:
     """Return how many bytes a store with this budget may take at any moment, maintenance at work included."""
     return max_bytes + (max_bytes // 10 - _SLACK if max_bytes >= _SMALL else max_bytes)
+
+
+def is_oversized(size: int, max_bytes: int) -> bool:
+    """Whether a log of so many bytes was made before the store had this budget.
+
+    What such segments take comes on top of the two limits above. Evicted whole, one of them would take much
+    of the store with it; so it is split when its turn comes, and its parts must be there beside it.
+    """
+    return size * SEGMENTS > _OVERSIZED_32NDS * max_bytes
+
+
+def left_by_split(max_bytes: int, others: int) -> int:
+    """Return how many bytes may be left of a segment that is split.
+
+    others: what all the rest of the store takes.
+    """
+    return max(0, max_bytes * _SPLIT_EIGHTHS // 8 - others)
 
 
 def lost_found_limit(max_bytes: int) -> int:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from weakref import WeakMethod
 
 from stratakv import index, manifest
-from stratakv.budget import DISK_BLOCK, LARGEST_SHARE, hard_limit, on_disk, segment_capacity
+from stratakv.budget import DISK_BLOCK, LARGEST_SHARE, hard_limit, is_oversized, on_disk, segment_capacity
 from stratakv.build import build_index
 from stratakv.control import (
     OFFSET_MASK,
@@ -35,7 +35,7 @@ from stratakv.handover import NOTHING, Beginning, without
 from stratakv.installing import Held, Installer
 from stratakv.interrupted import unless_refused
 from stratakv.log import HEADER_BYTES, LogHeader, rank_of
-from stratakv.manifest import Edit, Entry
+from stratakv.manifest import Edit, Entry, Manifest
 from stratakv.opening import young_keys
 from stratakv.segment import Segment
 from stratakv.segment_files import create_active, open_log
@@ -141,12 +141,14 @@ class Structure(Installer):
 
     def set_budget(self, held: Held, max_bytes: int) -> None:
         """Make `max_bytes` the budget, 0 for none; begin a segment where the active one is too long."""
-        old = held.view.active
+        old, found = held.view.active, held.view.manifest
+        before = {entry.number for entry in found.segments}
         if not max_bytes or old.end <= segment_capacity(self._segment_bytes, max_bytes):
-            self.install(held, Edit(max_bytes=max_bytes))
+            self.install(held, Edit(drop=before, add=_of_age(found, found.segments), max_bytes=max_bytes))
             return
         sealed, kept = self._seal(held), self._holds_anything(held)
-        edit = Edit(add=(sealed,) if kept else (), max_bytes=max_bytes)
+        after = (*found.segments, sealed) if kept else found.segments
+        edit = Edit(drop=before, add=_of_age(found, after), max_bytes=max_bytes)
         self._start_segment(held, edit, self._room(sealed, 0, 0, max_bytes))
         self._end_active(held, old, kept=kept)
 
@@ -182,7 +184,7 @@ class Structure(Installer):
         if not found.max_bytes:
             return []
         usual = self._room(sealed, 0, 0)
-        limit = hard_limit(found.max_bytes, usual.disk_bytes())
+        limit = hard_limit(found.max_bytes, usual.disk_bytes()) + self.oversized_bytes(found)
         excess = self.directory.used() + room.disk_bytes() - limit
         doomed = []
         with reported(self.directory.path):
@@ -190,8 +192,14 @@ class Structure(Installer):
                 if excess <= 0:
                     break
                 doomed.append(entry)
-                excess -= self.directory.used_by(entry.number)
+                if not is_oversized(entry.size, found.max_bytes):
+                    excess -= self.directory.used_by(entry.number)
         return doomed
+
+    def oversized_bytes(self, found: Manifest) -> int:
+        """Return the bytes of disk that the segments take which were made before the store had its budget."""
+        numbers = [entry.number for entry in found.segments if is_oversized(entry.size, found.max_bytes)]
+        return sum(map(self.directory.used_by, numbers))
 
     def clear(self, held: Held) -> None:
         """Drop every segment, at once, and take their files off the disk."""
@@ -240,3 +248,11 @@ class Structure(Installer):
                 self.control.words[W_NEXT] = number
                 self.control.words[W_BUSY] = 0  # nothing is half done
             raise
+
+
+def _of_age(found: Manifest, segments: Sequence[Entry]) -> tuple[Entry, ...]:
+    """Return these segments as they are to be under another budget than the one in `found`.
+
+    Where that has none, nobody has counted what is read of them, so that is no reason for them to go.
+    """
+    return tuple(segments if found.max_bytes else [replace(entry, kind="main") for entry in segments])

@@ -51,7 +51,7 @@ def compact(
     try:
         for numbers in _groups(view):
             _compact(structure.current(), numbers, tasks)
-        while (task := next_task()) and task.kind in ("retire", "evict", "sieve"):
+        while (task := next_task()) and task.kind in ("adopt", "retire", "split", "evict", "sieve"):
             tasks.do(task)
     except SupersededError:  # cleared meanwhile: there is nothing left to compact
         pass

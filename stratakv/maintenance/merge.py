@@ -44,7 +44,8 @@ class Job:
     inputs: newest first. expected: how many keys the output will have, about. older: segments that may hold
     what tombstones of the output hide, newest first. ranges: the prefixes of the output's range tombstones.
     kind, oldest, newest: its generation and its ranks. floor: where it is not 0, the merge drops everything
-    below that rank. swept: what newer segments hide is left out.
+    below that rank. swept: what newer segments hide is left out. treated: given where the one input does not
+    leave the store yet; returns how many bytes of it are done with, and count as dead.
     """
 
     inputs: Sequence[Segment]
@@ -56,6 +57,7 @@ class Job:
     newest: int
     floor: int = 0
     swept: bool = False
+    treated: Callable[[], int] | None = None
 
 
 def job_of(view: View, inputs: Sequence[Segment], kind: Generation) -> Job:
@@ -122,7 +124,7 @@ class Merger:
             self._discard(number)
             raise
         # Oldest first: where nothing takes their place, the younger ones say what is deleted in the older.
-        for segment in reversed(job.inputs):
+        for segment in () if job.treated else reversed(job.inputs):
             self._structure.directory.remove(segment.number)
         if made is None:
             self._structure.directory.remove(number)
@@ -182,10 +184,13 @@ class Merger:
     def _install(self, job: Job, made: Entry | None) -> None:
         drop = {segment.number for segment in job.inputs}
         with self._exclusive.hold() as held:
-            if not drop <= held.view.manifest.numbers():
+            now = [entry for entry in held.view.manifest.segments if entry.number in drop]
+            if len(now) < len(drop):
                 raise SupersededError
-            edit = Edit(drop=drop, add=(made,) if made else (), floor=job.floor)
-            self._structure.install(held, edit)
+            add = [made] if made else []
+            if job.treated:
+                add += [replace(entry, dead=job.treated()) for entry in now]
+            self._structure.install(held, Edit(drop=drop, add=tuple(add), floor=job.floor))
 
     def _discard(self, number: int) -> None:
         """Remove an unfinished output, unless the manifest on disk has it already, or cannot tell."""

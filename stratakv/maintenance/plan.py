@@ -30,12 +30,20 @@ from itertools import groupby, takewhile
 from typing import Literal
 
 from stratakv import sieve
-from stratakv.budget import DISK_BLOCK, SEGMENTS, YOUNG_PERCENT, on_disk
+from stratakv.budget import (
+    DISK_BLOCK,
+    LARGEST_SHARE,
+    SEGMENTS,
+    YOUNG_PERCENT,
+    is_oversized,
+    left_by_split,
+    on_disk,
+)
 from stratakv.index import ORDER_STRIDE, Shape
 from stratakv.manifest import Entry
 from stratakv.sieve import LANES
 
-Kind = Literal["retire", "evict", "drop", "finish", "sieve", "sweep", "adopt", "merge"]
+Kind = Literal["retire", "evict", "split", "drop", "finish", "sieve", "sweep", "adopt", "merge"]
 
 FAN_IN = 8
 _GARBAGE_PERCENT = 50  # of a segment: more is swept out
@@ -73,9 +81,10 @@ class Task:
     """One thing to do, with the numbers of the segments it is about, newest first.
 
     retire: the oldest young segment, joined by the newest main one unless that is full. evict: the oldest
-    main segment, in the same way. drop: one that is dead as a whole. finish: one, whose index gets its final
-    form. sieve: the oldest, as many as a sieve may be of; none where it is removed. sweep: one, of what newer
-    ones hide. adopt: the oldest young one becomes the newest main one. merge: neighbours.
+    main segment, in the same way. split: that, where it is too large to be evicted whole.
+    drop: one that is dead as a whole. finish: one, whose index gets its final form. sieve: the oldest, as
+    many as a sieve may be of; none where it is removed. sweep: one, of what newer ones hide. adopt: the
+    oldest young one becomes the newest main one. merge: neighbours.
     """
 
     kind: Kind
@@ -165,12 +174,27 @@ def _over_budget(segments: Sequence[Entry], damaged: Collection[int], limits: Li
         return Task("drop", (main[-1].number,))
     room = _room_in(main, damaged, limits)
     if young and (_beyond_share(segments, limits) or not main):
-        if young[-1].number in damaged:  # what of it is read cannot be told, and those behind it wait
+        # What of a damaged one is read cannot be told, and those behind it wait.
+        if young[-1].number in damaged or is_oversized(young[-1].size, limits.max_bytes):
             return Task("adopt", (young[-1].number,))
         return Task("retire", (young[-1].number, *room))
-    if main:
-        return Task("evict", (*(number for number in room if number != main[-1].number), main[-1].number))
-    return None
+    if not main:
+        return None
+    # A large one goes alone: if all of it were read, round for round, it would grow each time.
+    joined = room if main[-1].size * LARGEST_SHARE <= limits.max_bytes else ()
+    evict = Task("evict", (*(number for number in joined if number != main[-1].number), main[-1].number))
+    return _split(main[-1], limits) or evict
+
+
+def _split(oldest: Entry, limits: Limits) -> Task | None:
+    """Return the split of an oversized segment, or what comes before, where there is space for that."""
+    if not is_oversized(oldest.size, limits.max_bytes):
+        return None
+    if not oldest.finished:  # till then, nobody knows what is dead in it
+        return Task("finish", (oldest.number,)) if _disk_bytes(0, oldest.keys) <= limits.free_bytes else None
+    left = left_by_split(limits.max_bytes, limits.used_bytes - _disk_bytes(oldest.size, oldest.keys))
+    needed = min(left, _disk_bytes(_live(oldest), oldest.keys))
+    return Task("split", (oldest.number,)) if 0 < needed <= limits.free_bytes else None
 
 
 def _beyond_share(segments: Sequence[Entry], limits: Limits) -> bool:
@@ -266,8 +290,13 @@ def _named(task: Task, segments: Sequence[Entry]) -> list[Entry]:
 
 def _fits(inputs: Sequence[Entry], limits: Limits) -> bool:
     """Whether there is space for what is made of these segments, its index included."""
-    shape = Shape.exact(sum(entry.keys for entry in inputs), ORDER_STRIDE)
-    return on_disk(sum(map(_live, inputs))) + on_disk(shape.size) <= limits.free_bytes
+    keys = sum(entry.keys for entry in inputs)
+    return _disk_bytes(sum(map(_live, inputs)), keys) <= limits.free_bytes
+
+
+def _disk_bytes(log_bytes: int, keys: int) -> int:
+    """Return what a segment takes of the disk."""
+    return on_disk(log_bytes) + on_disk(Shape.exact(keys, ORDER_STRIDE).size)
 
 
 def _live(entry: Entry) -> int:

@@ -29,7 +29,7 @@ class Room:
 
     def left(self, view: View, used: int) -> int:
         """Return how many more bytes than `used` a store with a budget may take at any moment."""
-        return ceiling(view.manifest.max_bytes) - used
+        return ceiling(view.manifest.max_bytes) + self._structure.oversized_bytes(view.manifest) - used
 
     def take(self, fd: int, end: int) -> None:
         """Give a file blocks up to the offset `end`; raises NoRoomError where the budget has none left."""

@@ -20,6 +20,7 @@ from stratakv.maintenance.merge import Job, Merger, job_of
 from stratakv.maintenance.plan import Task
 from stratakv.maintenance.room import Room
 from stratakv.maintenance.sift import sift
+from stratakv.maintenance.split import Split, ranks_for
 from stratakv.manifest import Edit, Generation
 from stratakv.segment import Segment
 from stratakv.structure import Structure
@@ -42,7 +43,8 @@ class Tasks:
         self._exclusive = exclusive
         self._sync = sync
         self._pace = pace
-        self._take = Room(structure, exclusive).take
+        self._room = Room(structure, exclusive)
+        self._take = self._room.take
         self._merger = Merger(structure, exclusive, pace, self._take)
 
     def do(self, task: Task) -> None:
@@ -68,6 +70,8 @@ class Tasks:
             self._retire(view, job_of_young(view, inputs), young=True)
         elif task.kind == "evict":
             self._retire(view, job_of_main(view, inputs), young=False)
+        elif task.kind == "split":
+            self._split(view, inputs[0])
         elif task.kind == "sweep":
             self.sweep(view, inputs)
         elif task.kind == "sieve":
@@ -121,6 +125,19 @@ class Tasks:
         if not young and left and freed * _FUTILE < retired.end:
             # All of it was wanted. To ask the next main segment would go round in a circle.
             self.do(Task("retire", (left[-1].number,)))
+
+    def _split(self, view: View, segment: Segment) -> None:
+        """Put parts in the place of the oldest segment, of what is to stay of it."""
+        others = self._room.used(view) - self._structure.directory.used_by(segment.number)
+        split, ranks = Split(segment, view.manifest.max_bytes, others), ranks_for(view)
+        if len(ranks) < split.most_parts:  # where evicted segments have moved before one that was merged
+            self.do(Task("evict", (segment.number,)))
+            return
+        blocks = current(view, segment, self._merger.whole(view, segment))
+        for rank, part in zip(ranks, split.parts(blocks), strict=False):
+            self._merger.run(view, split.job(rank), [part])
+        self._drop(view, segment)
+        self._structure.control.row[Figure.EVICTED] += split.dropped
 
     def merge(self, view: View, inputs: list[Segment]) -> None:
         """Make one segment of neighbours."""

@@ -48,6 +48,7 @@ class MaintenanceReport:
     finished: got their final index. merged: tasks that made one segment of several. swept: written again
     without what was dead in them. dropped: dead as a whole. adopted: young ones that became main ones.
     retired, evicted: young and main ones that were given up for the budget, but for what had been read.
+    split: main ones that were too large for that; only some of what had not been read was given up.
     """
 
     finished: int
@@ -57,6 +58,7 @@ class MaintenanceReport:
     adopted: int
     retired: int
     evicted: int
+    split: int
 
 
 @dataclass(slots=True)
@@ -75,6 +77,7 @@ class _Done:
             adopted=self.tasks["adopt"],
             retired=self.tasks["retire"],
             evicted=self.tasks["evict"],
+            split=self.tasks["split"],
         )
 
 

@@ -23,6 +23,7 @@ _LOST_FOUND = "tests/engine/test_lost_found.py"
 _GATHERING = "tests/engine/test_gathering.py"
 _HANDOVER = "tests/engine/test_handover.py"
 _SIEVE = "tests/engine/test_sieve.py"
+_SPLIT = "tests/engine/test_split.py"
 _MAINTENANCE = "tests/engine/test_maintenance.py"
 _OPERATIONS = "tests/engine/test_operations.py"
 _REBOOT = "tests/engine/test_reboot.py"
@@ -1102,6 +1103,46 @@ _AGES = (
         "            which = found.st_ino, found.st_mtime_ns\n",
         "            which = found.st_ino, 0\n",
         (f"{_SIEVE}::test_a_sound_one_in_the_place_of_a_damaged_one_is_used",),
+    ),
+    Breakage(
+        "split-forgets-what-was-read",
+        "what of an oversized segment was read stays",
+        "stratakv/maintenance/split.py",
+        "                if item[2] >= self._first or item[5]:\n",
+        "                if item[2] >= self._first:\n",
+        (f"{_SPLIT}::test_what_was_read_since_stays",),
+    ),
+    Breakage(
+        "split-brings-back-what-is-hidden",
+        "4: only a current version moves",
+        "stratakv/maintenance/tasks.py",
+        "        blocks = current(view, segment, self._merger.whole(view, segment))\n",
+        "        blocks = self._merger.whole(view, segment)\n",
+        (f"{_SPLIT}::TestWhatIsHidden", f"{_SPLIT}::TestWhereItEndsEarly"),
+    ),
+    Breakage(
+        "split-parts-of-lowest-rank",
+        "4: parts hide what they were made from, and what is newer hides them",
+        "stratakv/maintenance/split.py",
+        "    return range(following.header.oldest - 1, oldest.header.newest, -1)\n",
+        "    return range(following.header.newest + 1, following.header.newest + 2**16)\n",
+        (f"{_SPLIT}::TestWhatIsHidden", f"{_SPLIT}::test_each_large_segment_has_its_turn"),
+    ),
+    Breakage(
+        "oversized-counted-by-writers",
+        "an oversized segment does not count for the limits",
+        "stratakv/structure.py",
+        " + self.oversized_bytes(found)\n",
+        "\n",
+        (f"{_SPLIT}::TestRoom",),
+    ),
+    Breakage(
+        "young-when-the-budget-comes",
+        "what nobody has counted reads of is not young",
+        "stratakv/structure.py",
+        'else [replace(entry, kind="main") for entry in segments])',
+        "else segments)",
+        (f"{_SPLIT}::test_each_large_segment_has_its_turn",),
     ),
     Breakage(
         "damaged-one-kept-young",

@@ -35,7 +35,7 @@ CACHE = Setting("always", 2**18, "xfs")  # where each record is a write of its o
 LAZY_CACHE = Setting("os", 2**18)  # what is evicted must not be needed by a crash that loses what replaced it
 OPERATIONS = {
     STORE: ("put", "delete", "batch", "prefix", "clear", "rotate", "merge", "sweep", "sync", "close"),
-    CACHE: ("put", "delete", "batch", "prefix", "clear", "rotate", "merge", "evict", "close"),
+    CACHE: ("put", "delete", "batch", "prefix", "clear", "rotate", "merge", "evict", "split", "close"),
 }
 OPERATIONS[LAZY_CACHE] = (*OPERATIONS[CACHE][:-1], "sync", "close")
 LONG = int(os.environ.get("STRATAKV_CRASH_RUNS", "8"))  # random workloads of each setting

@@ -20,8 +20,8 @@ from stratakv import DB
 from stratakv import store as stores
 from stratakv.errors import reported
 from stratakv.files import Files
-from stratakv.maintenance import plan
-from stratakv.maintenance.plan import Limits
+from stratakv.maintenance import plan, split
+from stratakv.maintenance.plan import Limits, Task
 from stratakv.maintenance.tasks import Tasks
 from tests.engine.machine import abandon
 from tests.support.crash_files import CrashFiles, Image, write_image
@@ -159,6 +159,13 @@ class Run:
         if task and task.kind in ("retire", "evict"):
             with self._tasks() as tasks:
                 tasks.do(task)
+
+    def _split(self) -> None:
+        """Put a segment for each key in the place of the oldest one, as if it were too large."""
+        view = self.db._store.structure.current()
+        if view.sealed and len(split.ranks_for(view)) > len(KEYS):  # else it would be evicted
+            with self._tasks() as tasks, mock.patch.object(split, "SEGMENTS", 2**12):
+                tasks.do(Task("split", (view.sealed[-1].number,)))
 
     def _sweep(self) -> None:
         """Write the oldest segment again, without what newer ones hide, as if that were most of it."""

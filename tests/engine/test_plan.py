@@ -243,6 +243,50 @@ class TestBudget:
         assert below([*young(*range(20, 14, -1)), *main(14, 13)]) is None
 
 
+class TestOversized:
+    """Segments that were made before the store had its budget, or when it had a larger one."""
+
+    large = entry(1, "main", 11 * MB)
+
+    def test_the_oldest_is_split(self) -> None:
+        segments = [*main(*range(22, 1, -1)), self.large]
+        assert pick(segments, [], [], FULL) == Task("split", (1,))
+
+    def test_not_before_it_is_finished(self) -> None:
+        segments = [*main(*range(22, 1, -1)), replace(self.large, finished=False)]
+        assert pick(segments, [], [], FULL) == Task("finish", (1,))
+
+    def test_nor_as_long_as_the_store_is_below_its_budget(self) -> None:
+        assert pick([*main(3, 2), self.large], [], [], BUDGET) is None
+
+    def test_a_young_one_comes_of_age_first(self) -> None:
+        assert pick([replace(self.large, kind="young")], [], [], FULL) == Task("adopt", (1,))
+
+    def test_with_the_largest_value_it_is_none(self) -> None:
+        """Such a segment is evicted, and alone: what is read in it does not join others."""
+        segments = [*main(*range(24, 1, -1), size=MB - 1), entry(1, "main", 9 * MB)]
+        assert pick(segments, [], [], FULL) == Task("evict", (1,))
+
+    @pytest.mark.parametrize("finished", [True, False])
+    def test_it_is_evicted_where_there_is_no_space_for_its_parts(self, finished: bool) -> None:
+        segments = [*main(*range(22, 1, -1)), replace(self.large, finished=finished)]
+        full = replace(FULL, free_bytes=4095)
+        assert pick(segments, [], [], full) == Task("evict", (1,))
+
+    def test_there_must_be_space_for_what_is_left_of_it_only(self) -> None:
+        segments = [*main(*range(6, 1, -1)), replace(self.large, size=60 * MB)]
+        full = replace(FULL, used_bytes=66 * MB, free_bytes=23 * MB)
+        assert pick(segments, [], [], full) == Task("split", (1,))
+        assert pick(segments, [], [], replace(full, free_bytes=21 * MB)) == Task("evict", (1,))
+
+    def test_it_is_evicted_where_the_others_leave_nothing_to_it(self) -> None:
+        segments = [*main(*range(30, 1, -1)), self.large]
+        assert pick(segments, [], [], replace(FULL, used_bytes=40 * MB)) == Task("evict", (1,))
+
+    def test_a_damaged_one_is_dropped(self) -> None:
+        assert pick([*main(3, 2), self.large], [], [1], FULL) == Task("drop", (1,))
+
+
 class TestMergingWithinABudget:
     def test_it_ends_at_one_segment_in_32(self) -> None:
         assert below(young(3, 2, 1, size=MB // 2 - 1)) == Task("merge", (2, 1))
