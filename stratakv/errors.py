@@ -123,10 +123,12 @@ class CorruptionError(StrataKVError):
         self.path = os.fspath(path)
         self.offset = offset
         self.reason = reason
+        store = Path(self.path).parent
         super().__init__(
             f"{self.path}: damaged at byte {offset}: {reason}; "
-            f"`python -m stratakv recover {Path(self.path).parent}`, or `manage.py stratakv_recover` for a "
-            "Django cache, rebuilds what can be rebuilt"
+            f"`python -m stratakv verify --repair {store}` mends what can be mended while the store is used, "
+            f"and `python -m stratakv recover {store}` one that does not open; for a Django cache, these are "
+            "`manage.py stratakv_verify --repair` and `manage.py stratakv_recover`"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

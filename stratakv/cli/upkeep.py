@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 import stratakv
-from stratakv.cli import report
+from stratakv.cli import report, streams
 from stratakv.cli.arguments import (
     Directory,
     directory_argument,
@@ -40,6 +40,9 @@ def verify(directory: Path, repair: bool, style: str) -> int:
     with opened as db, progress_bar("verify") as progress:
         found = db.verify(progress=progress, repair=repair)
     report.show(found, style)
+    if not found.ok and style == "text":
+        advice = "recover, while nobody uses it" if repair else "verify --repair, while others use it"
+        streams.write_line(f"To mend it: python -m stratakv {advice}")
     return OK if found.ok else DAMAGED
 
 

@@ -2,8 +2,8 @@
 
 What survives is a prefix of what was acknowledged. Segments are gone through oldest first. At the first
 place where the chain of sound records breaks, a young log is cut behind its last whole commit, and all
-younger segments go. A break before a position that was on disk is damage rather than a torn tail; the
-mode decides:
+younger segments go. A break before a position that was on disk is damage rather than a torn tail, and so is
+any break in the boot in which it was written; the mode decides:
 
     point-in-time   cut there all the same, and say what was lost
     strict          change nothing, raise CorruptionError

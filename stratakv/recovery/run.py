@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stratakv.control import MAGIC, W_MAGIC, W_SYNCED, open_control
+from stratakv.control import W_SYNCED, W_TIP, open_control
 from stratakv.directory import Directory
 from stratakv.errors import DirectoryError, StrataKVError
 from stratakv.lost_found import LostFound
@@ -81,7 +81,7 @@ class Recovery:
 
     def _judge(self, survey: Survey) -> list[Verdict]:
         """Return a verdict on each log, oldest first; CorruptionError for damage in mode "strict"."""
-        judge = Judge(self._directory, self._mode, self._synced(), survey.floor or 0)
+        judge = Judge(self._directory, self._mode, self._reached(), survey.floor or 0)
         done, total = 0, sum(entry.size for entry in survey.entries)
         verdicts: list[Verdict] = []
         broken: Verdict | None = None
@@ -99,10 +99,19 @@ class Recovery:
                 self._progress(done, total)
         return verdicts
 
-    def _synced(self) -> int:
-        """The position up to which everything was on disk: that was true when it was written to CONTROL."""
+    def _reached(self) -> int:
+        """The position up to which everything must be there, by CONTROL.
+
+        What was on disk. If the machine has not been restarted, all that was committed, too; but not where a
+        recovery comes by itself: the disk may have been taken away before it had all.
+        """
         try:
-            words = open_control(self._directory, write=False).words
+            control = open_control(self._directory, write=False)
         except FileNotFoundError:
             return 0
-        return words[W_SYNCED] if words[W_MAGIC] == MAGIC else 0
+        if not control.is_sound():
+            return 0
+        words = control.words
+        if self._asked and control.is_from(self._directory.files.boot_id()):
+            return max(words[W_SYNCED], words[W_TIP])
+        return words[W_SYNCED]

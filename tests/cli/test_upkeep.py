@@ -126,6 +126,7 @@ def test_verify_finds_a_flipped_bit(stratakv, store):
     as_text = stratakv("verify", store)
     assert as_text.returncode == 1
     assert log.name.encode() in as_text.stdout
+    assert b"verify --repair" in as_text.stdout
     as_json = stratakv("verify", store, "--format", "json")
     assert as_json.returncode == 1
     report = json.loads(as_json.stdout)

@@ -243,7 +243,7 @@ class TestManifest:
         db.put(b"k", b"v")
         db.close()
         flip(path / "MANIFEST", 60)
-        with pytest.raises(CorruptionError, match=r"MANIFEST.*checksum.*recover") as caught:
+        with pytest.raises(CorruptionError, match=r"MANIFEST.*checksum.*verify --repair.*recover") as caught:
             open_()
         assert caught.value.path == str(path / "MANIFEST")
         stratakv.recover(path)

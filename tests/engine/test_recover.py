@@ -242,6 +242,7 @@ class TestDamage:
         with layout.log("active").open("r+b") as file:
             file.seek(layout.places[b"active 29"][1] + 28 + 9 + 50 + 60)
             file.write(b"\0" * 200)
+        machine.reboot()
         report = recover(layout.path, mode)
         assert report.damage is False
         assert [finding.what for finding in report.findings] == ["cut behind the last whole commit"]
@@ -360,12 +361,15 @@ def test_a_log_that_lost_even_its_header(layout: Layout) -> None:
     assert recover(layout.path).damage
 
 
-def test_a_damaged_header_of_a_log_that_was_never_synced(db: DB, open_: Open, path: Path) -> None:
+def test_a_damaged_header_of_a_log_that_was_never_synced(
+    db: DB, open_: Open, path: Path, machine: Machine
+) -> None:
     """Nobody knows what should be in it; that the header was made anew is said all the same."""
     db.put(b"k", b"v")
     db.close()
     log = path / "000001.log"
     flip(log, 20)
+    machine.reboot()
     report = recover(path)
     assert [(each.action, each.file, each.damage) for each in report.findings] == [
         ("rebuilt", log.name, False)
@@ -377,7 +381,7 @@ def test_a_damaged_header_of_a_log_that_was_never_synced(db: DB, open_: Open, pa
 @pytest.mark.parametrize("sealed", [False, True])
 @pytest.mark.parametrize(("mode", "left"), [("point-in-time", 12), ("salvage", 29)])
 def test_a_break_behind_what_was_synced(
-    db: DB, open_: Open, path: Path, mode: str, left: int, sealed: bool
+    db: DB, open_: Open, path: Path, machine: Machine, mode: str, left: int, sealed: bool
 ) -> None:
     """It may be a torn tail: a prefix is kept, but for salvage, which takes what is sound behind it, too."""
     for number in range(30):
@@ -389,7 +393,22 @@ def test_a_break_behind_what_was_synced(
             db._store.structure.rotate(held)
     db.close()
     flip(path / "000001.log", LOG_HEADER + 12 * (28 + 2 + 50) + 40)
+    machine.reboot()
     assert not recover(path, mode).damage
+    with open_() as db:
+        assert len(dict(db.scan())) == left
+
+
+@pytest.mark.parametrize(("mode", "left"), [("point-in-time", 12), ("salvage", 29)])
+def test_a_break_in_what_was_never_synced(db: DB, open_: Open, path: Path, mode: str, left: int) -> None:
+    """There was no power cut since it was written, so nothing can be torn."""
+    for number in range(30):
+        db.put(b"%02d" % number, b"v" * 50)
+    db.close()
+    flip(path / "000001.log", LOG_HEADER + 12 * (28 + 2 + 50) + 40)
+    with pytest.raises(CorruptionError):
+        recover(path, "strict")
+    assert recover(path, mode).damage
     with open_() as db:
         assert len(dict(db.scan())) == left
 
