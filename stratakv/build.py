@@ -8,9 +8,7 @@ from typing import Any
 
 from stratakv import index, record
 from stratakv.directory import Directory
-from stratakv.errors import reported
 from stratakv.index import ORDER_STRIDE, Arrays, Shape
-from stratakv.interrupted import unless_refused
 from stratakv.segment import Segment
 
 
@@ -33,23 +31,12 @@ def build_index(
     files, path = directory.files, directory.index_path(segment.number)
     # Two processes may both find it missing; what the elected one leaves behind, the next one removes.
     temporary = path.with_suffix(".tmp" if elected else f".{files.random_u32()}.tmp")
-    with reported(path):
-        try:
-            files.unlink(temporary)
-            fd = directory.open(temporary, write=True, create=True)
-            try:
-                take(fd, shape.size)
-                files.allocate_large(fd, shape.size)
-                _fill(segment, files.map(fd, shape.size, write=True), shape, keys, files.inode(fd))
-                if ordered:  # else it is made anew soon, and would be found out if a power cut took it
-                    files.fdatasync(fd)
-            finally:
-                files.close(fd)
-            files.rename(temporary, path)
-        except OSError:
-            with unless_refused():  # a full disk must not fill up with attempts
-                files.unlink(temporary)
-            raise
+    with directory.made_anew(path, temporary) as fd:
+        take(fd, shape.size)
+        files.allocate_large(fd, shape.size)
+        _fill(segment, files.map(fd, shape.size, write=True), shape, keys, files.inode(fd))
+        if ordered:  # else it is made anew soon, and would be found out if a power cut took it
+            files.fdatasync(fd)
     if hot:  # as late as that: readers count in it meanwhile
         index.copy_hot(hot, segment.arrays, entries(segment) if keys is None else keys)
 

@@ -7,12 +7,13 @@ import logging
 import re
 import stat
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stratakv.errors import DirectoryError, FormatError, ReadOnlyError, reported, storage_error
 from stratakv.files import NETWORK_FILE_SYSTEMS, Attributes, Files
-from stratakv.interrupted import check_refused
+from stratakv.interrupted import check_refused, unless_refused
 from stratakv.log import HEADER_BYTES, LogHeader
 
 FORMAT = 1
@@ -256,18 +257,32 @@ class Directory:
 
     def replace(self, name: str, data: bytes) -> None:
         """Put `data` under `name` as a whole: on disk either the old or the new is found, never a part."""
-        files, path = self.files, self.path / name
-        temporary = self.path / f"{name}.tmp"
+        with self.made_anew(self.path / name) as fd:
+            self.files.write_all(fd, data, 0)
+            self.files.fdatasync(fd)
+        self.sync()
+
+    @contextmanager
+    def made_anew(self, path: Path, temporary: Path | None = None) -> Iterator[int]:
+        """Yield the descriptor of a new file, which takes the place of `path` at the end of the block.
+
+        Where the block raises, `path` stays as it was, and nothing is left of the new file: a full disk must
+        not fill up with attempts.
+        """
+        files, temporary = self.files, temporary or path.with_suffix(".tmp")
         with reported(path):
             files.unlink(temporary)
             fd = self.open(temporary, write=True, create=True)
             try:
-                files.write_all(fd, data, 0)
-                files.fdatasync(fd)
-            finally:
-                files.close(fd)
-            files.rename(temporary, path)
-            files.sync_directory(self.path)
+                try:
+                    yield fd
+                finally:
+                    files.close(fd)
+                files.rename(temporary, path)
+            except BaseException:
+                with unless_refused():
+                    files.unlink(temporary)
+                raise
 
     def keep(self, name: str, kept: str) -> None:
         """Let `kept` name the file that is `name` now; it stays when `name` is replaced."""

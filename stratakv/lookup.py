@@ -67,7 +67,7 @@ class Choices:
     __slots__ = ("_parts", "_shift", "_table", "all", "sieved")
 
     def __init__(self, segments: Iterable[Segment], sieve: Sieve | None) -> None:
-        self.all = tuple([(segment.bloom, segment.word_count, segment) for segment in segments])
+        self.all = rows_of(segments)
         self.sieved: set[int] = set()
         self._parts = _Part(), _Part(), _Part(), _Part()
         self._table: Any = sieve.table if sieve else None
@@ -91,6 +91,15 @@ class Choices:
         word = self._table[first >> self._shift]
         one, two, three, four = self._parts
         return one[word & 255] + two[word >> 8 & 255] + three[word >> 16 & 255] + four[word >> 24]
+
+
+def rows_of(segments: Iterable[Segment]) -> tuple[Row, ...]:
+    return tuple([(segment.bloom, segment.word_count, segment) for segment in segments])
+
+
+def is_sieved(segment: Segment, sieve: Sieve | None) -> bool:
+    """Whether a sieve knows this segment."""
+    return _bit_of(segment, sieve) > 0
 
 
 def _bit_of(segment: Segment, sieve: Sieve | None) -> int:

@@ -143,7 +143,7 @@ class Processes:
         """Whether there is a process of this number, as far as can be seen from here."""
         try:
             os.kill(process, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, OverflowError):  # a damaged row may have a number that no process has
             return False
         except PermissionError:
             return True

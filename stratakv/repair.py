@@ -27,9 +27,9 @@ from stratakv.exclusive import Exclusive
 from stratakv.index import FINGERPRINT, OFFSET_MASK, hash_key
 from stratakv.locks import FileLock
 from stratakv.lost_found import LostFound
-from stratakv.maintenance.blocks import Block, merged, placeholder, without
+from stratakv.maintenance.blocks import Block, merged, placeholder
 from stratakv.maintenance.early_end import SupersededError
-from stratakv.maintenance.merge import Merger, job_of, with_heat
+from stratakv.maintenance.merge import Merger, job_of
 from stratakv.manifest import Edit
 from stratakv.progress import Progress
 from stratakv.record import PREFIX_BYTES, TOMBSTONE
@@ -116,8 +116,7 @@ class Repair:
             if held.view.active is segment:
                 end = self.structure.control.words[W_TIP] & OFFSET_MASK
             try:
-                with reported(segment.path):
-                    self._copy(segment, end)
+                self._copy(segment, end)
             except StorageError:
                 self.exclusive.settle()  # else it would pass for a commit that was broken off
                 raise
@@ -127,15 +126,9 @@ class Repair:
 
     def _copy(self, segment: Segment, end: int) -> None:
         directory, files = self.structure.directory, self.structure.files
-        temporary = segment.path.with_suffix(".tmp")
-        files.unlink(temporary)
-        fd = directory.open(temporary, write=True, create=True)
-        try:
+        with directory.made_anew(segment.path) as fd:
             files.copy(segment.fd, fd, end, lambda step: None)
             files.fdatasync(fd)
-        finally:
-            files.close(fd)
-        files.rename(temporary, segment.path)
         directory.sync()
 
     # -- in place ----------------------------------------------------------------------------------------
@@ -179,18 +172,14 @@ class Repair:
         segment = _segment(view, segment.number)
         job = job_of(view, [segment], segment.sealed_entry.kind)
         lost = [place for place, slot in enumerate(segment.slots) if slot & OFFSET_MASK in unsound]
-        blocks = _sound(segment, unsound)
-        if view.marks:
-            blocks = with_heat(segment, blocks)
-        older = view.sealed[view.sealed.index(segment) + 1 :]
-        hidden = sorted(_keys_for(segment, lost, older))
-        blocks = merged([blocks, iter([[placeholder(key) for key in hidden]])])
-        prefixes = view.hidden.get(segment.number, ())
+        hidden = sorted(_keys_for(segment, lost, view.older_than(segment)))
         lost_found = LostFound(self.structure.directory)
         kept = lost_found.link(segment.path.name)
         lost_found.sync()
         merger = Merger(self.structure, self.exclusive, lambda read: None)
-        merger.run(view, job, [without(blocks, prefixes) if prefixes else blocks], before_install=self.sync)
+        sound = merger.whole(view, segment, _sound(segment, unsound))
+        blocks = merged([sound, iter([[placeholder(key) for key in hidden]])])
+        merger.run(view, job, [blocks], before_install=self.sync)
         logger.error(
             "%s: %d records were lost; %d older versions stay hidden; the log is in %s",
             segment.path,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stratakv.ghosts import Ghosts
-from stratakv.lookup import Choices, Row
+from stratakv.lookup import Choices, Row, is_sieved, rows_of
 from stratakv.manifest import Manifest
 from stratakv.segment import Segment
 from stratakv.sieve import Sieve
@@ -47,15 +47,14 @@ class View:
         sieve: Sieve | None,
     ) -> View:
         segments = (active, *sealed)
-        choices = Choices(segments, sieve)
-        newer = next((n for n, each in enumerate(segments) if each.number in choices.sieved), len(segments))
+        newer = next((n for n, each in enumerate(segments) if is_sieved(each, sieve)), len(segments))
         return cls(
             generation=manifest.generation,
             manifest=manifest,
             active=active,
             sealed=sealed,
-            rows=choices.all[:newer],
-            older=Choices(segments[newer:], sieve) if choices.sieved else None,
+            rows=rows_of(segments[:newer]),
+            older=Choices(segments[newer:], sieve) if newer < len(segments) else None,
             hidden=_hidden(segments),
             marks=marks,
             ghosts=ghosts,

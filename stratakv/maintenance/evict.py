@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from stratakv import ghosts
 from stratakv.directory import GHOSTS_NAME, Directory
-from stratakv.errors import CorruptionError, reported
+from stratakv.errors import CorruptionError
 from stratakv.ghosts import Ghosts
 from stratakv.index import HOTTEST, hash_key
 from stratakv.lookup import Choices, newest
@@ -195,19 +195,12 @@ def ghosts_for(view: View, directory: Directory, take: Take) -> Ghosts:
 
 def _make(directory: Directory, entries: int, take: Take) -> Ghosts:
     files, path = directory.files, directory.path / GHOSTS_NAME
-    temporary = path.with_suffix(".tmp")
-    with reported(path):
-        files.unlink(temporary)
-        files.unlink(path)  # first: both may not fit into the budget
-        fd = directory.open(temporary, write=True, create=True)
-        try:
-            size = ghosts.size_of(entries)
-            take(fd, size)
-            files.allocate(fd, size)
-            Ghosts(files.map(fd, size, write=True)).start()
-        finally:
-            files.close(fd)
-        files.rename(temporary, path)
+    size = ghosts.size_of(entries)
+    directory.discard(path)  # first: both may not fit into the budget
+    with directory.made_anew(path) as fd:
+        take(fd, size)
+        files.allocate(fd, size)
+        Ghosts(files.map(fd, size, write=True)).start()
     table = map_ghosts(directory)
     assert table is not None  # it has just been made
     return table

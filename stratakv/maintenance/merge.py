@@ -62,7 +62,7 @@ class Job:
 
 def job_of(view: View, inputs: Sequence[Segment], kind: Generation) -> Job:
     """Return the merge of `inputs`, which follow one another in `view`, in their own place."""
-    older = view.sealed[view.sealed.index(inputs[-1]) + 1 :]
+    older = view.older_than(inputs[-1])
     ranges = range_prefixes(inputs) if older else ()
     oldest, newest = inputs[-1].header.oldest, inputs[0].header.newest
     return Job(inputs, sum(map(living_keys, inputs)), older, ranges, kind, oldest, newest)
@@ -130,11 +130,11 @@ class Merger:
             self._structure.directory.remove(number)
         return made
 
-    def whole(self, view: View, segment: Segment) -> Iterator[Block]:
-        """Yield all of a segment for a merge, with the heat of its keys where that matters."""
-        blocks = self._paced(segment, in_key_order(segment))
+    def whole(self, view: View, segment: Segment, blocks: Iterator[Block] | None = None) -> Iterator[Block]:
+        """Yield all of a segment for a merge, or what `blocks` have of it, with the heat of its keys."""
+        blocks = self._paced(segment, in_key_order(segment) if blocks is None else blocks)
         if view.marks:
-            blocks = with_heat(segment, blocks)
+            blocks = _with_heat(segment, blocks)
         prefixes = view.hidden.get(segment.number, ())
         return without(blocks, prefixes) if prefixes else blocks
 
@@ -240,7 +240,7 @@ def _tombstone(key: bytes) -> Item:
     return key, body, 0, checksum_of(body), TOMBSTONE_EXPIRY, 0
 
 
-def with_heat(segment: Segment, blocks: Iterator[Block]) -> Iterator[Block]:
+def _with_heat(segment: Segment, blocks: Iterator[Block]) -> Iterator[Block]:
     """Give the items of a segment the heat that their keys have in its index."""
     for block in blocks:
         # `warmed` and `heat_in`, written out: this runs for each record that is merged.

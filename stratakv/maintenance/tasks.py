@@ -87,12 +87,13 @@ class Tasks:
         """Make the sieve of these segments, or remove that of none, and let all processes know it."""
         structure, directory = self._structure, self._structure.directory
         if segments:
-            with suppress(NoRoomError):  # there was, when this was chosen
-                damaged = sift(directory, segments, view.manifest.max_bytes, self._pace, self._take)
-                if damaged and structure.heal(damaged):
-                    raise SupersededError  # by a segment with a new index
-                if damaged:
-                    raise CorruptionError(directory.index_path(damaged.number), 0, "the index is damaged")
+            try:
+                with suppress(NoRoomError):  # there was, when this was chosen
+                    sift(directory, segments, view.manifest.max_bytes, self._pace, self._take)
+            except CorruptionError:
+                if any(map(structure.heal, segments)):
+                    raise SupersededError from None  # by segments with a new index
+                raise
         else:
             directory.discard(directory.path / SIEVE_NAME)
         with self._exclusive.hold() as held:

@@ -247,9 +247,9 @@ def test_a_log_that_is_sealed_while_it_is_opened(db: DB, monkeypatch: pytest.Mon
 
 
 class TestCounters:
-    def test_a_row_of_a_process_that_has_gone_is_taken(self, db: DB) -> None:
+    @pytest.mark.parametrize("gone", [2**22 + 1, 2**31, 2**64 - 1])  # no process has such a number
+    def test_a_row_of_a_process_that_has_gone_is_taken(self, db: DB, gone: int) -> None:
         control = db._store.control
-        gone = 2**22 + 1  # beyond the greatest number of a process
         for number in range(1, ROWS + 1):
             control._row(number)[0] = os.getpid() if number != 77 else gone
         control._row(77)[Figure.HITS] = 5
