@@ -341,7 +341,7 @@ def test_it_goes_where_the_budget_becomes_too_small_for_it(open_: Open, path: Pa
         assert (path / "SIEVE").stat().st_size > BUDGET // 8
     db = open_(max_bytes=BUDGET)
     db.maintain()
-    model = fill(db, "new", 2_000)
+    model = fill(db, "new", 1_000)
     assert not (path / "SIEVE").exists() or (path / "SIEVE").stat().st_size <= BUDGET // 32
     answers(db, model)
     assert db.stats().disk_bytes <= BUDGET
