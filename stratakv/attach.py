@@ -96,6 +96,8 @@ def attach(directory: Directory, options: Options, *, write: bool) -> FileLock:
             if lock.try_exclusive():
                 prepare(directory, options, write=write)
             lock.shared()
+            if write:
+                _take_up(directory)
             if is_prepared(directory, write=write):
                 return lock
             lock.release()
@@ -168,11 +170,31 @@ def prepare(directory: Directory, options: Options, *, write: bool) -> None:
         check_indexes(directory, manifest.load(directory))
         return
     if write:
-        control = open_control(directory, write=True)
-        control.collect_rows()
-        control.words[W_STATE] = State.OPEN
-        remove_orphans(directory, found)
-        remove_temporary(directory)
+        _tidy(directory, found)
+        open_control(directory, write=True).words[W_STATE] = State.OPEN
+
+
+def _tidy(directory: Directory, found: Manifest) -> None:
+    """Remove what processes have left that are gone; there is none that writes."""
+    open_control(directory, write=True).collect_rows()
+    remove_orphans(directory, found)
+    remove_temporary(directory)
+
+
+def _take_up(directory: Directory) -> None:
+    """Make a closed store fit for writers that only those have open who may not write.
+
+    They would keep whoever may from being alone with it for as long as they live.
+    """
+    control = _control(directory)
+    if control is None or control.words[W_STATE] != State.CLEAN:
+        return
+    with FileLock(directory, "writer.lock", write=True) as lock:
+        lock.exclusive()
+        found = manifest.load(directory)
+        if control.words[W_STATE] == State.CLEAN and _survived(directory, found, write=False):
+            _tidy(directory, found)
+            _survived(directory, found, write=True)  # from here on, others that write may come
 
 
 def _tell(directory: Directory, report: RecoveryReport) -> None:

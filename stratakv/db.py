@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar, overload
 from stratakv import scan, stats
 from stratakv.arguments import Value, check_key, seconds_left
 from stratakv.backup import BackupReport, backup
-from stratakv.errors import ClosedError, KeyNotFoundError, ReadOnlyError
+from stratakv.errors import ClosedError, KeyNotFoundError, ReadOnlyError, reported
 from stratakv.key_lock import Lock
 from stratakv.maintenance.compaction import CompactionReport
 from stratakv.maintenance.early_end import StoppedError
@@ -248,7 +248,9 @@ class DB:
         if not repair:
             return verify(self._open_store.snapshots, progress)
         store = self._writable
-        return Repair(store.structure, store.exclusive, store.snapshots, store.syncer.reach_tip).run(progress)
+        mending = Repair(store.structure, store.exclusive, store.snapshots, store.syncer.reach_tip)
+        with reported(self.path), store.maintenance.elected():
+            return mending.run(progress)
 
     def backup(self, path: str | os.PathLike[str], progress: Progress | None = None) -> BackupReport:
         """Copy the store as it is now to `path`, a new or empty directory, while others read and write."""

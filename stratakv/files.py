@@ -28,6 +28,7 @@ NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", 
 # its block already needs no new one.
 _IN_PLACE = frozenset({"ext4"})
 _COPY_BYTES = 8 * 2**20
+_FIRST = 3  # descriptor that is none of standard input, output and error
 # Bytes of a large page, the most that the kernel keeps and maps in one piece on x86 with pages of 4 KiB. It
 # begins at a multiple of its size.
 LARGE_PAGE = 2 * 2**20
@@ -37,6 +38,23 @@ _BYTE_LOCK = struct.Struct("hhqqi")  # struct flock: type, whence, start, length
 def now_ms() -> int:
     """Milliseconds since the epoch, as expiries are stored."""
     return int(time.time() * 1000)
+
+
+def _beyond_standard(fd: int) -> int:
+    """Return a descriptor of the same file that is none of standard input, output and error.
+
+    A program that has closed those, as daemons do, would print into the store. /dev/null takes their place,
+    so that nothing else does, as the descriptors that `mmap` makes.
+    """
+    if fd >= _FIRST:
+        return fd
+    low, fd = fd, fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, low)
+    while null < _FIRST:
+        null = os.open(os.devnull, os.O_RDWR)
+    os.close(null)
+    return fd
 
 
 class Files(Processes):
@@ -65,6 +83,7 @@ class Files(Processes):
                 made = True
             except FileExistsError:  # somebody was faster, and whose it is now is not for us to say
                 fd = os.open(path, flags)
+        fd = _beyond_standard(fd)
         try:
             if made:
                 self._adopt(fd, path, mode)

@@ -18,6 +18,7 @@ from typing import Generic, TypeVar
 from stratakv.interrupted import new_turn, under
 
 _PATIENCE = 0.3e-3  # seconds; two syncs of a fast disk
+_DEEP = 12  # calls within one another, more than `leave` needs
 
 
 class Wish:
@@ -67,16 +68,26 @@ class Gathering(Generic[W]):
         self._expected = 1
         self._leader: W | None = None
         self._led: list[W] = []
+        self._inside: set[int] = set()  # threads
 
     def is_busy(self) -> bool:
         """Whether any thread is waiting, or working for those that do."""
         return bool(self._leader or self._waiting)
+
+    def has(self, thread: int) -> bool:
+        """Whether a thread has joined and not left. If it is this one, it is in a `__del__`, or the like, and
+        would wait for itself.
+        """
+        return thread in self._inside
 
     def join(self, wish: W) -> list[W]:
         """Return the wishes that this thread must fulfil, its own among them.
 
         Sleeps until it is this thread's turn; returns none once another one has worked for it, or tried to.
         """
+        # IMPORTANT: a RecursionError in `leave` would be the end of all that wait. A microsecond.
+        _dive(_DEEP)
+        self._inside.add(wish.thread)
         led, patience = under(self._turn, self._begin, wish)
         while led is None:
             wish.wait(patience)
@@ -111,8 +122,9 @@ class Gathering(Generic[W]):
         """Let those go on that this thread has worked for; where it was interrupted, take its wish back."""
         if wish.is_done and wish is not self._leader:
             wish.pass_on()  # where it was interrupted before it has
-            return
-        under(self._turn, self._end, wish)
+        else:
+            under(self._turn, self._end, wish)
+        self._inside.discard(wish.thread)
 
     def _end(self, wish: W) -> None:
         if wish is self._leader:
@@ -142,3 +154,9 @@ class Gathering(Generic[W]):
             wish.is_done = True
         for wish in (*of_main, *row[:1]):
             wish.wake()
+
+
+def _dive(calls: int) -> None:
+    """Raise RecursionError where there is no room for so many calls within one another."""
+    if calls:
+        _dive(calls - 1)

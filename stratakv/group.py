@@ -37,12 +37,15 @@ class _Put(Wish):
 class GroupCommit:
     """Commits single records as `Committer.commit_one` does, and returns once they are on disk.
 
-    reach: returns once all below a position is on disk.
+    reach: returns once all below a position is on disk. syncs: whether a thread is in that already.
     """
 
-    def __init__(self, exclusive: Committer, reach: Callable[[int], None]) -> None:
+    def __init__(
+        self, exclusive: Committer, reach: Callable[[int], None], syncs: Callable[[int], bool]
+    ) -> None:
         self._exclusive = exclusive
         self._reach = reach
+        self._syncs = syncs
         self.begin_process()
 
     def begin_process(self) -> None:
@@ -59,7 +62,11 @@ class GroupCommit:
         # One that has a transaction open will be told so; in company, others may be waiting for it to end.
         if thread == self._main or thread == self._exclusive.owner or len(body) > _MOST_BYTES:
             return self._exclusive.commit_one(*write)
-        put, gathering = _Put(write), self._gathering
+        gathering = self._gathering
+        # In a `__del__` or the like: others wait for what this thread has not finished.
+        if gathering.has(thread) or self._syncs(thread):
+            return self._exclusive.commit_one(*write)
+        put = _Put(write)
         try:
             puts = gathering.join(put)
             if puts:

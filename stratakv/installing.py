@@ -118,7 +118,8 @@ class Installer(Views):
         found = manifest.load(self.directory)
         # IMPORTANT: it may have been renamed and no more. Whatever is promised from now on depends on it.
         self.directory.sync()
-        self._remove_begun(found)
+        with reported(self.directory.path):
+            self._remove_begun(found)
         begun = None
         if self.control.words[W_TIP] >> POSITION_BITS != found.active:
             with reported(self.directory.path):

@@ -11,6 +11,7 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, Literal
 
 from xxhash import xxh3_64_hexdigest
@@ -26,6 +27,7 @@ _TITLE = "stratakv-manifest 1 "
 _MOST_BYTES = 16 * 2**20  # of a manifest: more segments than a process can map
 _MOST_SIZE = 2**40  # of a log: what an offset has bits for
 _MOST = 2**63  # of anything else
+_NESTED = 3  # an object in a list in an object
 
 Generation = Literal["young", "main"]
 
@@ -169,11 +171,20 @@ def decode(data: bytes) -> Manifest:
             raise TypeError("the segments are no list")
         values["segments"] = tuple([Entry(**entry) for entry in values["segments"]])
         found = Manifest(**values)
-    except (TypeError, KeyError, RecursionError) as error:
+    except (TypeError, KeyError) as error:
         raise ValueError(f"its fields are not those of a manifest: {error}") from None
+    except RecursionError:
+        if _nesting(body) <= _NESTED:  # it is the caller that is deep
+            raise
+        raise ValueError("its fields are not those of a manifest: they are nested") from None
     if not _is_possible(found):
         raise ValueError("it says what cannot be")
     return found
+
+
+def _nesting(body: str) -> int:
+    """Return how deep the lists and objects of a text are within one another."""
+    return max(accumulate((sign in "[{") - (sign in "]}") for sign in body))
 
 
 def _is_possible(found: Manifest) -> bool:

@@ -25,7 +25,6 @@ from stratakv.control import W_TIP
 from stratakv.errors import CorruptionError, StorageError, reported
 from stratakv.exclusive import Exclusive
 from stratakv.index import FINGERPRINT, OFFSET_MASK, hash_key
-from stratakv.locks import FileLock
 from stratakv.lost_found import LostFound
 from stratakv.maintenance.blocks import Block, merged, placeholder
 from stratakv.maintenance.early_end import SupersededError
@@ -56,14 +55,7 @@ class Repair:
     sync: Callable[[], None]
 
     def run(self, progress: Progress | None) -> VerifyReport:
-        """Mend what can be mended, and report what was and what is left."""
-        self.structure.check_in_place()
-        with FileLock(self.structure.directory, "maintenance.lock", write=True) as lock:
-            lock.exclusive()
-            with reported(self.structure.directory.path):
-                return self._run(progress)
-
-    def _run(self, progress: Progress | None) -> VerifyReport:
+        """Mend what can be mended, and report that; the caller holds maintenance.lock."""
         before = inspect(self.snapshots, progress)
         if not before.damage():
             return before.report()

@@ -81,7 +81,7 @@ class Store:
         self.snapshots = Snapshots(self.structure, self.exclusive.hold if self.write else None)
         self.reader = Reader(self.snapshots)
         self.syncer = Syncer(self.structure, self.exclusive, sync_lock, options.sync_interval)
-        self.group = GroupCommit(self.exclusive, self.syncer.reach)
+        self.group = GroupCommit(self.exclusive, self.syncer.reach, self.syncer.has)
         self.writer = Writer(
             self.structure,
             self.reader,
@@ -247,11 +247,13 @@ def release(store: Store) -> None:
     """Give a handle's share back; the last one closes the store."""
     notice()
     with _opening:
-        store.users -= 1
-        if not store.users:
+        if store.users > 1:
+            store.users -= 1
+            return
+        with _alone(store.identity, store.directory.path):
+            store.users = 0
             del _stores[store.identity]
-            with _alone(store.identity, store.directory.path):
-                store.close()
+            store.close()
 
 
 @contextmanager

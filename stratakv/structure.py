@@ -232,6 +232,7 @@ class Structure(Installer):
         data, moved = beginning.encode(first_link)
         reached = self.control.words[W_SYNCED]
         synced = {e.number: bytes_below(reached, e.number, e.size) for e in held.view.manifest.segments}
+        begun = None
         try:
             begun = create_active(self.directory, header, room.capacity + len(data), room.keys, data)
             beginning.hand_heat_on(begun)
@@ -242,7 +243,7 @@ class Structure(Installer):
             self.control.words[W_LOGGED] += written
             self.control.row[Figure.REWRITTEN] += moved
         except StorageError:
-            if manifest.load(self.directory).active != number:
+            if begun is None or manifest.load(self.directory).active != number:
                 # A full disk must not fill up with attempts, nor the numbers come to an end by them.
                 self.directory.remove(number)
                 self.control.words[W_NEXT] = number

@@ -81,6 +81,10 @@ class Syncer:
             finally:
                 gathering.leave(wish)  # again, where a signal ended the first
 
+    def has(self, thread: int) -> bool:
+        """Whether this very thread is syncing, or waits for a sync."""
+        return self._gathering.has(thread)
+
     def everything(self) -> None:
         """Return once all that is committed is on disk; raises SyncError where some of it never will be."""
         self.reach_tip()

@@ -102,7 +102,7 @@ class Maintenance:
         self._turn = new_turn()
 
     @contextmanager
-    def _elected(self, pace: Pace = lambda read: None) -> Iterator[None]:
+    def elected(self, pace: Pace = lambda read: None) -> Iterator[None]:
         """Be the only one at work, whoever else wants to be. pace: what it raises ends the waiting."""
         notice()
         self._exclusive.check_outside()  # whoever has maintenance.lock may be waiting for the writer lock
@@ -260,7 +260,7 @@ class Maintenance:
         """Do one task, if there is one; return whether there was."""
         if self.next_task(at_rest=at_rest) is None:
             return False
-        with self._elected(pace):
+        with self.elected(pace):
             self._remove_left()
             task = self.next_task(at_rest=at_rest)  # another process may have been faster
             if task:
@@ -283,7 +283,7 @@ class Maintenance:
 
     def _tidy(self, pace: Pace) -> None:
         """Remove what one who was elected before has left unfinished."""
-        with self._elected(pace), self._exclusive.hold() as held:
+        with self.elected(pace), self._exclusive.hold() as held:
             remove_orphans(self._structure.directory, held.view.manifest)
 
     def _remove_left(self) -> None:
@@ -304,5 +304,5 @@ class Maintenance:
                 filled = self._structure.control.words[W_TIP] & OFFSET_MASK
                 progress(0, filled + sum(segment.end for segment in self._structure.view.sealed))
 
-        with reported(self._structure.directory.path), self._elected(pace):
+        with reported(self._structure.directory.path), self.elected(pace):
             return compact(self._structure, self._exclusive, self._sync, self.next_task, progress)

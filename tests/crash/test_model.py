@@ -193,7 +193,7 @@ class CrashModel(RuleBasedStateMachine):
         store = self.dbs[who]._store
         view = store.structure.current()
         if place < len(view.sealed):
-            with store.maintenance._elected():
+            with store.maintenance.elected():
                 tasks = Tasks(store.structure, store.exclusive, store.syncer.reach_tip, lambda _: None)
                 tasks.sweep(view, [view.sealed[place]])
 

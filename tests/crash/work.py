@@ -177,7 +177,7 @@ class Run:
     @contextmanager
     def _tasks(self) -> Iterator[Tasks]:
         store = self.db._store
-        with reported(self.root), store.maintenance._elected():
+        with reported(self.root), store.maintenance.elected():
             yield Tasks(store.structure, store.exclusive, store.syncer.reach_tip, lambda _: None)
 
     def _close(self) -> None:

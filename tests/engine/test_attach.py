@@ -22,14 +22,14 @@ from stratakv import (
     index,
 )
 from stratakv import store as stores
-from stratakv.control import ROWS, W_BUSY, W_INDEXED, W_TIP, Figure
+from stratakv.control import ROWS, W_BUSY, W_INDEXED, W_STATE, W_TIP, Figure, State, open_control
 from stratakv.files import Files
 from stratakv.locks import UNLOCK, FileLock
 from stratakv.log import HEADER_BYTES, LogHeader
 from stratakv.segment_files import open_log
 from tests.engine.conftest import Open
 from tests.engine.layout import Layout
-from tests.engine.machine import Machine, MachineFiles
+from tests.engine.machine import Machine, MachineFiles, rotate
 
 Model = dict[bytes, bytes]
 
@@ -71,6 +71,23 @@ class TestByWhoMayNotWrite:
             assert dict(db.scan()) == layout.model
         assert set(layout.path.iterdir()) == files
         assert not index.exists() or index.read_bytes() == data
+
+    def test_a_writer_that_comes_later(
+        self, layout: Layout, read_only: Callable[[], DB], machine: Machine, open_: Open
+    ) -> None:
+        """As through a volume that is mounted read-only, by who was there first after all had closed."""
+        with read_only() as reader:
+            machine.may_write = True
+            left = layout.path / "000099.log"
+            left.write_bytes(bytes(100))
+            with open_() as db:
+                assert not left.exists()
+                db.put(b"later", b"v")
+                rotate(db)
+                assert dict(reader.scan()) == dict(db.scan()) == {**layout.model, b"later": b"v"}
+        with open_() as db:
+            assert dict(db.scan()) == {**layout.model, b"later": b"v"}
+            assert db.verify().ok
 
     @pytest.mark.parametrize("size", [None, 10])
     def test_without_control_nobody_knows_whether_it_survived(
@@ -117,13 +134,16 @@ def test_a_store_whose_control_is_gone_while_others_have_it_open(
 def test_a_store_that_is_closed_while_another_process_stands_still(
     layout: Layout, open_: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was stopped while it looked whether the store is open: nothing is damaged."""
+    """It was stopped while it looked whether the store is open, or while it recovered it."""
     monkeypatch.setattr(attach, "_TRIES", 3)
     with open_(segment_bytes=8192) as db:
         directory = db._store.directory
     others = FileLock(directory, "attach.lock", write=True)
     others.shared()
     try:
+        with open_() as db:
+            assert dict(db.scan()) == layout.model
+        open_control(directory, write=True).words[W_STATE] = State.NEW
         with pytest.raises(StoreBusyError, match="a process that does not go on"):
             open_()
     finally:

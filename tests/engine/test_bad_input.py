@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import errno
 import gc
+import mmap
 import numbers
 import os
 import resource
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -34,6 +35,8 @@ from stratakv import (
 )
 from stratakv.control import W_NEXT
 from stratakv.directory import MOST_NUMBER
+from stratakv.files import Files
+from stratakv.log import LogHeader, rank_of
 from tests.engine.machine import content, descriptors_open
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to own files as others and to mount")
@@ -539,6 +542,34 @@ class TestFullDisk:
         gc.collect()
         assert descriptors_open() == descriptors
 
+    def test_attempts_use_up_no_number_where_nothing_can_be_opened(
+        self, db: DB, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not even the manifest, to see whether it names the new segment."""
+        db.put(b"k", b"v" * 3000)
+        words = db._store.control.words
+        before = words[W_NEXT]
+        with monkeypatch.context() as patch:
+            patch.setattr(Files, "open", too_many)
+            patch.setattr(Files, "read_all", too_many)
+            for _ in range(3):
+                with pytest.raises(StorageError, match="ulimit"):
+                    db.put(b"large", b"v" * 3000)
+        assert words[W_NEXT] == before
+        db.put(b"large", b"v" * 3000)
+
+    def test_a_rotation_that_another_process_has_left_is_finished_later(
+        self, db: DB, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        db.put(b"k", b"v")
+        (path / "000099.log").write_bytes(LogHeader(99, rank_of(99), rank_of(99), 0, 1, 0).pack())
+        with monkeypatch.context() as patch, db._store.exclusive.hold():
+            patch.setattr(mmap, "mmap", too_many)
+            with pytest.raises(StorageError, match="ulimit"):
+                db._store.structure.finish()
+        db.put(b"k", b"w")
+        assert db.get(b"k") == b"w"
+
     @pytest.mark.parametrize("step", ["pwrite", "allocate", "fdatasync", "rename", "link"])
     def test_a_compaction(self, db: DB, machine: Any, path: Path, step: str) -> None:
         model = {b"%d" % number: b"v" * 30 for number in range(400)}
@@ -655,6 +686,10 @@ def full(step: str) -> Callable[[str, Any], None]:
             raise OSError(28, "No space left on device")
 
     return refuse
+
+
+def too_many(*_: object, **__: object) -> NoReturn:
+    raise OSError(errno.EMFILE, "Too many open files")
 
 
 def test_numbers_come_to_an_end(db: DB) -> None:

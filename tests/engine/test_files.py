@@ -15,6 +15,7 @@ import pytest
 
 import stratakv
 from stratakv.files import Files
+from tests.support.children import run
 from tests.support.users import let_in
 
 GROUP = 30_000
@@ -31,6 +32,21 @@ def fd(tmp_path: Path, files: Files) -> Iterator[int]:
     fd = files.open(tmp_path / "file", write=True, create=True)
     yield fd
     os.close(fd)
+
+
+def test_no_file_takes_the_place_of_standard_output(tmp_path: Path, files: Files) -> None:
+    """A program that has closed it, as daemons do, would print into the store."""
+
+    def work() -> None:
+        os.closerange(0, 3)
+        opened = [files.open(tmp_path / name, write=True, create=True) for name in "ab"]
+        assert min(opened) > 2
+        assert not any(os.get_inheritable(fd) for fd in opened)
+        assert {Path(f"/proc/self/fd/{fd}").readlink() for fd in range(3)} == {Path(os.devnull)}
+        os.write(1, b"printed")
+        assert [os.fstat(fd).st_size for fd in opened] == [0, 0]
+
+    assert run(work) == [0]
 
 
 @contextmanager

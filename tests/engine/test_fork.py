@@ -124,7 +124,7 @@ def test_a_child_that_was_forked_during_maintenance(tmp_path: Path) -> None:
         db.put(b"child", b"v")
         db.compact()
 
-    with db._store.maintenance._elected():
+    with db._store.maintenance.elected():
         forked = Child(child)
     db.compact()
     assert forked.wait() == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -301,3 +302,44 @@ def test_a_leader_that_is_interrupted_as_it_ends_leaves_nobody_asleep(group: Gat
     group.leave(first)  # as a `finally` does
     other.thread.join(10)
     assert other.led == "b"
+
+
+def test_a_thread_that_is_too_deep_joins_nothing(group: Gathering[Named]) -> None:
+    """It could not leave, and all others would wait for it."""
+
+    def calls() -> int:
+        frame, count = sys._getframe(), 0
+        while frame := frame.f_back:  # type: ignore[assignment]
+            count += 1
+        return count
+
+    def dive(left: int) -> None:
+        if left:
+            dive(left - 1)
+            return
+        wish = Named("a")
+        try:
+            group.join(wish)
+        finally:
+            group.leave(wish)
+
+    room = sys.getrecursionlimit() - calls()
+    failed = 0
+    for left in range(room - 60, room - 2):
+        try:
+            dive(left)
+        except RecursionError:
+            failed += 1
+        assert not group.is_busy()
+        assert not group.has(threading.get_ident())
+    assert 10 < failed < 58
+
+
+def test_a_thread_is_in_it_until_it_leaves(group: Gathering[Named]) -> None:
+    wish, thread = Named("a"), threading.get_ident()
+    assert not group.has(thread)
+    group.join(wish)
+    assert group.has(thread)
+    assert not group.has(thread + 1)
+    group.leave(wish)
+    assert not group.has(thread)

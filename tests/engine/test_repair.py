@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 import stratakv
-from stratakv import DB, CorruptionError, ReadOnlyError, StorageError, index
+from stratakv import DB, CorruptionError, ReadOnlyError, StorageError, StoreBusyError, index
 from stratakv.bit_flip import flipped_back
 from stratakv.files import Files
 from stratakv.repair import Repair, _is_led_to
 from stratakv.verify import inspect
 from tests.engine.conftest import Open
-from tests.engine.machine import Machine, MachineFiles, flip
+from tests.engine.machine import Machine, MachineFiles, flip, in_time
 
 Model = dict[bytes, bytes]
 HEADER, LOG_HEADER = 28, 72
@@ -375,6 +375,32 @@ def test_a_disk_that_refuses_to_be_mended(db: DB, machine: Machine, caplog: pyte
     machine.refuse = lambda step, subject: None
     assert db.verify(repair=True).ok
     check(db, model)
+
+
+WORK: dict[str, Callable[[DB, Callable[..., bool]], object]] = {
+    "compact": lambda db, told: db.compact(told),
+    "maintain": lambda db, told: db.maintain(stop=told),
+    "repair": lambda db, told: db.verify(told, repair=True),
+}
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_it_does_not_wait_for_itself(db: DB, name: str) -> None:
+    """Asked for in the midst of what has the same lock."""
+    refused = []
+
+    def told(*_: int) -> bool:
+        with pytest.raises(StoreBusyError, match="this very thread") as error:
+            db.verify(repair=True)
+        refused.append(error)
+        return False
+
+    fill(db)
+    rotate(db)
+    with in_time(10):
+        WORK[name](db, told)
+    assert refused
+    assert db.verify(repair=True).ok
 
 
 @pytest.mark.parametrize("repair", [False, True])

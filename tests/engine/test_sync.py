@@ -17,7 +17,7 @@ from stratakv import DB, ReadOnlyError, SyncError, TransactionError
 from stratakv.control import OFFSET_MASK, W_POISONED, W_SYNCED, W_TIP
 from stratakv.errors import storage_error
 from stratakv.sync import Syncer
-from tests.engine.machine import Machine, wait_for
+from tests.engine.machine import Machine, in_time, wait_for
 
 Open = Callable[..., DB]
 
@@ -294,6 +294,33 @@ class TestLevels:
             tx.put(b"k", b"v")
         other.join(10)
         assert dict(db.scan()) == {b"k": b"v", b"other": b"v"}
+
+    def test_a_thread_that_writes_in_the_midst_of_its_sync_waits_for_none(
+        self, machine: Machine, open_: Open
+    ) -> None:
+        """As `__del__` does where the garbage collector runs just then. Others wait for this very sync."""
+        db, told = open_(durability="always"), []
+
+        def put_again(step: str, subject: Path) -> None:
+            if step != "fdatasync":
+                return
+            machine.refuse = lambda step, subject: None
+            with pytest.raises(TransactionError, match="is committed") as error:
+                db.put(b"inner", b"v")
+            told.append(error)
+
+        def put() -> None:
+            db.put(b"first", b"v")
+            machine.refuse = put_again
+            db.put(b"outer", b"v")
+
+        with in_time():
+            thread = threading.Thread(target=put)
+            thread.start()
+            thread.join()
+        assert told
+        assert db.get_many([b"inner", b"outer"]) == {b"inner": b"v", b"outer": b"v"}
+        db.put(b"next", b"v")
 
     def test_who_asks_for_a_sync_waits_for_no_writer(self, open_: Open) -> None:
         db = open_(durability="always")

@@ -437,7 +437,7 @@ def test_a_forked_child_does_not_keep_the_lock_of_a_dead_parent(path: Path) -> N
     def parent() -> None:
         db = stratakv.open(path, **OPTIONS, maintenance="manual")
         fill(db)
-        with db._store.maintenance._elected():
+        with db._store.maintenance.elected():
             forked = os.fork()
             if not forked:
                 os.close(write)
