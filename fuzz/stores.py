@@ -14,7 +14,7 @@ from typing import Any
 import stratakv
 from fuzz import places
 from stratakv import DB, StrataKVError
-from stratakv import store as stores
+from stratakv import open_stores as stores
 
 logging.disable(logging.CRITICAL)
 setattr(stores, "Files", places.QuickFiles)  # noqa: B010 - `recover` the function hides the module

@@ -18,12 +18,13 @@ from stratakv.key_lock import Lock
 from stratakv.maintenance.compaction import CompactionReport
 from stratakv.maintenance.early_end import StoppedError
 from stratakv.maintenance.work import MaintenanceReport
+from stratakv.open_stores import acquire, release
 from stratakv.options import Options
 from stratakv.progress import Progress
 from stratakv.reader import Reader
 from stratakv.repair import Repair
 from stratakv.stats import Stats
-from stratakv.store import Store, acquire, release
+from stratakv.store import Store
 from stratakv.transaction import Transaction
 from stratakv.verify import VerifyReport, verify
 from stratakv.writer import Writer

@@ -15,9 +15,9 @@ import sys
 from stratakv.errors import CorruptionError
 from stratakv.maintenance.early_end import StoppedError
 from stratakv.maintenance.keeper import DAMAGED, URGENT
+from stratakv.open_stores import acquire, release
 from stratakv.options import Options
 from stratakv.processes import allow_all_descriptors, give_way
-from stratakv.store import acquire, release
 
 LINGER = 2.0  # seconds: starting a process for each segment would cost more than waiting for the next
 

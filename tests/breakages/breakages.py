@@ -747,7 +747,7 @@ _COMMITS = (
     Breakage(
         "fork-in-c-not-noticed-at-the-end",
         "a child frees none of its parent's locks",
-        "stratakv/store.py",
+        "stratakv/open_stores.py",
         "    notice()\n    for store in list",
         "    for store in list",
         (f"{_FORK_IN_C}::test_whatever_comes_first_leaves_the_parents_locks",),

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 import stratakv
 from stratakv import DB
-from stratakv import store as stores
+from stratakv import open_stores as stores
 from stratakv.maintenance import plan
 from stratakv.maintenance.tasks import Tasks
 from tests.crash.work import NOW, fast_place

@@ -17,7 +17,7 @@ from xxhash import xxh3_128
 
 import stratakv
 from stratakv import DB
-from stratakv import store as stores
+from stratakv import open_stores as stores
 from stratakv.errors import reported
 from stratakv.files import Files
 from stratakv.maintenance import plan, split

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import stratakv
-from stratakv import store as stores
+from stratakv import open_stores as stores
 from stratakv.files import Files
 from stratakv.maintenance.keeper import Keeper
 from tests.engine.layout import Layout

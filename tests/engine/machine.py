@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stratakv import DB
-from stratakv import store as stores
+from stratakv import open_stores as stores
 from stratakv.files import Files
 
 # What changes something on disk, and what makes it durable: the moments at which dying makes a difference.

@@ -21,7 +21,7 @@ from stratakv import (
     attach,
     index,
 )
-from stratakv import store as stores
+from stratakv import open_stores as stores
 from stratakv.control import ROWS, W_BUSY, W_INDEXED, W_STATE, W_TIP, Figure, State, open_control
 from stratakv.files import Files
 from stratakv.locks import UNLOCK, FileLock

@@ -15,7 +15,7 @@ import pytest
 
 import stratakv
 from stratakv import DB
-from stratakv import store as store_module
+from stratakv import open_stores as store_module
 from stratakv.files import Files
 from stratakv.gathering import Gathering, Wish
 from stratakv.locks import FileLock

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import stratakv
-from stratakv import store as stores
+from stratakv import open_stores as stores
 from stratakv.control import W_SYNCED, bytes_below
 from stratakv.maintenance import plan
 from tests.engine.machine import Death, Machine, MachineFiles

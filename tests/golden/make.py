@@ -19,7 +19,7 @@ from unittest import mock
 
 import stratakv
 from stratakv import DB
-from stratakv import store as stores
+from stratakv import open_stores as stores
 from stratakv.directory import FORMAT, LOCK_NAMES
 from stratakv.files import Files
 

@@ -18,7 +18,7 @@ import pytest
 
 import stratakv
 from stratakv import DB, commit
-from stratakv import store as stores
+from stratakv import open_stores as stores
 from tests.engine.machine import in_time
 from tests.support.children import run
 
