@@ -87,7 +87,7 @@ class Store:
             return
         self._set_budget()
         is_watched = options.maintenance is Upkeep.AUTO
-        is_due = is_watched and self.maintenance.is_due()
+        is_due = is_watched and self.maintenance.due.is_due()
         # IMPORTANT: nothing that can fail comes after a thread was started, which would keep the files open.
         if options.durability is Durability.INTERVAL and self.syncer.is_behind():
             self.syncer.keep_going(0)  # those who wrote it may be dead

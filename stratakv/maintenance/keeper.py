@@ -95,7 +95,7 @@ class Keeper:
         self._directory.files.leave_signals()
         while not self._ending:
             try:
-                left = self._maintenance.seconds_left()
+                left = self._maintenance.due.seconds_left()
                 self._news.wait(_LONGEST_WAIT if left is None else min(left + 0.001, _LONGEST_WAIT))
                 self._news.clear()
                 self._see_to_it()
@@ -110,10 +110,10 @@ class Keeper:
 
     def _see_to_it(self) -> None:
         """Return once there is nothing to do; start a child while nobody else does it."""
-        while not self._ending and self._maintenance.next_task() is not None:
+        while not self._ending and self._maintenance.due.next_task() is not None:
             self._stopping.wait(self._patience)
             self._news.clear()
-            if self._ending or self._maintenance.next_task() is None or not self._maintenance.is_free():
+            if self._ending or self._maintenance.due.next_task() is None or not self._maintenance.is_free():
                 continue
             if not self._ran_in_child():
                 self._maintenance.run(0.0, self._yield)
@@ -179,7 +179,7 @@ class Keeper:
 
     def _is_behind(self) -> bool:
         with suppress(StrataKVError, OSError):  # whatever it is, a child meets it as well
-            return self._maintenance.is_behind()
+            return self._maintenance.due.is_behind()
         return False
 
     def _yield(self, _read: int) -> None:

@@ -14,31 +14,27 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stratakv.control import OFFSET_MASK, W_GENERATION, W_LOGGED, W_TIP, Figure
-from stratakv.directory import SIEVE_NAME
+from stratakv.control import OFFSET_MASK, W_GENERATION, W_TIP
 from stratakv.errors import CorruptionError, StoreBusyError, reported
 from stratakv.exclusive import Exclusive
-from stratakv.files import now_ms
 from stratakv.forks import notice
-from stratakv.interrupted import check_refused, new_turn
+from stratakv.interrupted import new_turn
 from stratakv.locks import FileLock
-from stratakv.maintenance import plan
 from stratakv.maintenance.compaction import CompactionReport, compact
+from stratakv.maintenance.due import Due
 from stratakv.maintenance.early_end import Pace, StoppedError, SupersededError
-from stratakv.maintenance.plan import Limits, Task
+from stratakv.maintenance.plan import Task
 from stratakv.maintenance.room import Room
-from stratakv.maintenance.tasks import Tasks, is_hidden
+from stratakv.maintenance.tasks import Tasks
 from stratakv.orphans import remove_orphans
 from stratakv.progress import Progress
 from stratakv.structure import Structure
-from stratakv.view import View
 
 logger = logging.getLogger("stratakv")
 
 _CHILDS_LOCK = "keep.lock"
 _LOOK = 0.1  # seconds between two looks for work
 _REST = 1.0  # seconds without any, after which segments are merged for the sake of lookups
-_AMPLIFICATION = 3.5  # what may be written for each byte that writers write, that included
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +84,8 @@ class Maintenance:
         self._structure = structure
         self._exclusive = exclusive
         self._sync = sync
-        self._room = Room(structure, exclusive)
+        self.due = Due(structure, Room(structure, exclusive))
         self._lock: FileLock | None = None
-        # Segments that could not be read to their end, and what their files were like then.
-        self._damaged: dict[int, tuple[int, int]] = {}
         self.begin_process()
 
     def begin_process(self) -> None:
@@ -135,78 +129,6 @@ class Maintenance:
     def _can_have(self, name: str) -> bool:
         with FileLock(self._structure.directory, name, write=True) as lock:
             return lock.try_exclusive()
-
-    # -- what is due -------------------------------------------------------------------------------------
-
-    def next_task(self, *, at_rest: bool = False) -> Task | None:
-        """Return what is to be done now; at_rest: there has been nothing to do for a while."""
-        view = self._structure.current()
-        hidden = [s.number for s in view.sealed if is_hidden(view, s)]
-        limits = self._limits(view, at_rest=at_rest)
-        sieved = view.older.sieved if view.older else ()
-        return plan.pick(view.manifest.segments, hidden, self._still_damaged(), limits, sieved)
-
-    def is_behind(self) -> bool:
-        """Whether writers are faster than maintenance."""
-        manifest = self._structure.current().manifest
-        return plan.is_behind(manifest.segments, self._still_damaged(), manifest.max_bytes)
-
-    def _still_damaged(self) -> set[int]:
-        """Return the segments that could not be read to their end, and were not repaired since."""
-        return {number for number, then in self._damaged.items() if self._state(number) == then}
-
-    def _state(self, number: int) -> tuple[int, int]:
-        """Return what a repair changes of a segment: when its log was written to, and which is its index."""
-        files, directory = self._structure.files, self._structure.directory
-        try:
-            log, index = directory.log_path(number), directory.index_path(number)
-            return files.stat(log).st_mtime_ns, files.stat(index).st_ino
-        except OSError as refusal:
-            check_refused(refusal)
-            return 0, 0
-
-    def is_due(self) -> bool:
-        """Whether there is something to do now, or at a time that is known."""
-        return self.next_task() is not None or self.seconds_left() is not None
-
-    def seconds_left(self) -> float | None:
-        """Return in how many seconds there will be something to do if nobody writes; None: not foreseen."""
-        now = now_ms()
-        due = plan.due(self._structure.current().manifest.segments, now)
-        return None if due is None else (due - now) / 1000
-
-    def _limits(self, view: View, *, at_rest: bool) -> Limits:
-        max_bytes, used = view.manifest.max_bytes, 0
-        free = self._structure.files.free(self._structure.directory.path)
-        if max_bytes:
-            used = self._room.used(view)
-            free = min(free, self._room.left(view, used))
-        spare = self._spare() if at_rest else 0
-        return Limits(
-            max_bytes,
-            used,
-            free,
-            view.active.end,
-            self._structure.capacity(),
-            now_ms(),
-            spare,
-            self._sieve_bytes(),
-        )
-
-    def _sieve_bytes(self) -> int:
-        """Return the length of the sieve, 0 where there is none.
-
-        Not what it takes of the disk: where blocks are large, one of any length would be too large.
-        """
-        with suppress(FileNotFoundError):
-            return self._structure.files.stat(self._structure.directory.path / SIEVE_NAME).st_size
-        return 0
-
-    def _spare(self) -> int:
-        """Return how many bytes may be rewritten before the amplification is as high as it may be."""
-        control = self._structure.control
-        written = control.words[W_LOGGED] + (control.words[W_TIP] & OFFSET_MASK)
-        return int((_AMPLIFICATION - 1) * written) - control.total(Figure.REWRITTEN)
 
     # -- doing it ----------------------------------------------------------------------------------------
 
@@ -253,16 +175,16 @@ class Maintenance:
     def _wait(self, seconds: float) -> None:
         """Wait for a change of structure, for a segment to expire, or so long."""
         words, before = self._structure.control.words, self._structure.view.generation
-        left = self.seconds_left()
+        left = self.due.seconds_left()
         time.sleep(seconds if left is None or words[W_GENERATION] != before else min(seconds, max(0.0, left)))
 
     def _step(self, pace: Pace, done: _Done, *, at_rest: bool) -> bool:
         """Do one task, if there is one; return whether there was."""
-        if self.next_task(at_rest=at_rest) is None:
+        if self.due.next_task(at_rest=at_rest) is None:
             return False
         with self.elected(pace):
             self._remove_left()
-            task = self.next_task(at_rest=at_rest)  # another process may have been faster
+            task = self.due.next_task(at_rest=at_rest)  # another process may have been faster
             if task:
                 self._do(task, pace, done)
         return task is not None
@@ -278,7 +200,7 @@ class Maintenance:
         except CorruptionError as error:
             logger.error("%s; its segment is left as it is", error)
             broken = {number for number in task.numbers if Path(error.path).stem == f"{number:06d}"}
-            self._damaged |= {number: self._state(number) for number in broken or task.numbers}
+            self.due.leave(broken or task.numbers)
             done.damage = done.damage or error
 
     def _tidy(self, pace: Pace) -> None:
@@ -305,4 +227,4 @@ class Maintenance:
                 progress(0, filled + sum(segment.end for segment in self._structure.view.sealed))
 
         with reported(self._structure.directory.path), self.elected(pace):
-            return compact(self._structure, self._exclusive, self._sync, self.next_task, progress)
+            return compact(self._structure, self._exclusive, self._sync, self.due.next_task, progress)

@@ -202,10 +202,10 @@ class TestExpiry:
         db.put(b"brief", b"v", ttl=10)
         seal(db)
         db.maintain()
-        assert db._store.maintenance.seconds_left() == pytest.approx(10)
+        assert db._store.maintenance.due.seconds_left() == pytest.approx(10)
         clock.wait(10)
         db.maintain()
-        assert db._store.maintenance.seconds_left() is None
+        assert db._store.maintenance.due.seconds_left() is None
 
 
 class TestTiers:
@@ -429,11 +429,11 @@ class TestBudget:
         for _ in range(40):
             for number in range(1900):
                 db.get(b"%d" % number)
-            task = db._store.maintenance.next_task()
+            task = db._store.maintenance.due.next_task()
             if task is None:
                 break
             db.maintain()
-        assert db._store.maintenance.next_task() is None
+        assert db._store.maintenance.due.next_task() is None
         assert db.stats().rewritten_bytes - before < 2 * BUDGET
 
     def test_deleting_prefixes_keeps_it_too(self, open_: Open, path: Path) -> None:

@@ -161,7 +161,7 @@ def test_nobody_is_started_for_the_maintenance_of_another_store(
     db: DB, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(db)
-    assert db._store.maintenance.is_due()
+    assert db._store.maintenance.due.is_due()
     remove_directory(path)
     elsewhere(path, "db.put(b'key', b'new')")
     monkeypatch.setattr(keeper, "_PATIENCE", 0.0)

@@ -204,7 +204,7 @@ def test_a_budget_that_comes_late_turns_nothing_back(open_: Open) -> None:
     db = open_(segment_bytes=2**15, max_bytes=max(2**18, size - 50_000))
     for _ in range(50):
         assert db.get(b"k") in (None, b"new")
-        task = db._store.maintenance.next_task()
+        task = db._store.maintenance.due.next_task()
         if task is None:
             break
         _tasks(db).do(task)

@@ -376,7 +376,7 @@ def test_damage_is_no_reason_not_to_start_one_again(
 
     def ran_again() -> bool:
         # Maybe more than once: the thread takes one task of those there are, which may be another by then.
-        if watch._child is None and watch._maintenance.next_task() is None:
+        if watch._child is None and watch._maintenance.due.next_task() is None:
             fill(db)
         return len(ran) > 1
 
@@ -480,7 +480,7 @@ def test_nothing_is_lost_while_a_busy_store_is_maintained(path: Path) -> None:
             db.put(key, model[key])
         for key in chance.choices(keys, k=3000):
             assert db.delete(key) == (model.pop(key, None) is not None)
-        eventually(lambda: finished(db) and db._store.maintenance.next_task() is None)
+        eventually(lambda: finished(db) and db._store.maintenance.due.next_task() is None)
         assert db.stats().rewritten_bytes > 0
         assert dict(db.scan()) == model
         assert {key: db.get(key) for key in keys} == {key: model.get(key) for key in keys}
