@@ -127,7 +127,7 @@ class Directory:
             raise DirectoryError(
                 f"{self.path} belongs to user {found.st_uid} and you are user {user}; run as that user. "
                 f"To share a store with a group, `chgrp` and `chmod g+rwx` {self.path} and `chmod g+rw` the "
-                "files in it, then open it with mode=0o770"
+                "files in it, then open it with mode=0o770, as the shell does by itself"
             )
 
     def _check_owner(self, fd: int, path: Path) -> None:

@@ -1,6 +1,7 @@
 """What the commands share: their arguments and options, and opening the store."""
 
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,24 @@ format_option = click.option(
 
 def open_for_reading(directory: Path) -> stratakv.DB:
     """An existing store, while others may be writing to it."""
-    return stratakv.open(directory, create=False, read_only=True)
+    return stratakv.open(directory, mode=mode_of(directory), create=False, read_only=True)
 
 
 def open_for_writing(directory: Path, *, create: bool = False, max_bytes: int | None = None) -> stratakv.DB:
     """The store for one command; `max_bytes` is its budget from now on, None leaves it as it is."""
     # "manual": a command that ends in a moment should neither start a process for the maintenance nor end
     # one that has just begun. That is for the programs that stay, and for `maintain` and `compact`.
-    return stratakv.open(directory, create=create, max_bytes=max_bytes, maintenance="manual")
+    mode = mode_of(directory)
+    return stratakv.open(directory, mode=mode, create=create, max_bytes=max_bytes, maintenance="manual")
+
+
+def mode_of(directory: Path) -> int:
+    """The `mode` to open a store with: a directory that its group may write to is shared with the group."""
+    try:
+        shared = bool(directory.stat().st_mode & stat.S_IWGRP)
+    except OSError:  # there is none, or opening it will say what is wrong
+        shared = False
+    return 0o770 if shared else 0o700
 
 
 def key_bytes(text: str, *, hexadecimal: bool) -> bytes:

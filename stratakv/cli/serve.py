@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from stratakv.cli import streams
-from stratakv.cli.arguments import directory_argument, max_bytes_option
+from stratakv.cli.arguments import directory_argument, max_bytes_option, mode_of
 from stratakv.options import Durability
 
 
@@ -54,6 +54,7 @@ def serve(
         host=host,
         port=port,
         durability=durability,
+        mode=mode_of(directory),
         max_bytes=max_bytes,
         token=_token(token_file),
         max_request_bytes=max_request_bytes,

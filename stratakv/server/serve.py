@@ -23,6 +23,7 @@ def serve(
     host: str,
     port: int,
     durability: str,
+    mode: int,
     max_bytes: int | None,
     token: str | None,
     max_request_bytes: int,
@@ -30,7 +31,7 @@ def serve(
 ) -> NoReturn:
     """Serve the store in `directory` until SIGTERM or SIGINT, then close it and raise SystemExit(0).
 
-    `max_bytes` becomes the budget of the store; None leaves it as it is.
+    `mode` is that of `stratakv.open`. `max_bytes` becomes the budget of the store; None leaves it as it is.
     `announce` gets one line when connections are accepted. Raises OSError when `host` and `port`
     cannot be listened on, and OptionError for a `host` that does not exist, or that others can reach
     without a `token`.
@@ -39,8 +40,13 @@ def serve(
         signal.signal(number, _stop)
     with (
         listen(host, port, open_to_others=token is not None) as listener,
-        # maintenance="auto": a process that stays is the one to see to it
-        stratakv.open(directory, durability=durability, max_bytes=max_bytes, maintenance="auto") as db,
+        stratakv.open(
+            directory,
+            durability=durability,
+            mode=mode,
+            max_bytes=max_bytes,
+            maintenance="auto",  # a process that stays is the one to see to it
+        ) as db,
     ):
         announce(f"stratakv: serving {db.path} on {_url(listener)}")
         config = uvicorn.Config(

@@ -158,6 +158,14 @@ def test_a_server_keeps_the_budget_it_was_given(start, store):
         assert db.stats().max_bytes == 2**20
 
 
+def test_a_directory_that_a_group_shares_is_served(start, store):
+    shutil.rmtree(store)
+    store.mkdir()
+    store.chmod(0o770)
+    assert put(start(), "key", "value") == 200
+    assert {path.stat().st_mode & 0o777 for path in store.iterdir()} == {0o660}
+
+
 def kinds(store):
     with stratakv.open(store, read_only=True) as db:
         return [segment.kind for segment in db.stats().segments]
