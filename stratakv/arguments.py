@@ -58,7 +58,9 @@ def expiry_of(ttl: float | None) -> int:
         if 0 <= ttl < _LONGEST_TTL:
             return int((time.time() + ttl) * 1000)
         if ttl >= _LONGEST_TTL:
-            raise InvalidTTLError("a ttl of so many seconds is too long to be stored; use None for ever")
+            raise InvalidTTLError(
+                "a ttl of so many seconds is too long to be stored; what has none stays for ever"
+            )
     elif isinstance(ttl, Real | Decimal) and not isinstance(ttl, bool):  # of numpy, or of a database
         return expiry_of(_as_float(ttl))
     shown = "what has thousands of digits" if isinstance(ttl, int) and -ttl >= _LONGEST_TTL else repr(ttl)

@@ -79,7 +79,8 @@ def _check_use(directory: Directory, options: Options, *, write: bool) -> None:
     """Raise what keeps this user, who may write or not, from opening the store."""
     if not write and not options.read_only:
         raise ReadOnlyError(
-            f"{directory.path} cannot be written by this user; open it with read_only=True to read it"
+            f"{directory.path} cannot be written by this user; run as one who may write to it, "
+            "or only read it (in Python with read_only=True)"
         )
     if not directory.is_store():
         if options.read_only or not options.create:

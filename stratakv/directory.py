@@ -82,12 +82,21 @@ class Directory:
         try:
             self._check(self.files.stat(self.path))
         except FileNotFoundError:
+            self._check_links()
             if not create:
                 raise DirectoryError(f"{self.path} does not exist; nothing was created") from None
             self._make()
         except (OSError, ValueError) as cause:
             check_refused(cause)
             raise DirectoryError(f"{str(self.path)!r} cannot be reached: {cause}") from cause
+
+    def _check_links(self) -> None:
+        """Raise DirectoryError where a symbolic link on the way leads to nothing: none can be made there."""
+        for path in (self.path, *self.path.parents):
+            if self.files.is_link(path) and not self.files.is_there(path):
+                raise DirectoryError(
+                    f"{path} is a symbolic link to what does not exist; make that, or remove the link"
+                )
 
     def _file_system(self) -> str:
         """The type of the file system that the directory is on, or will be."""
@@ -248,8 +257,8 @@ class Directory:
         except OSError as cause:
             if write and cause.errno in _READ_ONLY:
                 raise ReadOnlyError(
-                    f"{path} cannot be written: {cause.strerror}; open the store with read_only=True, "
-                    "or as the user it belongs to"
+                    f"{path} cannot be written: {cause.strerror}; run as the user it belongs to, "
+                    "or only read the store (in Python with read_only=True)"
                 ) from cause
             raise storage_error(path, cause) from cause
         self._check_owner(fd, path)

@@ -141,7 +141,8 @@ _ADVICE: dict[int | None, str] = {  # where it is a limit that was reached
     errno.ENFILE: "let the machine have more files open (`sysctl fs.file-max`)",
     errno.ENOMEM: "give the process more address space (`ulimit -v`), or maps (`sysctl vm.max_map_count`): "
     "it maps the whole store",
-    errno.EFBIG: "let the process write larger files (`ulimit -f`), or give `segment_bytes` a lower value",
+    errno.EFBIG: "let the process write larger files (`ulimit -f`), or open the store in Python with a lower "
+    "`segment_bytes`",
 }
 
 

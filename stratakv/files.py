@@ -302,6 +302,9 @@ class Files(Processes):
     def is_there(self, path: Path) -> bool:
         return path.exists()
 
+    def is_link(self, path: Path) -> bool:
+        return path.is_symlink()
+
     def stat(self, path: Path) -> Attributes:
         return path.stat()
 

@@ -8,7 +8,14 @@ from dataclasses import replace
 from stratakv import manifest
 from stratakv.arguments import absolute
 from stratakv.directory import FORMAT_NAME, Directory
-from stratakv.errors import CorruptionError, DirectoryError, FormatError, StoreBusyError, reported
+from stratakv.errors import (
+    CorruptionError,
+    DirectoryError,
+    FormatError,
+    ReadOnlyError,
+    StoreBusyError,
+    reported,
+)
 from stratakv.files import Files
 from stratakv.interrupted import check_refused
 from stratakv.locks import FileLock
@@ -28,14 +35,20 @@ def recover(
     The manifest is rebuilt from the logs where it is lost. Whatever is cut or removed goes into the folder
     `lost+found` of the directory first. mode: "point-in-time", "strict" or "salvage", see
     `stratakv.recovery`. progress: is told bytes done and bytes in all. Raises StoreBusyError while the store
-    is open anywhere, CorruptionError in mode "strict", DirectoryError where there is no log, DiskFullError
-    where what would be lost finds no room in `lost+found`; nothing was changed then.
+    is open anywhere, CorruptionError in mode "strict", DirectoryError where there is no log, ReadOnlyError
+    where it cannot be written, DiskFullError where what would be lost finds no room in `lost+found`; nothing
+    was changed then.
     """
     chosen = mode_of(mode)
     directory = directory_of(path, Files())
     directory.enter(create=False)
     if not directory.numbers("log"):
         raise DirectoryError(f"{directory.path} has no logs: there is nothing to recover")
+    if not directory.writable():
+        raise ReadOnlyError(
+            f"{directory.path} cannot be written by this user; run as one who may write to it, "
+            "or copy it and recover the copy"
+        )
     with FileLock(directory, "attach.lock", write=True) as lock:
         if not lock.try_exclusive():
             raise StoreBusyError(

@@ -15,7 +15,8 @@ class Directory(click.Path):
     """A path. An empty word is refused: a variable without value, not the current directory."""
 
     def __init__(self) -> None:
-        super().__init__(path_type=Path)
+        # Whether it may be read is for the engine to say, which also tells whose it is.
+        super().__init__(path_type=Path, readable=False)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """What the word names."""

@@ -53,6 +53,20 @@ def test_wrong_usage_changes_nothing(refused, tmp_path, arguments, expected):
     assert not any(tmp_path.iterdir())
 
 
+def test_a_time_that_is_too_long_is_to_be_left_out(refused, store):
+    line = refused("put", store, "key", "value", "--ttl", "inf")
+    assert "what has none stays for ever" in line
+
+
+@pytest.mark.parametrize("place", ["link", "link/store"])
+@pytest.mark.parametrize("words", [["put", "key", "value"], ["get", "key"]], ids=lambda words: words[0])
+def test_a_link_to_nothing_is_named(refused, tmp_path, words, place):
+    (tmp_path / "link").symlink_to("nowhere")
+    line = refused(words[0], place, *words[1:])
+    assert f"{tmp_path / 'link'} is a symbolic link to what does not exist" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
+
+
 def test_no_command_shows_the_help(stratakv):
     done = stratakv()
     assert (done.returncode, done.stdout) == (2, b"")

@@ -57,6 +57,29 @@ def test_a_member_of_the_group_may_use_a_shared_store(as_user, shared):
         assert db.get(b"key") == b"newer"
 
 
+@as_root
+def test_a_store_of_another_user_says_whose_it_is(as_user, store):
+    os.chown(store, 30001, 30000)
+    let_in(store)
+    for words in (["get", store, "apple"], ["put", store, "key", "value"], ["backup", store, "copy"]):
+        status, line = as_user(30002, *words)
+        assert (status, "belongs to user 30001 and you are user 30002; run as that user" in line) == (2, True)
+
+
+@as_root
+def test_a_store_that_cannot_be_written_is_for_readers(as_user, store):
+    for path in (store, *store.iterdir()):
+        os.chown(path, 30001, 30000)
+    store.chmod(0o500)
+    let_in(store)
+    for words in (["put", store, "key", "value"], ["compact", store]):
+        status, line = as_user(30001, *words)
+        assert (status, "run as one who may write to it, or only read it" in line) == (2, True)
+    status, line = as_user(30001, "recover", store)
+    assert (status, "copy it and recover the copy" in line) == (2, True)
+    assert as_user(30001, "get", store, "apple") == (0, "")
+
+
 @pytest.fixture
 def as_user(capfd):
     """Run a command as a user of the group 30000; return its exit status and its standard error."""

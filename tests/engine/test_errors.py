@@ -68,7 +68,7 @@ def address_space() -> int:
     [
         (resource.RLIMIT_NOFILE, lambda: descriptors(3), "ulimit -n"),
         (resource.RLIMIT_AS, lambda: address_space() + 2**24, "ulimit -v"),
-        (resource.RLIMIT_FSIZE, lambda: 2**20, "ulimit -f"),
+        (resource.RLIMIT_FSIZE, lambda: 2**20, "ulimit -f.* in Python .*segment_bytes"),
     ],
     ids=["open files", "address space", "size of a file"],
 )
