@@ -56,7 +56,7 @@ def _field(name: str, value: Any) -> str:
         return "no limit"
     if name == "age":
         return f"{value:,.0f} s ({_duration(value)})" if value >= 60 else _duration(value)
-    return _text(value) + (_binary_size(value) if name.endswith("bytes") else "")
+    return _text(value) + (_binary_size(value) if "bytes" in name.split("_") else "")
 
 
 def _text(value: Any) -> str:
@@ -74,7 +74,7 @@ def _text(value: Any) -> str:
 def _binary_size(size: float) -> str:
     unit = ""
     for larger in _BINARY_UNITS:  # pragma: no branch: 1,024 TiB are more than any store has
-        if size < 1024:
+        if round(size, 1) < 1024:  # as it will be shown: not 1024.0 KiB for a MiB less one byte
             break
         size, unit = size / 1024, larger
     return f" ({size:.1f} {unit})" if unit else ""

@@ -13,7 +13,7 @@ import subprocess
 import pytest
 
 import stratakv as engine
-from stratakv.cli.report import _duration, show
+from stratakv.cli.report import _binary_size, _duration, show
 
 CONTENT = {b"apple": b"1", b"banana": b"2", b"bean": b"3", b"cherry": b"4", b"\xff\x00": b"\x80\n"}
 
@@ -99,6 +99,29 @@ def test_text_says_what_sizes_and_ages_are(capsys):
 )
 def test_a_duration_is_in_its_two_largest_units(seconds, text):
     assert _duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (1023, ""),
+        (1024, " (1.0 KiB)"),
+        (2**20 - 52, " (1023.9 KiB)"),
+        (2**20 - 51, " (1.0 MiB)"),
+        (2**20 - 1, " (1.0 MiB)"),
+        (2**40, " (1.0 TiB)"),
+    ],
+)
+def test_a_size_is_in_the_largest_unit_that_it_fills(size, text):
+    assert _binary_size(size) == text
+
+
+def test_what_a_compaction_says_has_units(stratakv, store):
+    with engine.open(store) as db:
+        db.put(b"large", bytes(2**20))
+    lines = stratakv("compact", store).stdout.decode().splitlines()
+    sizes = [line for line in lines if line.startswith("bytes ")]
+    assert [line.split("(")[1] for line in sizes] == ["1.0 MiB)", "1.0 MiB)"]
 
 
 def test_compact_keeps_what_is_there(stratakv, store):
