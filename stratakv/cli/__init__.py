@@ -1,7 +1,7 @@
 """The commands of `python -m stratakv`, built with click; rich draws the progress bars.
 
 app         the command group; how errors become one line and an exit status
-arguments   what commands share: DIR, KEY, --hex, --format, opening the store
+arguments   what commands share: their class, DIR, KEY, --hex, --format, opening the store
 data        get, put, delete, scan
 upkeep      stats, verify, compact, recover, backup
 maintain    maintain

@@ -19,7 +19,7 @@ from stratakv.processes import allow_all_descriptors
 class _Commands(click.Group):
     def make_context(self, *arguments: Any, **named: Any) -> click.Context:
         """Parse the arguments, which writes what `--help` and `--version` ask for."""
-        with _told():
+        with _told(), streams.naming_stdout():
             return super().make_context(*arguments, **named)
 
     def invoke(self, ctx: click.Context) -> Any:

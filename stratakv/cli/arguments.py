@@ -8,7 +8,17 @@ from typing import Any
 import click
 
 import stratakv
+from stratakv.cli import streams
 from stratakv.options import MAX_KEY_BYTES
+
+
+class Command(click.Command):
+    """A command whose help, where it cannot be written, is an error about standard output."""
+
+    def make_context(self, *arguments: Any, **named: Any) -> click.Context:
+        """Parse the arguments, which writes what `--help` asks for."""
+        with streams.naming_stdout():
+            return super().make_context(*arguments, **named)
 
 
 class Directory(click.Path):

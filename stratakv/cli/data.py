@@ -10,6 +10,7 @@ import click
 
 from stratakv.cli import streams
 from stratakv.cli.arguments import (
+    Command,
     bound_bytes,
     directory_argument,
     format_option,
@@ -25,7 +26,7 @@ from stratakv.cli.status import NOT_FOUND, OK
 from stratakv.options import Options
 
 
-@click.command
+@click.command(cls=Command)
 @directory_argument
 @key_argument
 @hex_option
@@ -34,11 +35,12 @@ def get(directory: Path, key: str, hexadecimal: bool) -> int:
 
     It goes to standard output, byte for byte. Exits with status 1 when there is no such key.
     """
+    name = key_bytes(key, hexadecimal=hexadecimal)
     with open_for_reading(directory) as db:
-        value = db.get(key_bytes(key, hexadecimal=hexadecimal))
+        value = db.get(name)
     if value is None:
         return _no_such_key()
-    streams.stdout().write(value)
+    streams.write(value)
     return OK
 
 
@@ -48,7 +50,7 @@ def _not_negative(_: click.Context, __: click.Parameter, seconds: float | None) 
     raise click.BadParameter("must be a number of seconds, 0 or more.")
 
 
-@click.command
+@click.command(cls=Command)
 @directory_argument
 @key_argument
 @click.argument("value", metavar="[VALUE]", default="-")
@@ -72,7 +74,7 @@ def _value_from_stdin() -> bytearray:
     return streams.read_stdin(Options().max_value_bytes + 1)
 
 
-@click.command
+@click.command(cls=Command)
 @directory_argument
 @key_argument
 @hex_option
@@ -81,12 +83,13 @@ def delete(directory: Path, key: str, hexadecimal: bool) -> int:
 
     Exits with status 1 when there is no such key.
     """
+    name = key_bytes(key, hexadecimal=hexadecimal)
     with open_for_writing(directory) as db:
-        found = db.delete(key_bytes(key, hexadecimal=hexadecimal))
+        found = db.delete(name)
     return OK if found else _no_such_key()
 
 
-@click.command
+@click.command(cls=Command)
 @directory_argument
 @click.option("--prefix", metavar="KEY", default="", help="Only keys that begin with this.")
 @click.option("--start", metavar="KEY", help="Only keys from this one on.")
@@ -111,13 +114,12 @@ def scan(
     As JSON, a line is an object with "key" and "value"; what is not UTF-8 is in "key_base64" or
     "value_base64", and with --hex the key is in "key_hex".
     """
+    beginning = text_bytes(prefix, hexadecimal=hexadecimal)
     lower, upper = (bound_bytes(text, hexadecimal=hexadecimal) for text in (start, stop))
     line = _json_line if style == "json" else _text_line
-    write = streams.stdout().write
     with open_for_reading(directory) as db:
-        records = db.scan(text_bytes(prefix, hexadecimal=hexadecimal), lower, upper)
-        for key, value in islice(records, limit):
-            write(line(key, None if keys_only else value, hexadecimal).encode() + b"\n")
+        for key, value in islice(db.scan(beginning, lower, upper), limit):
+            streams.write(line(key, None if keys_only else value, hexadecimal).encode() + b"\n")
     return OK
 
 

@@ -10,11 +10,17 @@ from pathlib import Path
 import click
 
 from stratakv.cli import report
-from stratakv.cli.arguments import directory_argument, format_option, max_bytes_option, open_for_writing
+from stratakv.cli.arguments import (
+    Command,
+    directory_argument,
+    format_option,
+    max_bytes_option,
+    open_for_writing,
+)
 from stratakv.cli.status import OK
 
 
-@click.command
+@click.command(cls=Command)
 @directory_argument
 @max_bytes_option
 @click.option("--watch", is_flag=True, help="Go on, for what becomes due, until SIGTERM or Ctrl-C.")

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from stratakv.cli import streams
-from stratakv.cli.arguments import directory_argument, max_bytes_option, mode_of
+from stratakv.cli.arguments import Command, directory_argument, max_bytes_option, mode_of
 from stratakv.options import Durability
 
 
-@click.command
+@click.command(cls=Command)
 @directory_argument
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(

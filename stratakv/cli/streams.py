@@ -7,6 +7,8 @@ of the store, and what is meant for the terminal would be written there.
 import errno
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 
@@ -28,16 +30,31 @@ def stdout() -> BinaryIO:
     return sys.stdout.buffer
 
 
+@contextmanager
+def naming_stdout() -> Iterator[None]:
+    """Let an `OSError` of the block say that it is about standard output, and not about the store."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from error
+
+
+def write(data: bytes) -> None:
+    """Write to standard output; `OSError` when it is closed or full."""
+    output = stdout()
+    with naming_stdout():
+        output.write(data)
+
+
 def write_line(text: str) -> None:
     """Write and flush a line; `OSError` when standard output is closed or full.
 
     What of `text` came from the command line is written as the bytes it was, UTF-8 or not. A reader that
     has gone is no error, so that the status of the command stays what it found out.
     """
-    output = stdout()
     try:
-        output.write(os.fsencode(text) + b"\n")
-        output.flush()
+        write(os.fsencode(text) + b"\n")
+        flush_stdout()
     except BrokenPipeError:
         abandon_stdout()
 
@@ -45,7 +62,8 @@ def write_line(text: str) -> None:
 def flush_stdout() -> None:
     """Hand over what was written so far; `OSError` when the other side cannot take it."""
     if sys.stdout is not None:
-        sys.stdout.flush()
+        with naming_stdout():
+            sys.stdout.flush()
 
 
 def finish_stdout() -> None:

@@ -7,6 +7,7 @@ import click
 import stratakv
 from stratakv.cli import report, streams
 from stratakv.cli.arguments import (
+    Command,
     Directory,
     directory_argument,
     format_option,
@@ -17,7 +18,7 @@ from stratakv.cli.progress import progress_bar
 from stratakv.cli.status import DAMAGED, OK
 
 
-@click.command
+@click.command(cls=Command)
 @directory_argument
 @format_option
 def stats(directory: Path, style: str) -> int:
@@ -27,7 +28,7 @@ def stats(directory: Path, style: str) -> int:
     return OK
 
 
-@click.command
+@click.command(cls=Command)
 @directory_argument
 @click.option("--repair", is_flag=True, help="Mend what can be mended, while others use the store.")
 @format_option
@@ -46,7 +47,7 @@ def verify(directory: Path, repair: bool, style: str) -> int:
     return OK if found.ok else DAMAGED
 
 
-@click.command
+@click.command(cls=Command)
 @directory_argument
 @format_option
 def compact(directory: Path, style: str) -> int:
@@ -61,7 +62,7 @@ def compact(directory: Path, style: str) -> int:
     return OK
 
 
-@click.command
+@click.command(cls=Command)
 @directory_argument
 @click.option(
     "--mode",
@@ -83,7 +84,7 @@ def recover(directory: Path, mode: str, style: str) -> int:
     return DAMAGED if done.damage else OK
 
 
-@click.command
+@click.command(cls=Command)
 @directory_argument
 @click.argument("target", metavar="TARGET", type=Directory())
 @format_option

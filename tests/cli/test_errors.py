@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+FULL = b"stratakv: standard output: No space left on device\n"
+
 
 @pytest.mark.parametrize(
     "arguments",
@@ -37,6 +39,10 @@ def test_only_put_and_serve_make_a_store(refused, tmp_path, arguments):
         (["put", "new", ""], "1 to 65,535 bytes"),
         (["put", "new", "k" * 65_536, "value"], "65,536"),
         (["put", "new", "--hex", "xyz", "value"], "hexadecimal"),
+        (["get", "new", "--hex", "xyz"], "hexadecimal"),
+        (["get", "new", ""], "1 to 65,535 bytes"),
+        (["delete", "new", "--hex", "xyz"], "hexadecimal"),
+        (["scan", "new", "--hex", "--prefix", "xyz"], "hexadecimal"),
         (["put", "new", "key", "value", "--ttl", "-1"], "--ttl"),
         (["put", "new", "key", "value", "--ttl", "nan"], "--ttl"),
         (["put", "new", "key", "value", "--ttl", "soon"], "--ttl"),
@@ -85,11 +91,20 @@ def test_a_file_is_no_store(refused, tmp_path):
     assert "file" in refused("put", "file", "key", "value")
 
 
-@pytest.mark.parametrize("words", [["get", "apple"], ["scan"], ["stats"]], ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    "words", [["get", "apple"], ["scan"], ["stats"], ["compact"]], ids=lambda words: words[0]
+)
 def test_output_that_cannot_be_written_is_an_error(stratakv, store, words):
     with Path("/dev/full").open("wb") as full:
         done = stratakv(words[0], store, *words[1:], stdout=full)
-    assert (done.returncode, done.stderr) == (2, b"stratakv: No space left on device\n")
+    assert (done.returncode, done.stderr) == (2, FULL)
+
+
+def test_a_large_value_that_cannot_be_written_is_an_error(stratakv, store):
+    stratakv("put", store, "large", stdin=bytes(100_000))  # more than is buffered
+    with Path("/dev/full").open("wb") as full:
+        done = stratakv("get", store, "large", stdout=full)
+    assert (done.returncode, done.stderr) == (2, FULL)
 
 
 @pytest.mark.parametrize("words", [["-h"], ["get", "-h"]], ids=" ".join)
@@ -99,12 +114,12 @@ def test_help_has_a_short_name(stratakv, words):
     assert b"Usage: " in done.stdout
 
 
-@pytest.mark.parametrize("option", ["--help", "--version"])
-def test_help_that_cannot_be_written_is_an_error(stratakv, command, option):
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["get", "--help"]], ids=" ".join)
+def test_help_that_cannot_be_written_is_an_error(stratakv, command, words):
     with Path("/dev/full").open("wb") as full:
-        done = stratakv(option, stdout=full)
-    assert (done.returncode, done.stderr) == (2, b"stratakv: No space left on device\n")
-    nobody_reads = ["bash", "-c", '"$@" | true; exit "${PIPESTATUS[0]}"', "bash", *command, option]
+        done = stratakv(*words, stdout=full)
+    assert (done.returncode, done.stderr) == (2, FULL)
+    nobody_reads = ["bash", "-c", '"$@" | true; exit "${PIPESTATUS[0]}"', "bash", *command, *words]
     done = subprocess.run(nobody_reads, stderr=subprocess.PIPE, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
 

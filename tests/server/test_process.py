@@ -195,6 +195,13 @@ def test_a_port_in_use_is_refused(server, store):
     assert "in use" in refused(store, "--port", str(urlsplit(server.url).port))
 
 
+def test_a_standard_output_that_is_full_is_named(store):
+    words = [sys.executable, "-m", "stratakv", "serve", os.fspath(store), "--port", "0"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (2, b"stratakv: standard output: No space left on device\n")
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_without_a_token_only_loopback_is_listened_on(tmp_path, host):
     line = refused(tmp_path / "new", "--host", host, "--port", "0")
