@@ -11,6 +11,7 @@ from stratakv.control import start_control
 from stratakv.directory import Directory
 from stratakv.errors import DirectoryError, reported
 from stratakv.index import occupied
+from stratakv.interrupted import unless_refused
 from stratakv.log import HEADER_BYTES
 from stratakv.manifest import Entry, Manifest
 from stratakv.opening import begin_empty
@@ -38,23 +39,32 @@ def backup(
     """Copy the store as it is at this moment to the directory `target`, which must be new or empty.
 
     No lock is needed: sealed logs never change, and of the active one what lies below the tip does not
-    either. The copy is a complete store, durable when this returns; where it raises, nothing is left in it.
+    either. The copy is a complete store, durable when this returns; where it raises, nothing is left of it.
     """
     directory = snapshots.views.directory
     files, path = directory.files, Path(target).absolute()
     if files.real(path).is_relative_to(files.real(directory.path)):
         raise DirectoryError(f"{path} lies inside the store itself; name a directory elsewhere")
     copy = Directory(path, files, directory.mode)
-    copy.enter(create=True)
+    made = copy.enter(create=True)
     with reported(copy.path):
         if files.names(copy.path):
             raise DirectoryError(f"{copy.path} is not empty; name a new or an empty directory for the backup")
         try:
             return _copy(snapshots.take(), copy, segment_bytes, progress)
         except BaseException:
-            for name in files.names(copy.path):
-                copy.discard(copy.path / name)
+            _remove(copy, made=made)
             raise
+
+
+def _remove(copy: Directory, *, made: bool) -> None:
+    """Remove what there is of a copy that was given up, and its directory if that was made for it."""
+    files = copy.files
+    for name in files.names(copy.path):
+        copy.discard(copy.path / name)
+    if made:
+        with unless_refused():  # an empty directory is in nobody's way
+            files.remove_folder(copy.path)
 
 
 def _copy(snapshot: Snapshot, copy: Directory, segment_bytes: int, progress: Progress | None) -> BackupReport:

@@ -68,8 +68,11 @@ class Directory:
 
     # -- whose it is -----------------------------------------------------------------------------------
 
-    def enter(self, *, create: bool) -> None:
-        """Make sure that the directory is there and ours; raises DirectoryError."""
+    def enter(self, *, create: bool) -> bool:
+        """Make sure that the directory is there and ours; return whether it was made now.
+
+        Raises DirectoryError.
+        """
         file_system = self._file_system()
         self.mapped_writes = self.files.allows_mapped_writes(file_system)
         if file_system in NETWORK_FILE_SYSTEMS:
@@ -85,10 +88,11 @@ class Directory:
             self._check_links()
             if not create:
                 raise DirectoryError(f"{self.path} does not exist; nothing was created") from None
-            self._make()
+            return self._make()
         except (OSError, ValueError) as cause:
             check_refused(cause)
             raise DirectoryError(f"{str(self.path)!r} cannot be reached: {cause}") from cause
+        return False
 
     def _check_links(self) -> None:
         """Raise DirectoryError where a symbolic link on the way leads to nothing: none can be made there."""
@@ -107,11 +111,13 @@ class Directory:
             check_refused(cause)
             raise DirectoryError(f"{str(self.path)!r} cannot be reached: {cause}") from cause
 
-    def _make(self) -> None:
+    def _make(self) -> bool:
         try:
             self.files.make_directory(self.path, self.mode)
+            return True
         except FileExistsError:  # another process was faster
             self._check(self.files.stat(self.path))
+            return False
         except OSError as cause:
             check_refused(cause)
             raise DirectoryError(f"{self.path} cannot be made: {cause.strerror}") from cause

@@ -1,10 +1,11 @@
 """The command group: every error becomes one line and an exit status here, and nowhere else."""
 
 import logging
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -12,7 +13,7 @@ from stratakv import StrataKVError
 from stratakv.cli import data, streams, upkeep
 from stratakv.cli.maintain import maintain
 from stratakv.cli.serve import serve
-from stratakv.cli.status import FAILED, OK
+from stratakv.cli.status import FAILED, OK, TERMINATED
 from stratakv.processes import allow_all_descriptors
 
 
@@ -41,8 +42,8 @@ def _told() -> Iterator[None]:
     except (StrataKVError, OSError) as error:
         streams.finish_stdout()
         raise click.exceptions.Exit(_failure("stratakv", _reason(error))) from error
-    except KeyboardInterrupt:
-        streams.abandon_stdout()  # whoever reads us may be slow, and Ctrl-C is not to wait for that
+    except (KeyboardInterrupt, SystemExit):
+        streams.abandon_stdout()  # whoever reads us may be slow, and a signal is not to wait for that
         raise
 
 
@@ -54,7 +55,7 @@ def _told() -> Iterator[None]:
 def stratakv(ctx: click.Context) -> int:
     """Read, write and look after a StrataKV store, the directory DIR.
 
-    Exit status: 0 done, 1 no such key or damage found, 2 an error, 130 interrupted.
+    Exit status: 0 done, 1 no such key or damage found, 2 an error, 130 interrupted, 143 terminated.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
@@ -63,16 +64,26 @@ def stratakv(ctx: click.Context) -> int:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit status; raises KeyboardInterrupt when interrupted."""
+    """Run one command and return its exit status.
+
+    Raises KeyboardInterrupt when interrupted, and SystemExit at SIGTERM.
+    """
     logging.basicConfig(format="stratakv: %(message)s", level=logging.WARNING)
     warnings.showwarning = _show_warning
     allow_all_descriptors()
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # and whoever started us does not want it ignored
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         return int(stratakv.main(list(arguments), prog_name="stratakv", standalone_mode=False) or OK)
     except click.Abort:
         raise KeyboardInterrupt from None
     except click.ClickException as error:
         return _failure(_command_path(error), error.format_message())
+
+
+def _terminate(_signal: int, _frame: object) -> NoReturn:
+    """End in order, as at Ctrl-C: what is half-done is cleaned up. `serve` and `--watch` have their own."""
+    raise SystemExit(TERMINATED)
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

@@ -9,6 +9,7 @@ import re
 import resource
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -141,6 +142,35 @@ def test_backup_overwrites_nothing(refused, store, tmp_path):
     (tmp_path / "copy" / "letter").touch()
     assert "copy" in refused("backup", store, "copy")
     assert [path.name for path in (tmp_path / "copy").iterdir()] == ["letter"]
+
+
+TERMINATED_IN_A_COPY = """
+import os, signal, sys
+from stratakv.__main__ import main
+from stratakv.files import Files
+
+def copy_and_be_terminated(*arguments, copy=Files.copy):
+    copy(*arguments)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+Files.copy = copy_and_be_terminated
+main()
+"""
+
+
+def test_a_backup_that_is_terminated_leaves_nothing(stratakv, store, tmp_path):
+    words = [sys.executable, "-c", TERMINATED_IN_A_COPY, "backup", store, tmp_path / "copy"]
+    done = subprocess.run(words, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (143, b"", b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+    assert stratakv("backup", store, "copy").returncode == 0
+
+
+def test_a_termination_that_is_ignored_goes_on_being_ignored(store, tmp_path):
+    words = [sys.executable, "-c", TERMINATED_IN_A_COPY, "backup", store, tmp_path / "copy"]
+    ignoring = ["bash", "-c", "trap '' TERM; exec \"$@\"", "bash", *words]
+    assert subprocess.run(ignoring, stdout=subprocess.PIPE, timeout=60, check=False).returncode == 0
+    assert content(tmp_path / "copy") == CONTENT
 
 
 def test_verify_finds_a_flipped_bit(stratakv, store):

@@ -588,9 +588,13 @@ class TestFullDisk:
     @pytest.mark.parametrize("step", ["pwrite", "copy", "allocate"])
     def test_a_backup(self, untouched: DB, machine: Any, tmp_path: Path, step: str) -> None:
         machine.refuse = full(step)
-        with pytest.raises(DiskFullError):
-            untouched.backup(tmp_path / "copy")
+        (tmp_path / "mine").mkdir(mode=0o700)
+        for name in ("copy", "mine"):
+            with pytest.raises(DiskFullError):
+                untouched.backup(tmp_path / name)
         machine.refuse = lambda name, path: None
+        assert not (tmp_path / "copy").exists()
+        assert not any((tmp_path / "mine").iterdir())
 
     def test_a_backup_at_its_last_file(self, untouched: DB, machine: Any, tmp_path: Path) -> None:
         def refuse(name: str, path: Path) -> None:
@@ -600,6 +604,7 @@ class TestFullDisk:
         machine.refuse = refuse
         with pytest.raises(DiskFullError):
             untouched.backup(tmp_path / "copy")
+        assert not (tmp_path / "copy").exists()
         machine.refuse = lambda name, path: None
         untouched.backup(tmp_path / "copy")
 
