@@ -16,23 +16,34 @@ class BadRequestError(Exception):
 def key_in_query(query: bytes) -> bytes:
     """The key that `?key=...` names; raises BadRequestError."""
     try:
-        fields = dict(parse_qsl(query.decode(), errors="strict"))
+        fields = parse_qsl(query.decode(), keep_blank_values=True, errors="strict")
     except ValueError:
         raise BadRequestError("the query string is not percent-encoded UTF-8") from None
-    if "key" not in fields:
+    keys = [value for name, value in fields if name == "key"]
+    if not keys:
         raise BadRequestError("the query string has no key: add ?key=...")
-    return fields["key"].encode()
+    if len(keys) > 1:
+        raise BadRequestError("the query string has more than one key: send a request for each")
+    return keys[0].encode()
 
 
 def record_in_body(body: bytes) -> tuple[bytes, bytes]:
     """Key and value of the JSON object `body`; raises BadRequestError."""
     try:
-        fields = json.loads(body)
+        fields = json.loads(body, object_pairs_hook=_fields_of)
     except (ValueError, RecursionError):
         raise BadRequestError("the body is not JSON") from None
     if not isinstance(fields, dict):
         raise BadRequestError('the body is not a JSON object with "key" and "value"')
     return _text(fields, "key"), _text(fields, "value")
+
+
+def _fields_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; raises BadRequestError for a name that is there twice, of which one would be lost."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise BadRequestError("the body has a name more than once: send a request for each key")
+    return fields
 
 
 def _text(fields: dict[str, Any], name: str) -> bytes:

@@ -85,6 +85,8 @@ def test_a_long_key_may_arrive_in_pieces(server):
         '{"key": "", "value": "1"}',
         '{"key": 1, "value": "1"}',
         '{"key": "a", "value": null}',
+        '{"key": "a", "key": "b", "value": "1"}',
+        '{"key": "a", "value": "1", "value": "1"}',
         '{"key": "a", "value": "\\ud800"}',
         b'{"key": "a", "value": "\xff"}',
         json.dumps({"key": LONGEST_KEY + "u", "value": "1"}),
@@ -107,6 +109,19 @@ def test_a_bad_query_is_400(server, method, path, query):
     answer = server.curl(method, path + query)
     assert (answer.status, answer.kind) == (400, "text/plain")
     assert "key" in answer.text or "UTF-8" in answer.text
+
+
+@pytest.mark.parametrize("query", ["?key=greeting&key=", "?key=a&key=greeting", "?key=greeting&key=greeting"])
+def test_two_keys_in_a_query_are_400_and_neither_is_deleted(server, query):
+    for method, path in (("GET", "/get"), ("DELETE", "/delete")):
+        answer = server.curl(method, path + query)
+        assert (answer.status, "more than one key" in answer.text) == (400, True)
+    assert server.curl("GET", "/get?key=greeting&more=&more=").status == 200
+
+
+def test_an_empty_key_is_not_a_missing_one(server):
+    assert "1 to 65,535 bytes" in server.curl("GET", "/get?key=").text
+    assert "has no key" in server.curl("GET", "/get").text
 
 
 @pytest.mark.parametrize(
