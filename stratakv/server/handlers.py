@@ -22,12 +22,14 @@ class Handlers:
     async def put(self, request: Request) -> JSONResponse:
         """Store the value; answered when it is as durable as the store promises."""
         key, value = record_in_body(await request.body())
+        self._check_in_place()
         await run_in_threadpool(self._db.put, key, value)  # waits for locks and the disk
         return JSONResponse({"status": "success"})
 
     async def get(self, request: Request) -> JSONResponse:
         """The value as text."""
         key = key_in_query(request.scope["query_string"])
+        self._check_in_place()
         # Not in a thread: a lookup takes no lock and holds the interpreter for all of its few microseconds.
         value = self._db.get(key)
         if value is None:
@@ -37,13 +39,22 @@ class Handlers:
     async def delete(self, request: Request) -> JSONResponse:
         """Delete the key; the same answer when there was none."""
         key = key_in_query(request.scope["query_string"])
+        self._check_in_place()
         await run_in_threadpool(self._db.delete, key)
         return JSONResponse({"status": "deleted"})
 
     async def compact(self, request: Request) -> JSONResponse:
         """Start a compaction and answer without waiting for it."""
+        self._check_in_place()
         self._compaction.trigger()
         return JSONResponse({"status": "compaction triggered successfully"})
+
+    def _check_in_place(self) -> None:
+        """Raise RemovedError where the directory has gone: what is written to its files now, nobody finds."""
+        if not self._db.in_place():
+            raise stratakv.RemovedError(
+                f"{self._db.path} was removed or replaced while it was open; restart the server"
+            )
 
     def _text(self, value: bytes) -> str:
         try:

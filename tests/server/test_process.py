@@ -158,6 +158,24 @@ def test_a_server_keeps_the_budget_it_was_given(start, store):
         assert db.stats().max_bytes == 2**20
 
 
+@pytest.mark.parametrize("replace", [False, True], ids=["removed", "replaced"])
+def test_nothing_is_acknowledged_where_the_directory_has_gone(server, store, replace):
+    shutil.rmtree(store)
+    if replace:
+        stratakv.open(store).close()
+    for method, path, body in (
+        ("PUT", "/put", '{"key": "key", "value": "value"}'),
+        ("GET", "/get?key=greeting", None),
+        ("DELETE", "/delete?key=greeting", None),
+        ("POST", "/compact", None),
+    ):
+        answer = server.curl(method, path, body=body)
+        assert (answer.status, answer.text) == (
+            500,
+            f"storage error: {store} was removed or replaced while it was open; restart the server",
+        )
+
+
 def test_a_directory_that_a_group_shares_is_served(start, store):
     shutil.rmtree(store)
     store.mkdir()
