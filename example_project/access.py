@@ -1,4 +1,4 @@
-"""Who may run code here: this machine only, unless COMPILE_ALLOW_REMOTE says otherwise."""
+"""Who may run code here: this machine only, unless STRATAKV_DEMO_ALLOW_REMOTE=1 says otherwise."""
 
 import ipaddress
 from urllib.parse import urlsplit
@@ -14,7 +14,8 @@ def require_local(request: HttpRequest) -> None:
     """Raise PermissionDenied for a request from elsewhere, or from another site's page in a local browser."""
     if not settings.COMPILE_ALLOW_REMOTE and not _is_local(request):
         raise PermissionDenied(
-            "This site runs programs for its own machine only (COMPILE_ALLOW_REMOTE is not set)."
+            "This site runs programs for its own machine only, and for no proxy"
+            " (unless it is started with STRATAKV_DEMO_ALLOW_REMOTE=1)."
         )
     if not _is_same_origin(request):
         raise PermissionDenied("This site runs no programs for pages of other sites.")

@@ -89,6 +89,11 @@ def test_code_from_elsewhere_is_not_run(browser: Client, extra: dict[str, Any]) 
     assert post(browser, **extra).status_code == 403
 
 
+def test_the_refusal_names_the_variable_that_lifts_it(browser: Client) -> None:
+    refusal = post(browser, headers={"x-forwarded-for": "192.0.2.7"})
+    assert "STRATAKV_DEMO_ALLOW_REMOTE=1" in refusal.json()["error"]
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"])
 def test_every_loopback_address_is_local(browser: Client, address: str) -> None:
     assert post(browser, REMOTE_ADDR=address, headers={"origin": "http://localhost"}).status_code == 200
