@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Never
 
+from stratakv.arguments import LONGEST_TTL
 from stratakv.attach import check_directory
 from stratakv.backup import BackupReport
 from stratakv.db import DB
@@ -45,6 +46,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DB",
+    "LONGEST_TTL",
     "BackupReport",
     "ClosedError",
     "CompactionReport",

@@ -15,7 +15,7 @@ from stratakv.options import MAX_KEY_BYTES
 
 Value = bytes | bytearray | memoryview
 
-_LONGEST_TTL = 2**53  # seconds; 285 million years, and still exact in milliseconds
+LONGEST_TTL = 2**53  # seconds, and less than that; 285 million years, and still exact in milliseconds
 
 
 def check_key(key: bytes) -> bytes:
@@ -55,15 +55,15 @@ def expiry_of(ttl: float | None) -> int:
     # Exact types first, as these are all but free; NaN is in no range.
     plain = ttl.__class__ is int or ttl.__class__ is float
     if plain or (isinstance(ttl, int | float) and not isinstance(ttl, bool)):
-        if 0 <= ttl < _LONGEST_TTL:
+        if 0 <= ttl < LONGEST_TTL:
             return int((time.time() + ttl) * 1000)
-        if ttl >= _LONGEST_TTL:
+        if ttl >= LONGEST_TTL:
             raise InvalidTTLError(
                 "a ttl of so many seconds is too long to be stored; what has none stays for ever"
             )
     elif isinstance(ttl, Real | Decimal) and not isinstance(ttl, bool):  # of numpy, or of a database
         return expiry_of(_as_float(ttl))
-    shown = "what has thousands of digits" if isinstance(ttl, int) and -ttl >= _LONGEST_TTL else repr(ttl)
+    shown = "what has thousands of digits" if isinstance(ttl, int) and -ttl >= LONGEST_TTL else repr(ttl)
     raise InvalidTTLError(f"a ttl must be a number of seconds from 0 on, or None for ever, not {shown}")
 
 

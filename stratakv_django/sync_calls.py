@@ -28,10 +28,13 @@ class SyncCalls(BaseCache):
             settings = conf.CacheSettings()
             self._store = handles.MisconfiguredStore(error)
             params = {**params, "OPTIONS": {}}  # Django asks them, whatever they are
-        super().__init__(params)
         timeout = params.get("timeout", params.get("TIMEOUT"))
+        if timeout == math.inf:  # of which Django cannot make a whole number
+            params = {**params, "timeout": None}
+        super().__init__(params)
         if isinstance(timeout, float) and math.isfinite(timeout):  # of which Django takes the whole seconds
             self.default_timeout = timeout
+        self.default_timeout = _ttl_of(self.default_timeout)
         self._max_entries = settings.max_entries
         self._cull_frequency = settings.cull_frequency
         self._key_warnings = settings.key_warnings
@@ -72,7 +75,7 @@ class SyncCalls(BaseCache):
             stored = codec.TEXT + value.encode()
         else:
             stored = codec.encode(name, value)
-        ttl = self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
+        ttl = self.default_timeout if timeout is DEFAULT_TIMEOUT else _ttl_of(timeout)
         try:
             if ttl is not None and ttl <= 0:
                 self._db.delete(name)
@@ -324,7 +327,7 @@ class SyncCalls(BaseCache):
         return name if len(name) <= naming.MAX_KEY_BYTES else naming.long_name(self._namespace, name)
 
     def _ttl(self, timeout: float | None) -> float | None:
-        return self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
+        return self.default_timeout if timeout is DEFAULT_TIMEOUT else _ttl_of(timeout)
 
     def _make_room(self, name: bytes) -> None:
         """Cull, if `name` is new and the alias is full."""
@@ -348,6 +351,16 @@ class SyncCalls(BaseCache):
         with suppress(*STORAGE_ERRORS), self._db.transaction() as tx:
             if tx.get(name) == stored:  # nobody wrote a better one meanwhile
                 tx.delete(name)
+
+
+def _ttl_of(timeout: float | None) -> float | None:
+    """Return the time to live that the engine is given for a timeout.
+
+    Django's own backends take one of any length, and True for a second; the engine takes neither.
+    """
+    if timeout is None or timeout >= stratakv.LONGEST_TTL:
+        return None
+    return int(timeout) if isinstance(timeout, bool) else timeout
 
 
 def _makes_plain_keys(backend: type[SyncCalls]) -> bool:

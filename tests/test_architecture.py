@@ -192,6 +192,7 @@ def test_the_django_backend_uses_public_names_only(path: Path) -> None:
 def test_public_names_are_pinned() -> None:
     assert stratakv.__all__ == [
         "DB",
+        "LONGEST_TTL",
         "BackupReport",
         "ClosedError",
         "CompactionReport",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -75,6 +76,37 @@ def test_none_is_for_ever(cache: StrataKVCache) -> None:
     cache.set("touch", 1, 1)
     assert cache.touch("touch", None)
     assert [ttl(cache, key) for key in ("set", "add", "many", "touch")] == [None] * 4
+
+
+TOO_LONG = [math.inf, 1e18, 2**63, 10**400, Decimal("Infinity")]
+
+
+@pytest.mark.parametrize("timeout", TOO_LONG, ids=lambda value: str(value)[:20])
+def test_what_is_too_long_for_the_engine_is_for_ever(cache: StrataKVCache, timeout: Any) -> None:
+    cache.set("set", 1, timeout)
+    cache.add("add", 1, timeout)
+    cache.set_many({"many": 1}, timeout)
+    cache.set("touch", 1, 1)
+    assert cache.touch("touch", timeout)
+    assert cache.get_or_set("made", lambda: 1, timeout) == 1
+    assert [ttl(cache, key) for key in ("set", "add", "many", "touch", "made")] == [None] * 5
+
+
+@pytest.mark.parametrize("setting", [math.inf, 1e18, 2**63])
+def test_a_default_that_is_too_long_is_for_ever(make_cache: MakeCache, setting: float) -> None:
+    cache = make_cache(TIMEOUT=setting)
+    cache.set("key", 1)
+    cache.add("added", 1)
+    assert (ttl(cache, "key"), ttl(cache, "added")) == (None, None)
+
+
+def test_true_is_a_second_and_false_is_none(cache: StrataKVCache) -> None:
+    cache.set("set", 1, timeout=True)
+    cache.set_many({"many": 1}, timeout=True)
+    assert all(cache.ttl(key) is not None and cache.ttl(key) <= 1 for key in ("set", "many"))
+    cache.set("key", 1)
+    cache.set("key", 1, timeout=False)
+    assert "key" not in cache
 
 
 @pytest.mark.parametrize("timeout", [0, -1, -0.5])
