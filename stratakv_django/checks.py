@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from django.conf import settings
@@ -83,7 +84,11 @@ def _served_roots() -> Iterator[tuple[str, str]]:
 def _unmakeable(alias: str, cache: conf.CacheSettings) -> Iterator[Error]:
     """E004: the directory is missing and cannot be made, or is there and cannot be used."""
     path = Path(cache.path)
-    there = next(parent for parent in (path, *path.parents) if _exists(parent))
+    try:
+        there = next(parent for parent in (path, *path.parents) if _exists(parent))
+    except OSError as refusal:  # a name that is too long, say, or a link to itself
+        yield _error("E004", alias, f"{path} cannot be reached: {refusal.strerror}", "Change LOCATION.")
+        return
     read_only = cache.engine.read_only
     if not there.is_dir():
         yield _error("E004", alias, f"{there} is not a directory", "Remove the file, or change LOCATION.")
@@ -92,21 +97,29 @@ def _unmakeable(alias: str, cache: conf.CacheSettings) -> Iterator[Error]:
         yield _error("E004", alias, f"{path} does not exist and the options forbid to create it", hint)
     elif not os.access(there, os.R_OK | os.X_OK | (0 if read_only else os.W_OK)):
         use = "used" if there == path else "made"
-        hint = f"Let the user that runs the site read and write {there}, or change LOCATION."
+        hint = _for_user("chown -R USER" if there == path else "install -d -o USER -m 700", path)
         yield _error("E004", alias, f"{path} cannot be {use}: no permission on {there}", hint)
     elif there == path:
         try:
             stratakv.check_directory(path, cache.engine)
         except stratakv.StrataKVError as error:
-            yield _error("E004", alias, str(error), "Until then the site has no cache.")
+            is_of_another = isinstance(error.__cause__, PermissionError)  # one who has made files in it
+            hint = _for_user("chown -R USER", path) if is_of_another else "Until then the site has no cache."
+            yield _error("E004", alias, str(error), hint)
+
+
+def _for_user(command: str, path: Path) -> str:
+    """Return the hint to run `command` on what root has made, or would have to make."""
+    return f"As root: `{command} {quote(str(path))}`, where USER runs the site. Or change LOCATION."
 
 
 def _exists(path: Path) -> bool:
-    """Whether `path` is there, as far as this user may look."""
+    """Whether `path` is there, as far as this user may look; raises OSError for one that can never be."""
     try:
-        return path.exists()
-    except PermissionError:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return False
+    return True
 
 
 def _contradictions(parsed: dict[str, conf.CacheSettings]) -> Iterator[Error]:
@@ -125,4 +138,6 @@ def _contradictions(parsed: dict[str, conf.CacheSettings]) -> Iterator[Error]:
 
 
 def _real(path: str) -> Path:
-    return Path(path).resolve()
+    return Path(
+        os.path.realpath(path)
+    )  # as `resolve`, which raises RuntimeError where a link leads to itself

@@ -15,6 +15,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +89,21 @@ def parse(location: object, params: Mapping[str, Any]) -> CacheSettings:
 def _path(location: object) -> str:
     if not location:
         raise LocationError("LOCATION is missing: it names the directory of the store")
-    if not isinstance(location, str | os.PathLike):
-        raise LocationError(f"LOCATION must be the path of a directory, not {location!r}")
-    path = os.fspath(location)
+    path: object = None
+    with suppress(TypeError):  # also of a lazy object, which says that it is a str
+        path = os.fspath(location)  # type: ignore[call-overload]
+    if not isinstance(path, str):
+        raise LocationError(
+            "LOCATION must be the path of a directory, as a str or a Path, "
+            f"not of the type {type(location).__name__}: {location!r}"
+        )
     if "\0" in path:
         raise LocationError(f"LOCATION {path!r} has a null byte in it, which no path can have")
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError as error:
+        wrong = path[error.start : error.end]
+        raise LocationError(f"LOCATION {path!r} has {wrong!r} in it, which no path can have") from error
     # Left from another backend; it would be a directory "redis:" where the site was started.
     if "://" in path or _ADDRESS.fullmatch(path):
         raise LocationError(
@@ -129,7 +140,7 @@ def _flag(name: str, value: object) -> bool:
 def _count(name: str, value: object) -> int:
     try:
         count = int(value)  # type: ignore[call-overload]  # text is welcome, as in Django
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         count = -1
     if count < 0:
         raise CacheOptionError(f"OPTIONS: {name} must be a whole number, 0 or more, not {value!r}")

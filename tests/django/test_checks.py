@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from pathlib import Path
@@ -12,8 +13,10 @@ from django.core import checks
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
+from django.utils.functional import SimpleLazyObject, lazystr
 
 import stratakv
+from stratakv.files import Files
 from stratakv_django.cache import StrataKVCache
 from stratakv_django.checks import check_caches
 from tests.support.children import run
@@ -40,10 +43,10 @@ def ids(**aliases: dict[str, Any]) -> list[str | None]:
     return [message.id for message in found(**aliases)]
 
 
-def refused(params: dict[str, Any], says: str) -> None:
+def refused(params: dict[str, Any], says: str, id: str = "stratakv.E002") -> None:
     """The check finds a wrong option, and the cache says the same when it is used."""
     (message,) = found(default=params)
-    assert message.id == "stratakv.E002"
+    assert message.id == id
     assert says in message.msg
     with (
         override_settings(CACHES={"default": {"BACKEND": BACKEND, **params}}),
@@ -99,6 +102,26 @@ def test_e001_no_location(params: dict[str, Any]) -> None:
     assert ids(default={"BACKEND": f"{__name__}.Subclass", **params}) == ["stratakv.E001"]
 
 
+class BytesPath:
+    def __fspath__(self) -> bytes:
+        return b"/tmp/x"
+
+
+@pytest.mark.parametrize(
+    ("location", "says"),
+    [
+        (SimpleLazyObject(lambda: "/tmp/x"), "as a str or a Path, not of the type SimpleLazyObject"),
+        (lazystr("/tmp/x"), "as a str or a Path, not of the type __proxy__"),
+        (b"/tmp/x", "as a str or a Path, not of the type bytes"),
+        (BytesPath(), "as a str or a Path, not of the type BytesPath"),
+        ("/tmp/a\ud800b", r"has '\ud800' in it, which no path can have"),
+    ],
+    ids=["lazy object", "lazy text", "bytes", "path of bytes", "surrogate"],
+)
+def test_e001_what_is_no_path_is_named(location: object, says: str) -> None:
+    refused({"LOCATION": location}, says, "stratakv.E001")
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -121,6 +144,7 @@ def test_e001_no_location(params: dict[str, Any]) -> None:
         ({"strict": "yes"}, "strict must be True or False"),
         ({"key_warnings": 1}, "key_warnings must be True or False"),
         ({"MAX_ENTRIES": "many"}, "MAX_ENTRIES must be a whole number"),
+        ({"MAX_ENTRIES": float("inf")}, "MAX_ENTRIES must be a whole number, 0 or more, not inf"),
         ({"CULL_FREQUENCY": None}, "CULL_FREQUENCY must be a whole number"),
         ({"CULL_FREQUENCY": -1}, "0 or more, not -1"),
     ],
@@ -183,6 +207,14 @@ def test_e004_a_file_in_the_way(tmp_path: Path) -> None:
     assert ids(default={"LOCATION": str(tmp_path / "file" / "below")}) == ["stratakv.E004"]
 
 
+@pytest.mark.parametrize("name", ["x" * 256, "x" * 256 + "/below", "loop", "loop/below"])
+def test_e004_a_directory_that_can_never_be(tmp_path: Path, name: str) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (message,) = found(default={"LOCATION": str(tmp_path / name)})
+    assert message.id == "stratakv.E004"
+    assert "cannot be reached" in message.msg
+
+
 @pytest.mark.parametrize("options", [{"create": False}, {"read_only": True}], ids=str)
 def test_e004_a_missing_store_that_must_not_be_made(store: Path, options: dict[str, Any]) -> None:
     params = {"LOCATION": str(store), "OPTIONS": options}
@@ -229,14 +261,18 @@ def test_e004_a_directory_that_others_may_write(store: Path, mode: int) -> None:
     assert ids(default=shared) == ([] if mode == 0o770 else ["stratakv.E004"])
 
 
-@pytest.mark.parametrize("below", [".", "missing"])
-def test_e004_no_permission(tmp_path: Path, below: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("below", "cure"), [(".", "chown -R USER"), ("missing", "install -d -o USER -m 700")]
+)
+def test_e004_no_permission(tmp_path: Path, below: str, cure: str, monkeypatch: pytest.MonkeyPatch) -> None:
     location = str(tmp_path / below)
     if below == ".":
         stratakv.open(location, maintenance="manual").close()
     # Tests may run as root, who has every permission: so ask as somebody who has none.
     monkeypatch.setattr(os, "access", lambda path, mode, **_: mode & os.W_OK == 0)
     assert ids(default={"LOCATION": location}) == ["stratakv.E004"]
+    (message,) = found(default={"LOCATION": location})
+    assert f"`{cure} {location.removesuffix('/.')}`" in str(message.hint)
     if below == ".":
         assert ids(default={"LOCATION": location, "OPTIONS": {"read_only": True}}) == []
 
@@ -307,3 +343,16 @@ def test_e004_a_parent_that_this_user_may_not_look_into(store: Path) -> None:
 
     store.mkdir(mode=0o700)
     assert run(work) == [0]
+
+
+def test_e004_files_that_root_has_made(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a command that root has run in the directory of the site leaves them."""
+
+    def read_all(files: Files, path: Path, limit: int) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    stratakv.open(store, maintenance="manual").close()
+    monkeypatch.setattr(Files, "read_all", read_all)
+    (message,) = found(default={"LOCATION": str(store)})
+    assert message.id == "stratakv.E004"
+    assert f"`chown -R USER {store}`" in str(message.hint)
