@@ -70,7 +70,8 @@ def decode(name: bytes, stored: bytes) -> Any:
     """Return the value that `encode` turned into `stored` under `name`; raises UndecodableValueError.
 
     And SynchronousOnlyOperation where unpickling asks the database on the thread of an event loop,
-    ImproperlyConfigured where the settings have no SECRET_KEY, and what a signal handler raises meanwhile.
+    ImproperlyConfigured where SECRET_KEY is missing or SECRET_KEY_FALLBACKS are no list, and what a signal
+    handler raises meanwhile.
     """
     try:
         tag = stored[0]
@@ -142,7 +143,14 @@ def _signature(signer: hashlib.blake2b, name: bytes, pickled: bytes | memoryview
 
 @cache  # asking the settings each time would be a tenth of decoding a small object
 def _signers() -> tuple[hashlib.blake2b, ...]:
-    """Return a keyed hash for each of the site's secrets, the current one first."""
+    """Return a keyed hash for each of the site's secrets, the current one first; or ImproperlyConfigured.
+
+    The letters of a text would each be a secret, which anybody can guess.
+    """
+    fallbacks = settings.SECRET_KEY_FALLBACKS
+    if not isinstance(fallbacks, list | tuple):
+        kind = type(fallbacks).__name__
+        raise ImproperlyConfigured(f"SECRET_KEY_FALLBACKS must be a list of secrets, not of the type {kind}")
     return tuple(_signer(secret) for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS))
 
 

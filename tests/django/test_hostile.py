@@ -91,6 +91,20 @@ def test_without_a_key_of_its_own_a_process_removes_nothing(make_cache: MakeCach
     assert cache.get("key") == ["mine"]
 
 
+@pytest.mark.parametrize("fallbacks", [None, "old secret", 7])
+def test_wrong_fallbacks_are_raised_and_remove_nothing(make_cache: MakeCache, fallbacks: Any) -> None:
+    cache = make_cache(OPTIONS={"strict": False})
+    cache.set_many({"key": ["mine"], "number": 10**400})
+    with override_settings(SECRET_KEY_FALLBACKS=fallbacks):
+        for call in (cache.get, cache.incr, cache.incr_version, lambda key: cache.get_many([key])):
+            with pytest.raises(ImproperlyConfigured, match="SECRET_KEY_FALLBACKS must be a list"):
+                call("number")
+        with pytest.raises(ImproperlyConfigured, match="SECRET_KEY_FALLBACKS must be a list"):
+            cache.set("key", ["other"])
+    assert cache.get_many(["key", "number"]) == {"key": ["mine"], "number": 10**400}
+    assert cache.incidents()["value"] == 0
+
+
 @pytest.mark.parametrize(
     ("to", "key", "version"),
     [
