@@ -173,7 +173,7 @@ class Repair:
         blocks = merged([sound, iter([[placeholder(key) for key in hidden]])])
         merger.run(view, job, [blocks], before_install=self.sync)
         logger.error(
-            "%s: %d records were lost; %d older versions stay hidden; the log is in %s",
+            "%s: records lost: %d; older versions that stay hidden: %d; the log is in %s",
             segment.path,
             len(lost),
             len(hidden),

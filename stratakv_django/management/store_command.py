@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
 
 import stratakv
 from stratakv_django import conf, handles
@@ -30,6 +31,7 @@ class StoreCommand(BaseCommand):
     """A command on the store of one cache alias; a subclass says in `work` what is done with it."""
 
     requires_system_checks = ()  # a site that fails its checks must still be able to repair its cache
+    judges = True  # whether the text says "ok"; JSON always does
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--cache", metavar="ALIAS", default="default", help="alias in CACHES")
@@ -37,16 +39,22 @@ class StoreCommand(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.alias = options["cache"]
+        self._no_color = options["no_color"]
         cache = _cache_settings(self.alias)
         try:
             report = self.work(cache, options) if Path(cache.path).is_dir() else self.missing(cache)
         except (stratakv.StrataKVError, OSError) as error:
             raise CommandError(str(error), returncode=FAILED) from error
         problem = self.problem(report)
+        fields = dataclasses.asdict(report)
+        if self.judges or options["format"] == "json":
+            fields = {"ok": problem is None, **fields}
         as_text = _json if options["format"] == "json" else _text
         try:
-            self.stdout.write(as_text({"ok": problem is None, **dataclasses.asdict(report)}))
+            self.stdout.write(as_text(fields))
             self.stdout.flush()
+        except BrokenPipeError:  # whoever read us (`| head`) has enough; the status still tells
+            _abandon(self.stdout)
         except OSError as error:
             raise CommandError(f"the report could not be written: {error}", returncode=FAILED) from error
         if problem:
@@ -80,7 +88,9 @@ class StoreCommand(BaseCommand):
         from rich.console import Console
         from rich.progress import Progress as Bar
 
-        with Bar(console=Console(stderr=True), transient=True) as bar:
+        # None: what the environment says.
+        console = Console(stderr=True, no_color=True if self._no_color else None)
+        with Bar(console=console, transient=True) as bar:
             task = bar.add_task(title)
             yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -97,6 +107,12 @@ def _cache_settings(alias: str) -> conf.CacheSettings:
         return conf.parse(params.get("LOCATION"), params)
     except ImproperlyConfigured as error:
         raise CommandError(f"CACHES[{alias!r}]: {error}", returncode=MISUSED) from error
+
+
+def _abandon(output: OutputWrapper) -> None:
+    """Send the rest of the output nowhere; else the interpreter would fail to flush it at exit."""
+    with suppress(OSError):  # of what is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
 
 
 def _json(report: dict[str, Any]) -> str:

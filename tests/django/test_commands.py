@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,11 @@ def manage(tmp_path: Path, store: Path, *arguments: str) -> subprocess.Completed
 
 
 def start(
-    tmp_path: Path, store: Path, *arguments: str, options: dict[str, Any] | None = None
+    tmp_path: Path,
+    store: Path,
+    *arguments: str,
+    options: dict[str, Any] | None = None,
+    errors: int = subprocess.PIPE,
 ) -> subprocess.Popen[str]:
     """Start a command as `manage.py` would; `options` are the OPTIONS of the default cache."""
     text = SETTINGS.format(location=str(store), options=options or {})
@@ -141,7 +146,7 @@ def start(
         env=environment,
         cwd=tmp_path,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=errors,
         text=True,
     )
 
@@ -162,7 +167,8 @@ class TestOnASoundStore:
     @pytest.mark.parametrize("command", COMMANDS)
     def test_text_is_one_field_a_line(self, command: str) -> None:
         lines = called(command).splitlines()
-        assert lines[0].split() == ["ok", "yes"]
+        judges_nothing = command == "stratakv_stats"
+        assert (lines[0].split() == ["ok", "yes"]) != judges_nothing
         no_segments = ("stratakv_clear", "stratakv_compact")
         assert any(line.startswith("segments ") for line in lines) or command in no_segments
 
@@ -380,6 +386,51 @@ def test_exit_status(tmp_path: Path, store: Path, arguments: list[str], status: 
     assert bool(finished.stdout) == (status == 0)
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.usefixtures("filled")
+def test_a_reader_that_has_gone_is_no_error(tmp_path: Path, store: Path, command: str) -> None:
+    """As in `manage.py stratakv_stats | true`."""
+    with start(tmp_path, store, command) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert (process.returncode, errors) == (0, "")
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_reader_that_has_gone_hides_no_damage(tmp_path: Path, store: Path) -> None:
+    damage(store)
+    with start(tmp_path, store, "stratakv_verify") as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert process.returncode == 1
+    assert "Damaged places: 1." in errors
+
+
+@pytest.mark.parametrize(("option", "coloured"), [("--no-color", False), ("--traceback", True)])
+@pytest.mark.usefixtures("filled")
+def test_a_bar_has_a_colour_unless_none_is_wanted(
+    tmp_path: Path, store: Path, option: str, coloured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("rich", reason="needs rich, which the extra stratakv[django] brings")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    ours, terminal = os.openpty()
+    process = start(tmp_path, store, "stratakv_verify", option, errors=terminal)
+    os.close(terminal)
+    drawn = b""
+    with process, suppress(OSError):  # which is how a terminal ends that nobody has open any more
+        while part := os.read(ours, 4096):
+            drawn += part
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"Verifying" in drawn
+    assert bool(re.search(rb"\x1b\[[\d;]*3[\d;]*m", drawn)) == coloured, drawn
+
+
 @pytest.mark.usefixtures("filled")
 def test_damage_is_repaired_while_the_site_runs(tmp_path: Path, store: Path) -> None:
     damage(store)
@@ -411,8 +462,18 @@ def test_damage_is_found_reported_and_mended(tmp_path: Path, store: Path) -> Non
 
 
 @pytest.mark.usefixtures("filled", "site")
-@pytest.mark.parametrize("damage", [False, True])
-def test_recovery_that_lost_something_fails(damage: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("damage", "lost", "says"),
+    [
+        (False, 0, ""),
+        (False, 9, ""),  # a torn tail
+        (True, 9, "something was lost"),
+        (True, 0, "nothing is known to be lost"),
+    ],
+)
+def test_recovery_that_met_damage_fails_and_says_whether_something_was_lost(
+    damage: bool, lost: int, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     outcome = stratakv.RecoveryReport(
         mode="salvage",
         manifest_rebuilt=False,
@@ -420,14 +481,14 @@ def test_recovery_that_lost_something_fails(damage: bool, monkeypatch: pytest.Mo
         records=1,
         damage=damage,
         kept_bytes=100,
-        lost_bytes=0,
+        lost_bytes=lost,
         lost_found=None,
         kept=(),
         findings=(),
     )
     monkeypatch.setattr(stratakv, "recover", lambda path, mode, progress: outcome)
     if damage:
-        with pytest.raises(CommandError, match="something was lost") as error:
+        with pytest.raises(CommandError, match=says) as error:
             called("stratakv_recover")
         assert error.value.returncode == store_command.FAILED
     else:
@@ -442,4 +503,5 @@ def test_a_store_that_does_not_open_is_recovered(tmp_path: Path, store: Path) ->
     assert manage(tmp_path, store, "stratakv_stats").returncode == 1
     recover = manage(tmp_path, store, "stratakv_recover", "--format", "json")
     assert json.loads(recover.stdout)["manifest_rebuilt"] is True
+    assert "nothing is known to be lost" in recover.stderr
     assert manage(tmp_path, store, "stratakv_verify").returncode == 0

@@ -85,7 +85,7 @@ def test_one_flipped_bit_of_a_record_is_flipped_back(db: DB, open_: Open, key: b
 
 @pytest.mark.parametrize("key", [b"5", b"25", b"45"], ids=["active", "young", "main"])
 def test_what_is_lost_is_a_miss_for_good(
-    db: DB, open_: Open, path: Path, machine: Machine, key: bytes
+    db: DB, open_: Open, path: Path, machine: Machine, key: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its key is overwritten as well, so that nobody can read which it was; no older version comes back."""
     model: dict[bytes, bytes | None] = dict(fill(db))
@@ -95,6 +95,7 @@ def test_what_is_lost_is_a_miss_for_good(
     assert db.get(key) is None
     assert db.verify(repair=True).ok
     assert not db.verify().repaired
+    assert "records lost: 1; older versions that stay hidden: " in caplog.text
     del model[key]
     model[key] = None
     check(db, model)

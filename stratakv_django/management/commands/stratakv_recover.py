@@ -26,6 +26,10 @@ class Command(StoreCommand):
             return stratakv.recover(cache.path, mode=options["mode"], progress=progress)
 
     def problem(self, report: stratakv.RecoveryReport) -> str | None:
+        if not report.damage:
+            return None
+        if report.lost_bytes:
+            return "The store is sound again, but something was lost: see the findings."
         return (
-            "The store is sound again, but something was lost: see the findings." if report.damage else None
+            "The store is sound again, and nothing is known to be lost; what was damaged: see the findings."
         )
