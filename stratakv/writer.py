@@ -78,7 +78,8 @@ class Writer:
                 raise InvalidValueError(f"the value is a memoryview that was released: {cause}") from None
         if len(value) > self._max_value_bytes:
             raise InvalidValueError(
-                f"a value of {len(value):,} bytes is larger than max_value_bytes, {self._max_value_bytes:,}"
+                f"a value of {len(value):,} bytes is larger than max_value_bytes, {self._max_value_bytes:,}; "
+                "raise that option, or store less at once"
             )
         return value
 

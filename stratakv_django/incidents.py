@@ -6,9 +6,11 @@ import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Collection
 from typing import Literal
 
 import stratakv
+from stratakv_django import naming
 
 LOG_INTERVAL = 60.0  # seconds between two log records of one kind about one store
 
@@ -20,6 +22,8 @@ _MEANING: dict[Kind, str] = {
     "write": "a write was not saved",
     "value": "a value could not be decoded and was answered as a miss",
 }
+# Characters of a key: enough to tell it, and too few for that of a session, which is as good as a password.
+_SHOWN_OF_KEY = 50
 
 
 class Incidents:
@@ -33,13 +37,14 @@ class Incidents:
         self._next_log: dict[Kind, float] = {}
         self._said_too_large = False
 
-    def record(self, kind: Kind, error: BaseException) -> None:
+    def record(self, kind: Kind, error: BaseException, names: Collection[bytes] = ()) -> None:
         """Count `error`; log it with its traceback, unless one of its kind was logged within LOG_INTERVAL.
 
         That a value is too large is no fault of the storage: it is a warning, and said once.
+        names: the engine keys of the entries that it was about, of which the first is shown.
         """
         if isinstance(error, stratakv.InvalidValueError):
-            self._record_too_large(error)
+            self._record_too_large(error, names)
             return
         with self._lock:
             self._counts[kind] += 1
@@ -50,18 +55,19 @@ class Incidents:
             unlogged = self._counts[kind] - self._logged_count[kind] - 1
             self._logged_count[kind] = self._counts[kind]
         since = f" ({unlogged:,} more of this kind since the last report)" if unlogged else ""
-        _logger.error("%s: %s: %s%s", self._path, _MEANING[kind], error, since, exc_info=error)
+        meaning = _MEANING[kind] + _shown(names)
+        _logger.error("%s: %s: %s%s", self._path, meaning, error, since, exc_info=error)
 
-    def _record_too_large(self, error: stratakv.InvalidValueError) -> None:
+    def _record_too_large(self, error: stratakv.InvalidValueError, names: Collection[bytes]) -> None:
         with self._lock:
             self._counts["write"] += 1
             self._logged_count["write"] += 1  # not for the next error to sum up
             said, self._said_too_large = self._said_too_large, True
         if not said:
             _logger.warning(
-                "%s: a write was not saved: %s. Raise that limit in OPTIONS, or do not cache such values; "
-                "more of them are counted but not logged.",
+                "%s: %s: %s. More of them are counted but not logged.",
                 self._path,
+                _MEANING["write"] + _shown(names),
                 error,
             )
 
@@ -69,3 +75,13 @@ class Incidents:
         """Return how many incidents of each kind this process has seen."""
         with self._lock:
             return {kind: self._counts[kind] for kind in _MEANING}
+
+
+def _shown(names: Collection[bytes]) -> str:
+    """Return which entry an incident is about, as Django has made its key, and how many others are."""
+    if not names:
+        return ""
+    key = naming.made_key(next(iter(names)))
+    cut = "..." if len(key) > _SHOWN_OF_KEY else ""
+    others = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+    return f" (key {key[:_SHOWN_OF_KEY]!r}{cut}{others})"

@@ -32,6 +32,12 @@ def text(data: bytes) -> str:
     return data.decode("utf-8", "surrogatepass")
 
 
+def made_key(name: bytes) -> str:
+    """Return the key that Django made of prefix, version and key, for people: what is no text is escaped."""
+    length, _, rest = name.partition(b":")
+    return rest[int(length) :].decode("utf-8", "backslashreplace")
+
+
 def long_name(namespace: bytes, name: bytes) -> bytes:
     """Return the engine key that stands for `name`, which is too long to be one."""
     return namespace + b"\xff" + hashlib.blake2b(name, digest_size=32).digest()

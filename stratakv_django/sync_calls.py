@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -62,7 +62,7 @@ class SyncCalls(BaseCache):
         except codec.UndecodableValueError as error:
             self._discard(name, stored, error)
         except STORAGE_ERRORS as error:
-            if not self._tolerance.covers("read", error):
+            if not self._tolerance.covers("read", error, [name]):
                 raise
         return default
 
@@ -93,7 +93,7 @@ class SyncCalls(BaseCache):
         name = self._name(key, version)
         stored = codec.encode(name, value)
         ttl = self._ttl(timeout)
-        with self._tolerance.block("write"):
+        with self._tolerance.block("write", [name]):
             if ttl is not None and ttl <= 0:
                 return name not in self._db
             if self._limited:
@@ -104,7 +104,7 @@ class SyncCalls(BaseCache):
     def touch(self, key: Any, timeout: float | None = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
         name = self._name(key, version)
         ttl = self._ttl(timeout)
-        with self._tolerance.block("write"):
+        with self._tolerance.block("write", [name]):
             if ttl is not None and ttl <= 0:
                 return self._db.delete(name)
             return self._db.touch(name, ttl)
@@ -113,7 +113,7 @@ class SyncCalls(BaseCache):
     def ttl(self, key: Any, version: int | None = None) -> float | None:
         """Return the seconds an entry has left: None for ever, 0 for one that is not there."""
         name = self._name(key, version)
-        with self._tolerance.block("read"):
+        with self._tolerance.block("read", [name]):
             try:
                 return self._db.ttl(name)
             except stratakv.KeyNotFoundError:
@@ -122,7 +122,7 @@ class SyncCalls(BaseCache):
 
     def delete(self, key: Any, version: int | None = None) -> bool:
         name = self._name(key, version)
-        with self._tolerance.block("write"):
+        with self._tolerance.block("write", [name]):
             deleted = self._db.delete(name)
             self._release(int(deleted))
             return deleted
@@ -130,7 +130,7 @@ class SyncCalls(BaseCache):
 
     def has_key(self, key: Any, version: int | None = None) -> bool:
         name = self._name(key, version)
-        with self._tolerance.block("read"):
+        with self._tolerance.block("read", [name]):
             return name in self._db
         return False
 
@@ -145,7 +145,7 @@ class SyncCalls(BaseCache):
             return codec.encode(name, codec.decode(name, stored) + delta)
 
         try:
-            with self._tolerance.block("write"):
+            with self._tolerance.block("write", [name]):
                 stored = self._db.update(name, added)
                 if stored is not None:
                     value: int = codec.decode(name, stored)
@@ -161,7 +161,7 @@ class SyncCalls(BaseCache):
         """Move a value to another version, atomically, with its time to live; raises ValueError."""
         version = self.version if version is None else version
         old, new = self._name(key, version), self._name(key, version + delta)
-        with self._tolerance.block("write"), self._db.transaction() as tx:
+        with self._tolerance.block("write", [old]), self._db.transaction() as tx:
             ttl = stored = None
             with suppress(stratakv.KeyNotFoundError):
                 ttl = tx.ttl(old)
@@ -172,7 +172,7 @@ class SyncCalls(BaseCache):
                     tx.put(new, codec.rename(stored, old, new), ttl)
                     return version + delta
                 except codec.UndecodableValueError as error:
-                    self._tolerance.undecodable(error)
+                    self._tolerance.undecodable(old, error)
         raise ValueError(f"Key '{key}' not found")
 
     def decr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
@@ -184,7 +184,7 @@ class SyncCalls(BaseCache):
         """Return what is there; of a batch that another process writes, all or nothing is seen."""
         names = {key: self._name(key, version) for key in keys}
         stored: dict[bytes, bytes] = {}
-        with self._tolerance.block("read"):
+        with self._tolerance.block("read", names.values()):
             stored = self._db.get_many(list(names.values()))
         found = {}
         for key, name in names.items():
@@ -207,7 +207,7 @@ class SyncCalls(BaseCache):
         batch = {names[key]: codec.encode(names[key], value) for key, value in data.items()}
         ttl = self._ttl(timeout)
         if ttl is not None and ttl <= 0:
-            with self._tolerance.block("write"):
+            with self._tolerance.block("write", batch):
                 self._db.delete_many(batch)
                 return []
             return list(data)
@@ -230,14 +230,15 @@ class SyncCalls(BaseCache):
                 finally:  # also where a value of the first half is raised about
                     rest = self._put_batch(dict(items[half:]), ttl)
                 return unsaved | rest
-            if not self._survives_unsaved(batch, error):
+            # The largest first, which is the one to name where it is too large.
+            if not self._survives_unsaved(sorted(batch, key=lambda name: -len(batch[name])), error):
                 raise
             return frozenset(batch)
         return frozenset()
 
     def delete_many(self, keys: Iterable[Any], version: int | None = None) -> None:
         names = [self._name(key, version) for key in keys]
-        with self._tolerance.block("write"):
+        with self._tolerance.block("write", names):
             self._release(self._db.delete_many(names))
 
     def clear(self) -> None:
@@ -338,16 +339,16 @@ class SyncCalls(BaseCache):
         if self._limited:
             self._store.census(self._namespace).release(count)
 
-    def _survives_unsaved(self, names: Iterable[bytes], error: BaseException) -> bool:
+    def _survives_unsaved(self, names: Collection[bytes], error: BaseException) -> bool:
         """Tell if a failed write is tolerated. What a too large value should have replaced is removed."""
         if isinstance(error, stratakv.InvalidValueError):
-            with self._tolerance.block("write"):
+            with self._tolerance.block("write", names):
                 self._db.delete_many(names)
-        return self._tolerance.covers("write", error)
+        return self._tolerance.covers("write", error, names)
 
     def _discard(self, name: bytes, stored: bytes | None, error: codec.UndecodableValueError) -> None:
         """Remove a value that does not decode: it is a miss, which `add` must be able to fill."""
-        self._tolerance.undecodable(error)
+        self._tolerance.undecodable(name, error)
         with suppress(*STORAGE_ERRORS), self._db.transaction() as tx:
             if tx.get(name) == stored:  # nobody wrote a better one meanwhile
                 tx.delete(name)

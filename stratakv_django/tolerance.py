@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from types import TracebackType
 
 import stratakv
@@ -23,34 +24,38 @@ class Tolerance:
         self._store = store
         self.strict = strict
 
-    def covers(self, kind: Kind, error: BaseException) -> bool:
-        """Take note of a storage error and return True, or return False: it must be raised."""
+    def covers(self, kind: Kind, error: BaseException, names: Collection[bytes] = ()) -> bool:
+        """Take note of a storage error and return True, or return False: it must be raised.
+
+        names: the engine keys of the entries that it was about.
+        """
         if is_from_a_signal(error):
             return False
         if isinstance(error, stratakv.RemovedError):
             self._store.renew()
         if self.strict or isinstance(error, _CALLER_ERRORS):
             return False
-        self._store.incidents.record(kind, error)
+        self._store.incidents.record(kind, error, names)
         return True
 
-    def block(self, kind: Kind) -> TolerantBlock:
+    def block(self, kind: Kind, names: Collection[bytes] = ()) -> TolerantBlock:
         """Return a context manager that ends its block early at a storage error, if it is covered."""
-        return TolerantBlock(self, kind)
+        return TolerantBlock(self, kind, names)
 
-    def undecodable(self, error: UndecodableValueError) -> None:
+    def undecodable(self, name: bytes, error: UndecodableValueError) -> None:
         """Take note of a value that does not decode: a miss even if strict, for the disk did its part."""
-        self._store.incidents.record("value", error)
+        self._store.incidents.record("value", error, [name])
 
 
 class TolerantBlock:
     """The block of `Tolerance.block`."""
 
-    __slots__ = ("_kind", "_tolerance")
+    __slots__ = ("_kind", "_names", "_tolerance")
 
-    def __init__(self, tolerance: Tolerance, kind: Kind) -> None:
+    def __init__(self, tolerance: Tolerance, kind: Kind, names: Collection[bytes]) -> None:
         self._tolerance = tolerance
         self._kind = kind
+        self._names = names
 
     def __enter__(self) -> None:
         pass
@@ -58,4 +63,4 @@ class TolerantBlock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        return isinstance(error, STORAGE_ERRORS) and self._tolerance.covers(self._kind, error)
+        return isinstance(error, STORAGE_ERRORS) and self._tolerance.covers(self._kind, error, self._names)

@@ -7,10 +7,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.sessions.backends.cache import SessionStore
 from django.core.exceptions import ImproperlyConfigured
 
 import stratakv
@@ -211,6 +213,79 @@ def test_the_log_has_the_traceback_once_a_minute(
     assert "not saved" in write.getMessage()
     assert "4 more" in later.getMessage()
     assert broken.incidents() == {"read": 6, "write": 1, "value": 0}
+
+
+@pytest.mark.parametrize(
+    ("call", "names"),
+    [
+        (lambda cache: cache.get("key"), "(key ':1:key')"),
+        (lambda cache: cache.get("key", version=7), "(key ':7:key')"),
+        (lambda cache: cache.has_key("key"), "(key ':1:key')"),
+        (lambda cache: cache.ttl("key"), "(key ':1:key')"),
+        (lambda cache: cache.get_many(["key", "b", "c"]), "(key ':1:key' and 2 more)"),
+        (lambda cache: cache.set("key", 1), "(key ':1:key')"),
+        (lambda cache: cache.add("key", 1), "(key ':1:key')"),
+        (lambda cache: cache.touch("key"), "(key ':1:key')"),
+        (lambda cache: cache.touch("key", 0), "(key ':1:key')"),
+        (lambda cache: cache.delete("key"), "(key ':1:key')"),
+        (lambda cache: cache.set_many({"small": "1", "key": "22"}), "(key ':1:key' and 1 more)"),
+        (lambda cache: cache.set_many({"key": 1}, 0), "(key ':1:key')"),
+        (lambda cache: cache.delete_many(["key", "b"]), "(key ':1:key' and 1 more)"),
+        (lambda cache: cache.get("k" * 100), f"(key ':1:{'k' * 47}'...)"),
+        (lambda cache: cache.get("\udc80\n"), r"(key ':1:\\xed\\xb2\\x80\n')"),
+        (lambda cache: cache.get("k" * 70_000), r"(key '\\xff"),
+    ],
+)
+def test_the_log_names_the_key(
+    broken: StrataKVCache,
+    call: Callable[[StrataKVCache], object],
+    names: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    call(broken)
+    assert names in caplog.records[0].getMessage()
+
+
+@pytest.mark.parametrize("method", ["incr", "incr_version"])
+def test_the_log_names_the_key_of_a_counter(
+    broken: StrataKVCache, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ValueError, match="'key' not found"):
+        getattr(broken, method)("key")
+    assert "not saved (key ':1:key')" in caplog.text
+
+
+@pytest.mark.parametrize("method", ["get", "incr", "incr_version"])
+def test_the_log_names_the_key_of_a_bad_value(
+    make_cache: MakeCache, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = make_cache(KEY_PREFIX="site", OPTIONS=LENIENT)
+    cache._db.put(cache._name("key", None), b"p" + bytes(20))
+    with suppress(ValueError):
+        getattr(cache, method)("key")
+    assert "could not be decoded and was answered as a miss (key 'site:1:key')" in caplog.text
+
+
+def test_the_log_names_the_key_of_a_value_that_is_too_large_and_says_once_what_to_do(
+    make_cache: MakeCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = make_cache(OPTIONS={"max_value_bytes": 100, **LENIENT})
+    cache.set_many({"a": "small", "large": "x" * 200})
+    (record,) = caplog.records
+    assert "a write was not saved (key ':1:large' and 1 more): " in record.getMessage()
+    assert record.getMessage().count("raise") == 1
+
+
+def test_the_log_does_not_have_the_whole_key_of_a_session(
+    broken: StrataKVCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever has that is logged in."""
+    session = SessionStore()
+    session._cache = broken
+    session._session_key = "abcdefghijklmnopqrstuvwxyz012345"
+    session.load()
+    assert ":1:django.contrib.sessions.cacheabcdef" in caplog.text
+    assert "uvwxyz" not in caplog.text
 
 
 class Throttled(logging.Handler):
