@@ -276,6 +276,15 @@ def test_the_log_names_the_key_of_a_value_that_is_too_large_and_says_once_what_t
     assert record.getMessage().count("raise") == 1
 
 
+def test_a_session_that_cannot_be_saved_is_an_error_at_once_if_strict(make_cache: MakeCache) -> None:
+    """Else Django would try 10,000 keys for it."""
+    session = SessionStore()
+    session._cache = make_cache(OPTIONS={"max_bytes": 2**20})
+    session["large"] = "x" * 2**19
+    with pytest.raises(stratakv.InvalidValueError, match="a quarter of max_bytes"):
+        session.save()
+
+
 def test_the_log_does_not_have_the_whole_key_of_a_session(
     broken: StrataKVCache, caplog: pytest.LogCaptureFixture
 ) -> None:
