@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from stratakv.errors import DirectoryError, FormatError, ReadOnlyError, reported, storage_error
+from stratakv.errors import DirectoryError, FormatError, ReadOnlyError, removed_error, reported, storage_error
 from stratakv.files import NETWORK_FILE_SYSTEMS, Attributes, Files
 from stratakv.interrupted import check_refused, unless_refused
 from stratakv.log import HEADER_BYTES, LogHeader
@@ -324,9 +324,11 @@ class Directory:
             logger.warning("%s cannot be removed now: %s", path, cause.strerror)
 
     def used(self) -> int:
-        """Bytes of disk that all files of the directory take, as `du` counts them."""
+        """Bytes of disk that all files of an open store take, as `du` counts them; raises RemovedError."""
         try:
             return self.files.allocated_in(self.path)
+        except (FileNotFoundError, NotADirectoryError) as cause:
+            raise removed_error(self.path) from cause
         except OSError as cause:
             check_refused(cause)
             raise DirectoryError(f"{self.path} cannot be read: {cause.strerror}") from cause

@@ -158,6 +158,11 @@ def storage_error(path: str | os.PathLike[str], cause: OSError) -> StorageError:
     return StorageError(path, cause, f"what was asked for was not done; {advice}")
 
 
+def removed_error(path: str | os.PathLike[str]) -> RemovedError:
+    """Return what is raised where the store at `path` is no longer the one that is open."""
+    return RemovedError(f"{os.fspath(path)} was removed or replaced while it was open; open it again")
+
+
 @contextmanager
 def reported(path: str | os.PathLike[str]) -> Iterator[None]:
     """Let what the kernel refuses inside leave as a StorageError about the file it names, or about `path`."""

@@ -16,7 +16,7 @@ from stratakv.control import (
     Control,
 )
 from stratakv.directory import CONTROL_NAME, GHOSTS_NAME, MANIFEST_NAME, SIEVE_NAME, Directory
-from stratakv.errors import CorruptionError, RemovedError, StorageError, reported
+from stratakv.errors import CorruptionError, StorageError, removed_error, reported
 from stratakv.forks import notice
 from stratakv.ghosts import Ghosts
 from stratakv.interrupted import check_refused, new_turn, under
@@ -88,9 +88,7 @@ class Views:
         made in place of the one that is open here, and would be damaged.
         """
         if not self.in_place():
-            raise RemovedError(
-                f"{self.directory.path} was removed or replaced while it was open; open it again"
-            )
+            raise removed_error(self.directory.path)
 
     def forked(self) -> None:
         """In a child: whatever is used first brings a new view, and attaches the child for itself."""

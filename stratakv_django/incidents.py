@@ -40,11 +40,15 @@ class Incidents:
     def record(self, kind: Kind, error: BaseException, names: Collection[bytes] = ()) -> None:
         """Count `error`; log it with its traceback, unless one of its kind was logged within LOG_INTERVAL.
 
-        That a value is too large is no fault of the storage: it is a warning, and said once.
+        That a value is too large is no fault of the storage: it is a warning, and said once. That the store
+        was removed is said by whoever opens it anew.
         names: the engine keys of the entries that it was about, of which the first is shown.
         """
         if isinstance(error, stratakv.InvalidValueError):
             self._record_too_large(error, names)
+            return
+        if isinstance(error, stratakv.RemovedError):
+            self._count_as_logged(kind)
             return
         with self._lock:
             self._counts[kind] += 1
@@ -60,8 +64,7 @@ class Incidents:
 
     def _record_too_large(self, error: stratakv.InvalidValueError, names: Collection[bytes]) -> None:
         with self._lock:
-            self._counts["write"] += 1
-            self._logged_count["write"] += 1  # not for the next error to sum up
+            self._count_as_logged("write")
             said, self._said_too_large = self._said_too_large, True
         if not said:
             _logger.warning(
@@ -70,6 +73,12 @@ class Incidents:
                 _MEANING["write"] + _shown(names),
                 error,
             )
+
+    def _count_as_logged(self, kind: Kind) -> None:
+        """Count one that the next error of its kind is not to sum up."""
+        with self._lock:
+            self._counts[kind] += 1
+            self._logged_count[kind] += 1
 
     def counts(self) -> dict[Kind, int]:
         """Return how many incidents of each kind this process has seen."""

@@ -104,6 +104,8 @@ class Keeper:
             except RemovedError:  # all is still due here, and a child would look after what is there now
                 return
             except Exception:  # whatever it was, the next segment must be looked after
+                if not self._maintenance.in_place():  # it was that, met by the name of a file
+                    return
                 logger.exception("%s: maintenance failed", self._path)
                 # Even to look what is due may fail, for as long as no file can be opened, say.
                 self._stopping.wait(_PAUSE)
@@ -139,7 +141,7 @@ class Keeper:
             if status == -signal.SIGSYS:  # a filter of system calls forbids what only the child asks for
                 self._next_child = time.monotonic() + _REST
                 return False
-        elif status > 0 and not self._ending:
+        elif status > 0 and not self._ending and self._maintenance.in_place():  # else it could not but fail
             logger.warning(
                 "%s: the maintenance process failed with status %d: %s", self._path, status, reason
             )

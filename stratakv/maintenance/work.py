@@ -121,6 +121,10 @@ class Maintenance:
                 turn.release()
             raise
 
+    def in_place(self) -> bool:
+        """Whether the store is still there, and not removed or replaced."""
+        return self._structure.in_place()
+
     def is_free(self) -> bool:
         """Whether nobody is at work just now, nor is there a child that only rests; raises RemovedError."""
         self._structure.check_in_place()

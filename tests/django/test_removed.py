@@ -44,7 +44,7 @@ def test_a_request_soon_after_another_does_not_look(tolerant: StrataKVCache, sto
 
 
 def test_what_begins_a_segment_finds_it_out(
-    tolerant: StrataKVCache, store: Path, run: Callable[..., list[str]]
+    tolerant: StrataKVCache, store: Path, run: Callable[..., list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
     tolerant.set("key", "old")
     shutil.rmtree(store)
@@ -54,6 +54,22 @@ def test_what_begins_a_segment_finds_it_out(
     assert tolerant.get("key") == "new"
     tolerant.set("a", 1)
     assert run("print(cache.get('a'))") == ["1"]
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+@pytest.mark.parametrize("remove", [shutil.rmtree, lambda path: path.rename(path.parent / "away")])
+def test_one_line_in_the_log_tells_it_where_there_is_a_budget(
+    make_cache: MakeCache, store: Path, remove: Callable[[Path], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = make_cache(OPTIONS={"strict": False, "max_bytes": 2**20})
+    cache.set("key", "old")
+    remove(store)
+    for number in range(100):
+        cache.set(f"key {number}", "v" * 1000)
+    [record] = caplog.records
+    assert (record.levelno, record.exc_info) == (logging.WARNING, None)
+    assert cache.incidents() == {"read": 0, "write": 1, "value": 0}
+    assert (cache.get("key"), cache.get("key 99")) == (None, "v" * 1000)
 
 
 def test_the_end_of_a_request_is_no_error_where_another_thread_was_faster(cache: StrataKVCache) -> None:

@@ -228,6 +228,9 @@ def test_a_keeper_that_cannot_look_does_not_fill_the_log(
         def seconds_left(self) -> float:
             raise OSError(errno.EMFILE, "Too many open files")
 
+        def in_place(self) -> bool:
+            return True
+
     keeper = Keeper(cast(Maintenance, Refusing()), Directory(tmp_path, Files()), {})
     keeper._thread = threading.Thread(target=keeper._watch)
     keeper._thread.start()

@@ -9,6 +9,8 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import Popen
+from typing import IO
 
 import pytest
 
@@ -73,6 +75,15 @@ def test_a_store_that_was_made_in_its_place_is_left_alone(
     assert elsewhere(path, "print(db.verify().ok, *db.scan())") == "True (b'key', b'new')"
 
 
+@removals
+def test_with_a_budget_it_is_the_same_error(path: Path, remove: Callable[[Path], None]) -> None:
+    db = stratakv.open(path, max_bytes=2**20, **OPTIONS)
+    db.put(b"key", b"value")
+    remove(path)
+    with pytest.raises(RemovedError, match="open it again"):
+        fill(db)
+
+
 @pytest.mark.parametrize(
     "write",
     [
@@ -81,6 +92,7 @@ def test_a_store_that_was_made_in_its_place_is_left_alone(
         lambda db: db.compact(),
         lambda db: db.maintain(),
         lambda db: db.lock(b"k"),
+        lambda db: db.stats(),
     ],
 )
 def test_what_would_be_done_by_the_names_of_files_is_refused(
@@ -172,3 +184,44 @@ def test_nobody_is_started_for_the_maintenance_of_another_store(
     thread.start()
     thread.join(20)
     assert not thread.is_alive()
+
+
+@removals
+def test_a_child_that_does_the_maintenance_then_has_not_failed(
+    path: Path,
+    remove: Callable[[Path], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def start(files: Files, *arguments: str, errors: IO[bytes] | None = None) -> Popen[bytes]:
+        remove(path)
+        return start_python(files, *arguments, errors=errors)
+
+    start_python = Files.start_python
+    monkeypatch.setattr(Files, "start_python", start)
+    monkeypatch.setattr(keeper, "_PATIENCE", 0.0)
+    db = stratakv.open(path, max_bytes=2**20, **OPTIONS)
+    fill(db)
+    watch = keeper.Keeper(db._store.maintenance, db._store.directory, {"create": False})
+    watch._news.set()
+    thread = threading.Thread(target=watch._watch, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert not path.exists() or not list(path.iterdir())
+    assert caplog.records == []
+
+
+def test_a_thread_that_does_it_then_has_not_failed(
+    db: DB, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may meet the missing directory before it looks whether that is there."""
+    fill(db)
+    remove_directory(path)
+    watch = keeper.Keeper(db._store.maintenance, db._store.directory, {})
+    watch._news.set()
+    thread = threading.Thread(target=watch._watch, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert caplog.records == []
