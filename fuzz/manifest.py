@@ -7,7 +7,7 @@ from contextlib import suppress
 from fuzz import mending
 from stratakv import manifest
 from stratakv.maintenance import plan
-from stratakv.maintenance.plan import Limits
+from stratakv.maintenance.task import Limits
 from stratakv.manifest import Edit
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-_PATIENCE = 1.25  # each pause is so many times the one before: the last is a fifth of the whole wait
+_GROWTH = 1.25  # each pause is so many times the one before: the last is a fifth of the whole wait
 
 
 def pauses(first: float, longest: float = math.inf) -> Iterator[float]:
@@ -13,4 +13,4 @@ def pauses(first: float, longest: float = math.inf) -> Iterator[float]:
     pause = first
     while True:
         yield pause
-        pause = min(pause * _PATIENCE, longest)
+        pause = min(pause * _GROWTH, longest)

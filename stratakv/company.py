@@ -30,7 +30,7 @@ class Company:
         self.begin_process()
 
     def begin_process(self) -> None:
-        """Take a word, as a new process does. One that it shares with others counts for one of them."""
+        """Take a word by chance, as a new process does. Two that have taken the same one count as one."""
         self._own = self._files.random_u32() % len(self._wanted)
         self._synced: int | None = None  # the position of before the sync that this process makes, if it does
 

@@ -40,7 +40,7 @@ _LOOKS, _LOOK = 300, 1e-3  # seconds
 class Exclusive:
     """The writer lock.
 
-    owner: the thread that is inside, which would wait for itself; 0 for none, less for one that is not known.
+    owner: the thread that has it, which would wait for itself; 0 for none, less for one that is not known.
     records: how many were written by this process. inside: what a signal handler may have interrupted while
     it had the lock.
     """

@@ -105,8 +105,8 @@ def is_sieved(segment: Segment, sieve: Sieve | None) -> bool:
 def _bit_of(segment: Segment, sieve: Sieve | None) -> int:
     """Return the bit that a segment has in the words of a sieve; 0 where that does not know it.
 
-    IMPORTANT: nor the active one, whatever its index says, as it gets more keys. Without a sieve the index is
-    not touched, which would bring some of it into memory.
+    IMPORTANT: 0 for the active segment as well, which still gets keys that the sieve does not have. Without a
+    sieve the index is not touched, which would bring some of it into memory.
     """
     if sieve is None or segment.entry is None:
         return 0

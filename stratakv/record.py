@@ -136,13 +136,13 @@ _KIND_AND_FLAGS = re.compile(rb"[\x01-\x04\x81-\x84]\x00")
 # A log can be crafted so that each byte of it seems to begin a record that reaches to its end. Once so many
 # times its length was hashed in vain, only records up to _SHORT_BYTES are looked for. What accident leaves
 # behind takes a hundredth of that.
-_PATIENCE = 1024
+_MOST_HASHED = 1024
 _SHORT_BYTES = 65_536
 
 
 def search(log: mmap, view: Sliceable, offset: int, end: int) -> Iterator[Record]:
     """Yield every sound record between `offset` and `end`, whatever damage lies between them."""
-    patience = _PATIENCE * (end - offset)
+    patience = _MOST_HASHED * (end - offset)
     while offset < end:
         length = _length(view, offset, end)
         found = decode(log, view, offset, end) if patience > 0 or length <= _SHORT_BYTES else None

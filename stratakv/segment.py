@@ -217,7 +217,7 @@ class Segment:
         return []
 
     def begun(self) -> int:
-        """Return where what the log began with ends. That is there also if it is sealed and cut meanwhile."""
+        """Return where the records end that the log began with; they stay, also if it is cut meanwhile."""
         end = self.start
         for found in islice(record.walk(self.log, self.view, end, self.chain, self.end), self.header.taken):
             end = found.end

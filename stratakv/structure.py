@@ -43,15 +43,15 @@ from stratakv.segment_files import create_active, open_log
 _SMALL_INDEX = 4 * DISK_BLOCK  # bytes: one that takes no more is not worth making anew
 
 
-class Room(NamedTuple):
+class Capacity(NamedTuple):
     """What an active segment is made for: the length of its log in bytes, and the keys in its index."""
 
-    capacity: int
+    log_bytes: int
     keys: int
 
     def disk_bytes(self) -> int:
         """Return the bytes of disk that such a segment may take."""
-        return on_disk(self.capacity) + on_disk(index.Shape.young(self.keys).size)
+        return on_disk(self.log_bytes) + on_disk(index.Shape.young(self.keys).size)
 
 
 class Structure(Installer):
@@ -87,9 +87,9 @@ class Structure(Installer):
         keep: whether the one that was active until now stays in the store.
         """
         old, sealed = held.view.active, self._seal(held)
-        # For as many again: the one before may have been made longer, by a process with other options.
-        room = self._room(sealed, size, max(keys, 2 * len(beginning.records)))
-        doomed = self._over_budget(held, sealed, room)
+        # As many keys again as it takes over: the one before may have been made larger than is usual here.
+        capacity = self._capacity_after(sealed, size, max(keys, 2 * len(beginning.records)))
+        doomed = self._over_budget(held, sealed, capacity)
         # First: what is made in their place would come on top of them.
         self.drop_oldest(held, [entry for entry in doomed if entry is not sealed])
         is_doomed = sealed in doomed
@@ -97,7 +97,7 @@ class Structure(Installer):
             self.control.row[Figure.EVICTED] += sealed.keys
         keep &= not is_doomed
         edit = Edit(add=(sealed,) if keep else (), floor=sealed.newest + 1 if is_doomed else 0)
-        self._start_segment(held, edit, room, beginning)
+        self._start_segment(held, edit, capacity, beginning)
         self._end_active(held, old, kept=keep)
 
     def drop_oldest(self, held: Held, doomed: Sequence[Entry]) -> None:
@@ -149,7 +149,7 @@ class Structure(Installer):
         sealed, kept = self._seal(held), self._holds_anything(held)
         after = (*found.segments, sealed) if kept else found.segments
         edit = Edit(drop=before, add=_of_age(found, after), max_bytes=max_bytes)
-        self._start_segment(held, edit, self._room(sealed, 0, 0, max_bytes))
+        self._start_segment(held, edit, self._capacity_after(sealed, 0, 0, max_bytes))
         self._end_active(held, old, kept=kept)
 
     def _seal(self, held: Held) -> Entry:
@@ -164,28 +164,28 @@ class Structure(Installer):
         index.seal(old.arrays, entry.keys, tip)
         return entry
 
-    def _room(self, sealed: Entry, size: int, keys: int, max_bytes: int | None = None) -> Room:
+    def _capacity_after(self, sealed: Entry, size: int, keys: int, max_bytes: int | None = None) -> Capacity:
         """Return what the segment after `sealed` is made for: at least for so many bytes and keys.
 
         max_bytes: the budget from now on; None for the one of the store.
         """
         budget = self.view.manifest.max_bytes if max_bytes is None else max_bytes
         usual = segment_capacity(self._segment_bytes, budget)
-        # A log that is made longer for a commit has no room for another one, so it gets no more keys, either.
-        return Room(max(usual, HEADER_BYTES + size), max(keys, young_keys(usual, sealed)))
+        # A log that is made longer for one large commit holds only that, so its index needs no more keys.
+        return Capacity(max(usual, HEADER_BYTES + size), max(keys, young_keys(usual, sealed)))
 
     def capacity(self) -> int:
         """Return the size at which a log is sealed."""
         return segment_capacity(self._segment_bytes, self.view.manifest.max_bytes)
 
-    def _over_budget(self, held: Held, sealed: Entry, room: Room) -> list[Entry]:
-        """Return the segments that must go to make `room`, oldest first."""
+    def _over_budget(self, held: Held, sealed: Entry, capacity: Capacity) -> list[Entry]:
+        """Return the segments that must go to make room for another one, oldest first."""
         found = held.view.manifest
         if not found.max_bytes:
             return []
-        usual = self._room(sealed, 0, 0)
+        usual = self._capacity_after(sealed, 0, 0)
         limit = hard_limit(found.max_bytes, usual.disk_bytes()) + self.oversized_bytes(found)
-        excess = self.directory.used() + room.disk_bytes() - limit
+        excess = self.directory.used() + capacity.disk_bytes() - limit
         doomed = []
         with reported(self.directory.path):
             for entry in (*reversed(found.segments), sealed):
@@ -206,7 +206,7 @@ class Structure(Installer):
         dropped = held.view.manifest.numbers()
         sealed = {entry.number for entry in held.view.manifest.segments}
         edit = Edit(drop=sealed, floor=rank_of(self.control.words[W_NEXT]))
-        self._start_segment(held, edit, self._room(self._seal(held), 0, 0))
+        self._start_segment(held, edit, self._capacity_after(self._seal(held), 0, 0))
         for number in dropped:
             self.directory.remove(number)
 
@@ -220,7 +220,9 @@ class Structure(Installer):
         beginning = without(prefix, active, tip, words[W_USED])
         self._rotate(held, 0, 0, beginning, keep=beginning.replaced is None)
 
-    def _start_segment(self, held: Held, edit: Edit, room: Room, beginning: Beginning = NOTHING) -> None:
+    def _start_segment(
+        self, held: Held, edit: Edit, capacity: Capacity, beginning: Beginning = NOTHING
+    ) -> None:
         """Create the next active segment and install the edited manifest in which it is the active one."""
         number, old = self.take_number(), beginning.replaced
         oldest, began = (old.header.oldest, old.header.began) if old else (rank_of(number), now_ms())
@@ -234,7 +236,7 @@ class Structure(Installer):
         synced = {e.number: bytes_below(reached, e.number, e.size) for e in held.view.manifest.segments}
         begun = None
         try:
-            begun = create_active(self.directory, header, room.capacity + len(data), room.keys, data)
+            begun = create_active(self.directory, header, capacity.log_bytes + len(data), capacity.keys, data)
             beginning.hand_heat_on(begun)
             # IMPORTANT: before the manifest, else a power cut leaves a name without a file
             self.directory.sync()

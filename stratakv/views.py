@@ -225,7 +225,7 @@ class Views:
         """Map the sieve there is now, if it is sound. It is made anew when segments have come since."""
         try:
             found = self.files.stat(self.directory.path / SIEVE_NAME)
-            # The inode of one that is not mapped, as it is not sound, may be that of the next one.
+            # The time as well: one that is not sound is not kept open, so the next may get its inode.
             which = found.st_ino, found.st_mtime_ns
             if self._sieve is None or self._sieve[:2] != which:
                 self._sieve = *which, map_sieve(self.directory)

@@ -24,7 +24,7 @@ from stratakv_django.async_calls import AsyncCalls, in_compute_thread, is_comput
 
 LONGEST_WAIT = 60.0  # seconds; what takes longer may never end
 _PAUSE, _LONGEST_PAUSE = 1e-3, 50e-3  # seconds between two looks
-_PATIENCE = 1.25  # each pause is so many times the one before: the last is a fifth of the whole wait
+_GROWTH = 1.25  # each pause is so many times the one before: the last is a fifth of the whole wait
 
 # The locks that the caller holds: a function that needs the value it makes would wait for itself.
 _held: ContextVar[frozenset[bytes]] = ContextVar("_held", default=frozenset())
@@ -128,7 +128,7 @@ class SingleFlight(AsyncCalls):
         with self._tolerance.block("read"):
             while lock.locked() and time.monotonic() < end:
                 yield pause
-                pause = min(pause * _PATIENCE, _LONGEST_PAUSE)
+                pause = min(pause * _GROWTH, _LONGEST_PAUSE)
 
 
 def _is_on_a_loop() -> bool:

@@ -10,10 +10,9 @@ from stratakv.budget import SEGMENTS
 from stratakv.control import OFFSET_MASK, W_TIP
 from stratakv.exclusive import Exclusive
 from stratakv.files import now_ms
-from stratakv.maintenance import plan
 from stratakv.maintenance.early_end import NoRoomError, Pace, SupersededError
 from stratakv.maintenance.evict import is_current
-from stratakv.maintenance.plan import Task
+from stratakv.maintenance.task import Task, generations
 from stratakv.maintenance.tasks import Tasks
 from stratakv.orphans import remove_orphans
 from stratakv.progress import Progress
@@ -98,7 +97,7 @@ def _groups(view: View) -> list[set[int]]:
     if not max_bytes:
         return [{entry.number for entry in entries}] if entries else []
     groups: list[set[int]] = []
-    for generation in plan.generations(entries):
+    for generation in generations(entries):
         size = max_bytes
         for entry in generation:
             if size + entry.size > max_bytes // SEGMENTS:

@@ -10,8 +10,8 @@ from stratakv.directory import SIEVE_NAME
 from stratakv.files import now_ms
 from stratakv.interrupted import check_refused
 from stratakv.maintenance import plan
-from stratakv.maintenance.plan import Limits, Task
 from stratakv.maintenance.room import Room
+from stratakv.maintenance.task import Limits, Task
 from stratakv.maintenance.tasks import is_hidden
 from stratakv.structure import Structure
 from stratakv.view import View

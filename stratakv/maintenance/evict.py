@@ -3,10 +3,10 @@
 Such a segment is retired: some of its records move on into another segment, and the rest are evicted. Two
 tasks of the plan do this: "retire" to a young segment, "evict" to a main one.
 
-A record moves when it was read and is still its key's current version. One that came into its young segment
-as a ghost counts as read, and so does one that has replaced a version that was: what each request reads and
-then writes again, as a session, would never be read itself. A young segment's reads are forgotten on the way
-into the main segments; a main segment's are counted down by one. Keys that go from a young segment become
+A record moves when it was read and is still its key's current version. Two kinds count as read without being
+so: one whose key was a ghost when it was written, and one that has replaced a version that was read, as each
+request does with a session. On the way from a young segment into the main ones, reads are forgotten; on the
+way from one main segment into another, they are counted down by one. Keys that go from a young segment become
 ghosts.
 """
 
@@ -24,7 +24,7 @@ from stratakv.lookup import Choices, newest
 from stratakv.maintenance.blocks import Block, Item, heat_in, hiding, in_key_order, range_prefixes, warmed
 from stratakv.maintenance.early_end import Take
 from stratakv.maintenance.merge import Job, job_of, living_keys
-from stratakv.maintenance.plan import generations
+from stratakv.maintenance.task import generations
 from stratakv.opening import map_ghosts
 from stratakv.record import is_live
 from stratakv.segment import Segment

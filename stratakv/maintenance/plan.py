@@ -7,27 +7,14 @@ come of age; merge.
 Eviction is S3-FIFO by segments (Yang et al., "FIFO queues are all you need for cache eviction", 2023). The
 young are its small queue, the main segments its main queue. Over the budget, while the young take more than
 their share, the oldest of them is retired: what was read moves to the main segments, the rest goes.
-Otherwise the oldest main segment is retired in the same way. As long as there is room, a young segment beyond
-the share becomes a main one as it is, so that a store that fills for the first time forgets nothing.
-
-A store without a budget is merged by size tiers: eight neighbours of one tier become one of the next. In a
-store with one, merging must not blur how old things are, so it stays within a generation and below the size
-of one segment in 32.
-
-Every segment costs each lookup. So when there is nothing else to do, and writing to spare, the newest
-segments of a store without a budget are merged before there are eight of them, as far as no large one is
-written again for the sake of a few small ones.
-
-Where the disk is too full for a merge, the segment that gives back most is swept instead: that takes no more
-space than one segment does.
+Otherwise the oldest main segment is retired in the same way, or split where it is too large for that. As long
+as there is room, a young segment beyond the share becomes a main one as it is, so that a store that fills for
+the first time forgets nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby, takewhile
-from typing import Literal
+from collections.abc import Collection, Sequence
 
 from stratakv import sieve
 from stratakv.budget import (
@@ -39,56 +26,17 @@ from stratakv.budget import (
     left_by_split,
     on_disk,
 )
-from stratakv.index import ORDER_STRIDE, Shape
+from stratakv.maintenance.merging import FAN_IN, affordable, at_rest, merges
+from stratakv.maintenance.task import Limits, Task, disk_bytes, fits, generations, live
 from stratakv.manifest import Entry
 from stratakv.sieve import LANES
 
-Kind = Literal["retire", "evict", "split", "drop", "finish", "sieve", "sweep", "adopt", "merge"]
-
-FAN_IN = 8
 _GARBAGE_PERCENT = 50  # of a segment: more is swept out
-_FEW = 4  # segments that are left as they are when there is nothing else to do
 # Segments and their keys that are worth a sieve; it is made anew when so many have come since.
 _MANY, _MANY_KEYS, _UNSIEVED = 8, 4096, 3
 # Of maintenance that keeps up, fewer segments than this wait for their final index. With a budget, writers
 # drop a segment when about two wait.
 _WAITING, _WAITING_WITH_BUDGET = 4, 2
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a choice depends on besides the segments.
-
-    max_bytes: the budget, 0 for none. used_bytes: what all files will take once the active log is full.
-    free_bytes: what is left on the file system, and up to what a store with this budget may ever take.
-    active_bytes: the length that log will have. segment_bytes: size at which a log is sealed. now: ms since
-    the epoch. spare_bytes: how much may be written for the sake of lookups alone; 0 where other work may
-    come at any moment. sieve_bytes: how long the sieve is, 0 where there is none.
-    """
-
-    max_bytes: int
-    used_bytes: int
-    free_bytes: int
-    active_bytes: int
-    segment_bytes: int
-    now: int
-    spare_bytes: int = 0
-    sieve_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One thing to do, with the numbers of the segments it is about, newest first.
-
-    retire: the oldest young segment, joined by the newest main one unless that is full. evict: the oldest
-    main segment, in the same way. split: that, where it is too large to be evicted whole.
-    drop: one that is dead as a whole. finish: one, whose index gets its final form. sieve: the oldest, as
-    many as a sieve may be of; none where it is removed. sweep: one, of what newer ones hide. adopt: the
-    oldest young one becomes the newest main one. merge: neighbours.
-    """
-
-    kind: Kind
-    numbers: tuple[int, ...]
 
 
 def pick(
@@ -113,57 +61,15 @@ def pick(
         or _unsieved(sound, sieved, limits)
         or _garbage(sound, limits)
         or _of_age(segments, limits)
-        or _affordable(_merges(segments, damaged, limits), sound, limits)
-        or _at_rest(segments, damaged, limits)
+        or affordable(merges(segments, damaged, limits), sound, limits)
+        or at_rest(segments, damaged, limits)
     )
 
 
-def is_behind(segments: Sequence[Entry], damaged: Collection[int], max_bytes: int) -> bool:
-    """Whether segments are sealed faster than they are finished, or swept and merged after that.
-
-    Arguments as those of `pick`; max_bytes: the budget, 0 for none.
-    """
-    young = [entry for entry in segments if entry.kind == "young" and entry.number not in damaged]
-    waiting = sum(not entry.finished for entry in young)
-    if max_bytes:
-        return waiting >= _WAITING_WITH_BUDGET
-    return waiting >= _WAITING or len(young) >= FAN_IN + _WAITING
-
-
-def _of_age(segments: Sequence[Entry], limits: Limits) -> Task | None:
-    young, _ = generations(segments)
-    if limits.max_bytes and young and _beyond_share(segments, limits):
-        return Task("adopt", (young[-1].number,))
-    return None
-
-
-def _merges(segments: Sequence[Entry], damaged: Collection[int], limits: Limits) -> Task | None:
-    """Look for neighbours to merge on either side of what is damaged, and never across it."""
-    young, main = generations(segments) if limits.max_bytes else (segments, ())
-    for generation in (young, main):
-        for sound, run in groupby(generation, key=lambda entry: entry.number not in damaged):
-            neighbours = list(run)
-            task = (_crowded if limits.max_bytes else _tiers)(neighbours, limits) if sound else None
-            if task:
-                return task
-    return None
-
-
-def generations(segments: Sequence[Entry]) -> tuple[Sequence[Entry], Sequence[Entry]]:
-    """Return the young and the main segments, newest first.
-
-    Whatever is older than a main segment counts as main: a store may have got its budget later, and one
-    that was recovered from its logs alone does not know what had come of age.
-    """
-    young = 0
-    while young < len(segments) and segments[young].kind == "young":
-        young += 1
-    return segments[:young], segments[young:]
-
-
-def due(segments: Sequence[Entry], now: int) -> int | None:
-    """Return when the next segment will have expired as a whole, in ms since the epoch; None for never."""
-    return min((e.latest for e in segments if e.soonest and e.latest > now), default=None)
+def _useless_sieve(sieved: Collection[int], limits: Limits) -> Task | None:
+    """Return its removal where the sieve takes room and knows nothing, or was made for a larger budget."""
+    most = max(DISK_BLOCK, 2 * limits.max_bytes // sieve.SHARE)
+    return Task("sieve", ()) if limits.sieve_bytes and (not sieved or limits.sieve_bytes > most) else None
 
 
 def _over_budget(segments: Sequence[Entry], damaged: Collection[int], limits: Limits) -> Task | None:
@@ -191,9 +97,9 @@ def _split(oldest: Entry, limits: Limits) -> Task | None:
     if not is_oversized(oldest.size, limits.max_bytes):
         return None
     if not oldest.finished:  # till then, nobody knows what is dead in it
-        return Task("finish", (oldest.number,)) if _disk_bytes(0, oldest.keys) <= limits.free_bytes else None
-    left = left_by_split(limits.max_bytes, limits.used_bytes - _disk_bytes(oldest.size, oldest.keys))
-    needed = min(left, _disk_bytes(_live(oldest), oldest.keys))
+        return Task("finish", (oldest.number,)) if disk_bytes(0, oldest.keys) <= limits.free_bytes else None
+    left = left_by_split(limits.max_bytes, limits.used_bytes - disk_bytes(oldest.size, oldest.keys))
+    needed = min(left, disk_bytes(live(oldest), oldest.keys))
     return Task("split", (oldest.number,)) if 0 < needed <= limits.free_bytes else None
 
 
@@ -234,12 +140,6 @@ def _unfinished(segments: Sequence[Entry]) -> Task | None:
     return None
 
 
-def _useless_sieve(sieved: Collection[int], limits: Limits) -> Task | None:
-    """Return its removal where the sieve takes room and knows nothing, or was made for a larger budget."""
-    most = max(DISK_BLOCK, 2 * limits.max_bytes // sieve.SHARE)
-    return Task("sieve", ()) if limits.sieve_bytes and (not sieved or limits.sieve_bytes > most) else None
-
-
 def _unsieved(segments: Sequence[Entry], sieved: Collection[int], limits: Limits) -> Task | None:
     """Return the sieve of a store with a budget; where there is none, few segments are left at rest."""
     oldest = segments[-LANES:]
@@ -255,95 +155,30 @@ def _unsieved(segments: Sequence[Entry], sieved: Collection[int], limits: Limits
 
 def _garbage(segments: Sequence[Entry], limits: Limits) -> Task | None:
     for entry in segments:
-        if entry.dead * 100 > entry.size * _GARBAGE_PERCENT and _fits([entry], limits):
+        if entry.dead * 100 > entry.size * _GARBAGE_PERCENT and fits([entry], limits):
             return Task("sweep", (entry.number,))
     return None
 
 
-def _affordable(merge: Task | None, segments: Sequence[Entry], limits: Limits) -> Task | None:
-    """Return `merge` if there is space for what it writes; else the sweep that gives back most."""
-    if merge is None or _fits(_named(merge, segments), limits):
-        return merge
-    fitting = [entry for entry in segments if entry.dead and _fits([entry], limits)]
-    best = max(fitting, key=lambda entry: entry.dead, default=None)
-    return Task("sweep", (best.number,)) if best else None
-
-
-def _at_rest(segments: Sequence[Entry], damaged: Collection[int], limits: Limits) -> Task | None:
-    """Return the merge of the newest segments, as many as are balanced: none is more than half of them."""
-    if limits.max_bytes or len(segments) <= _FEW:
-        return None
-    room = min(limits.spare_bytes, limits.free_bytes)
-    total = largest = best = 0
-    for count, entry in enumerate(takewhile(lambda each: each.number not in damaged, segments), 1):
-        total += _live(entry)
-        largest = max(largest, _live(entry))
-        if total > room:
-            break
-        best = count if 2 * largest <= total else best
-    return Task("merge", tuple(entry.number for entry in segments[:best])) if best else None
-
-
-def _named(task: Task, segments: Sequence[Entry]) -> list[Entry]:
-    return [entry for entry in segments if entry.number in task.numbers]
-
-
-def _fits(inputs: Sequence[Entry], limits: Limits) -> bool:
-    """Whether there is space for what is made of these segments, its index included."""
-    keys = sum(entry.keys for entry in inputs)
-    return _disk_bytes(sum(map(_live, inputs)), keys) <= limits.free_bytes
-
-
-def _disk_bytes(log_bytes: int, keys: int) -> int:
-    """Return what a segment takes of the disk."""
-    return on_disk(log_bytes) + on_disk(Shape.exact(keys, ORDER_STRIDE).size)
-
-
-def _live(entry: Entry) -> int:
-    return entry.size - entry.dead
-
-
-def _tiers(segments: Sequence[Entry], limits: Limits) -> Task | None:
-    tiers = [_tier(entry.size, limits.segment_bytes) for entry in segments]
-    for tier in range(max(tiers, default=-1) + 1):
-        for run in _runs([each <= tier for each in tiers]):
-            if sum(tiers[place] == tier for place in run) >= FAN_IN:
-                return Task("merge", tuple(segments[place].number for place in run))
+def _of_age(segments: Sequence[Entry], limits: Limits) -> Task | None:
+    young, _ = generations(segments)
+    if limits.max_bytes and young and _beyond_share(segments, limits):
+        return Task("adopt", (young[-1].number,))
     return None
 
 
-def _tier(size: int, segment_bytes: int) -> int:
-    tier = 0
-    while size > segment_bytes * FAN_IN**tier:
-        tier += 1
-    return tier
+def due(segments: Sequence[Entry], now: int) -> int | None:
+    """Return when the next segment will have expired as a whole, in ms since the epoch; None for never."""
+    return min((e.latest for e in segments if e.soonest and e.latest > now), default=None)
 
 
-def _runs(marks: Sequence[bool]) -> Iterator[list[int]]:
-    """Yield the places of each unbroken row of True."""
-    for mark, places in groupby(range(len(marks)), key=marks.__getitem__):
-        if mark:
-            yield list(places)
+def is_behind(segments: Sequence[Entry], damaged: Collection[int], max_bytes: int) -> bool:
+    """Whether segments are sealed faster than they are finished, or swept and merged after that.
 
-
-def _crowded(segments: Sequence[Entry], limits: Limits) -> Task | None:
-    """Return the oldest of these neighbours that together make up one segment in 32."""
-    most = limits.max_bytes // SEGMENTS
-    run: list[Entry] = []
-    for entry in reversed(segments):
-        size = sum(each.size for each in run)
-        if run and size + entry.size > most:
-            if _worth_merging(run, most):
-                break
-            run = []
-        run.insert(0, entry)
-    if _worth_merging(run, most):
-        return Task("merge", tuple(entry.number for entry in run))
-    return None
-
-
-def _worth_merging(run: Sequence[Entry], most: int) -> bool:
-    """Whether so much comes together that none of it is rewritten for little."""
-    sizes = [entry.size for entry in run]
-    balanced = 2 * max(sizes, default=0) <= sum(sizes)
-    return len(run) > 1 and balanced and (len(run) >= FAN_IN or 2 * sum(sizes) >= most)
+    Arguments as those of `pick`; max_bytes: the budget, 0 for none.
+    """
+    young = [entry for entry in segments if entry.kind == "young" and entry.number not in damaged]
+    waiting = sum(not entry.finished for entry in young)
+    if max_bytes:
+        return waiting >= _WAITING_WITH_BUDGET
+    return waiting >= _WAITING or len(young) >= FAN_IN + _WAITING

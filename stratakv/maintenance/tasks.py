@@ -12,15 +12,14 @@ from stratakv.directory import SIEVE_NAME
 from stratakv.errors import CorruptionError
 from stratakv.exclusive import Exclusive
 from stratakv.files import now_ms
-from stratakv.maintenance import plan
 from stratakv.maintenance.early_end import NoRoomError, Pace, SupersededError
 from stratakv.maintenance.evict import Retirement, current, ghosts_for, job_of_main, job_of_young
 from stratakv.maintenance.finish import finish
 from stratakv.maintenance.merge import Job, Merger, job_of
-from stratakv.maintenance.plan import Task
 from stratakv.maintenance.room import Room
 from stratakv.maintenance.sift import sift
 from stratakv.maintenance.split import Split, ranks_for
+from stratakv.maintenance.task import Task, generations
 from stratakv.manifest import Edit, Generation
 from stratakv.segment import Segment
 from stratakv.structure import Structure
@@ -122,7 +121,7 @@ class Tasks:
         retirement.end()
         self._structure.control.row[Figure.EVICTED] += retirement.keys
         freed = sum(segment.end for segment in inputs) - (made.size if made else 0)
-        left, _ = plan.generations(view.manifest.segments)
+        left, _ = generations(view.manifest.segments)
         if not young and left and freed * _FUTILE < retired.end:
             # All of it was wanted. To ask the next main segment would go round in a circle.
             self.do(Task("retire", (left[-1].number,)))
@@ -166,7 +165,7 @@ class Tasks:
 
 def _generation(view: View, inputs: list[Segment]) -> Generation:
     """Return what is made of `inputs`: in a store with a budget what is young stays so."""
-    young, _ = plan.generations(view.manifest.segments)
+    young, _ = generations(view.manifest.segments)
     numbers = {entry.number for entry in young}
     stays = view.manifest.max_bytes and all(segment.number in numbers for segment in inputs)
     return "young" if stays else "main"

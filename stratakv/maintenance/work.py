@@ -23,8 +23,8 @@ from stratakv.locks import FileLock
 from stratakv.maintenance.compaction import CompactionReport, compact
 from stratakv.maintenance.due import Due
 from stratakv.maintenance.early_end import Pace, StoppedError, SupersededError
-from stratakv.maintenance.plan import Task
 from stratakv.maintenance.room import Room
+from stratakv.maintenance.task import Task
 from stratakv.maintenance.tasks import Tasks
 from stratakv.orphans import remove_orphans
 from stratakv.progress import Progress

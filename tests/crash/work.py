@@ -21,7 +21,7 @@ from stratakv import open_stores as stores
 from stratakv.errors import reported
 from stratakv.files import Files
 from stratakv.maintenance import plan, split
-from stratakv.maintenance.plan import Limits, Task
+from stratakv.maintenance.task import Limits, Task
 from stratakv.maintenance.tasks import Tasks
 from tests.engine.machine import abandon
 from tests.support.crash_files import CrashFiles, Image, write_image

@@ -16,7 +16,7 @@ from stratakv.maintenance import output
 from stratakv.maintenance.blocks import in_key_order
 from stratakv.maintenance.early_end import SupersededError
 from stratakv.maintenance.evict import is_current
-from stratakv.maintenance.plan import Task
+from stratakv.maintenance.task import Task
 from stratakv.maintenance.tasks import Tasks, is_hidden
 from stratakv.record import PREFIX_BYTES, checksum_of
 from stratakv.segment import Segment

@@ -21,7 +21,7 @@ from stratakv.control import Figure
 from stratakv.files import Files
 from stratakv.maintenance import blocks, merge, work
 from stratakv.maintenance.keeper import Keeper
-from stratakv.maintenance.plan import Task
+from stratakv.maintenance.task import Task
 from stratakv.maintenance.tasks import Tasks
 from tests.engine.machine import Death, Machine, flip
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from stratakv.maintenance.plan import Limits, Task, due, is_behind, pick
+from stratakv.maintenance.plan import due, is_behind, pick
+from stratakv.maintenance.task import Limits, Task
 from stratakv.manifest import Entry
 
 MB = 10**6

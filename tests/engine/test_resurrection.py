@@ -12,7 +12,7 @@ import pytest
 import stratakv
 from stratakv import DB
 from stratakv.maintenance.merge import Merger, job_of
-from stratakv.maintenance.plan import Task
+from stratakv.maintenance.task import Task
 from stratakv.maintenance.tasks import Tasks
 
 Open = Callable[..., DB]
