@@ -84,10 +84,18 @@ def _advice(given: object) -> str:
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
-    """Return the absolute path of a store; raises DirectoryError for an empty one.
+    """Return the absolute path of a store; raises DirectoryError for what cannot be one.
 
-    Such a one comes from a variable that is not set, and would be the current directory.
+    An empty one comes from a variable that is not set, and would be the current directory.
     """
-    if not os.fspath(path):
+    given = os.fspath(path)
+    if not given:
         raise DirectoryError("the path is empty; name the directory of the store")
-    return Path(path).absolute()
+    if isinstance(given, str) and "\0" in given:
+        raise DirectoryError(f"{given!r} cannot be reached: embedded null byte")
+    try:
+        return Path(path).absolute()
+    except FileNotFoundError:
+        raise DirectoryError(
+            f"{given!r} cannot be reached: the current directory was removed; name it from the root on"
+        ) from None

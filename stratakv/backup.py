@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from stratakv import manifest
+from stratakv.arguments import absolute
 from stratakv.control import start_control
 from stratakv.directory import Directory
 from stratakv.errors import DirectoryError, reported
@@ -42,7 +42,7 @@ def backup(
     either. The copy is a complete store, durable when this returns; where it raises, nothing is left of it.
     """
     directory = snapshots.views.directory
-    files, path = directory.files, Path(target).absolute()
+    files, path = directory.files, absolute(target)
     if files.real(path).is_relative_to(files.real(directory.path)):
         raise DirectoryError(f"{path} lies inside the store itself; name a directory elsewhere")
     copy = Directory(path, files, directory.mode)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
@@ -22,12 +23,15 @@ from stratakv.transaction import Pending, Transaction
 
 T = TypeVar("T")
 
+_NUMBER = re.compile(rb"[+-]?[0-9]+")
 _LAST_PUT = PUT | COMMIT  # a put that is a commit of its own
 
 
 def add_to_number(value: bytes, delta: int) -> tuple[int, bytes]:
     """Return the decimal number in `value` plus `delta`, and its digits; raises InvalidValueError."""
     try:
+        if not _NUMBER.fullmatch(value):  # `int` takes blanks and underscores as well
+            raise ValueError
         number = int(value) + delta
     except ValueError:
         raise InvalidValueError("incr needs a whole number in decimal digits; the value is none") from None

@@ -310,9 +310,20 @@ class TestDirectory:
             stratakv.open(path / "store")
 
     @pytest.mark.parametrize("name", ["n" * 300, "null\0byte"])
-    def test_a_name_that_cannot_be(self, tmp_path: Path, name: str) -> None:
-        with pytest.raises(StrataKVError):
-            stratakv.open(tmp_path / name)
+    def test_a_name_that_cannot_be(self, tmp_path: Path, db: DB, name: str) -> None:
+        for use in (stratakv.open, stratakv.recover, db.backup):
+            with pytest.raises(StrataKVError):
+                use(tmp_path / name)
+
+    def test_a_relative_one_where_the_current_directory_is_gone(
+        self, tmp_path: Path, db: DB, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "gone").mkdir()
+        monkeypatch.chdir(tmp_path / "gone")
+        (tmp_path / "gone").rmdir()
+        for use in (stratakv.open, stratakv.recover, db.backup):
+            with pytest.raises(DirectoryError, match="the current directory was removed"):
+                use("store")
 
     @pytest.mark.parametrize("path", ["", b""])
     def test_an_empty_one_is_not_the_current_directory(

@@ -16,6 +16,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from stratakv import DB, CorruptionError, DirectoryError
 from stratakv.maintenance import plan
 from tests.engine.before import Before
 from tests.engine.conftest import Open
-from tests.engine.free_bits import CONTROL_WORDS
+from tests.engine.free_bits import CONTROL_HINTS, CONTROL_WORDS
 from tests.engine.machine import Machine, flip, rotate
 
 BITS = range(8) if os.environ.get("STRATAKV_FLIPS") == "all" else None
@@ -125,11 +126,12 @@ def places(store: Store, kind: str) -> Iterator[tuple[str, int, int]]:
         size = len(files[name])
         if kind == ".log":
             size = min(size, len(files[name].rstrip(b"\0")) + 8)
+        whole = CONTROL_WORDS if kind == "CONTROL" else 0  # up to here, all bits of all bytes
         if kind == "CONTROL":
-            size = CONTROL_WORDS
-        roomy = size > _LARGE and kind in (".idx", "GHOSTS")
-        for offset in range(0, size, 4 if roomy and not BITS else 1):
-            for bit in BITS or (range(8) if kind == "CONTROL" else [(offset * 5 + 3) % 8]):
+            size = CONTROL_HINTS
+        roomy = (size > _LARGE and kind in (".idx", "GHOSTS")) or kind == "CONTROL"
+        for offset in chain(range(whole), range(whole, size, 4 if roomy and not BITS else 1)):
+            for bit in BITS or (range(8) if offset < whole else [(offset * 5 + 3) % 8]):
                 yield name, offset, bit
 
 

@@ -162,7 +162,9 @@ class TestIncr:
         assert db.incr(b"n") == 1, "expired counts as missing"
         assert db.ttl(b"n") is None
 
-    @pytest.mark.parametrize("value", [b"", b"one", b"1.5", b"\xff"])
+    @pytest.mark.parametrize(
+        "value", [b"", b"one", b"1.5", b"\xff", b"1_0", b" 1", b"1\n", "\u0661".encode()]
+    )
     def test_what_is_no_number_stays(self, db: DB, value: bytes) -> None:
         db.put(b"n", value)
         with pytest.raises(InvalidValueError, match="whole number"):

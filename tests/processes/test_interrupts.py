@@ -17,8 +17,7 @@ from typing import Any
 import pytest
 
 import stratakv
-from stratakv import DB, commit
-from stratakv import open_stores as stores
+from stratakv import DB, commit, open_stores, store
 from tests.engine.machine import in_time
 from tests.support.children import run
 
@@ -236,12 +235,12 @@ def test_a_signal_handler_that_writes_while_the_store_is_closed(
         signal.raise_signal(signal.SIGUSR1)
         seal(*arguments)
 
-    seal = stores.seal_active
+    seal = store.seal_active
     db = stratakv.open(tmp_path / "store", durability="os", maintenance="manual")
     before = signal.signal(signal.SIGUSR1, handle)
-    monkeypatch.setattr(stores, "seal_active", interrupted)
+    monkeypatch.setattr(store, "seal_active", interrupted)
     with in_time():
-        stores._stores.pop(db._store.identity).close()
+        open_stores._stores.pop(db._store.identity).close()
     signal.signal(signal.SIGUSR1, before)
 
 
@@ -250,7 +249,7 @@ def test_a_signal_handler_that_opens_a_store_while_it_is_opened_or_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     """It would wait for a lock that its own thread holds."""
-    path, real = tmp_path / "store", getattr(stores, moment)
+    path, real = tmp_path / "store", getattr(store, moment)
 
     def handle(*_: object) -> None:
         for read_only in (False, True):
@@ -259,12 +258,12 @@ def test_a_signal_handler_that_opens_a_store_while_it_is_opened_or_closed(
 
     def interrupted(*arguments: Any, **named: Any) -> Any:
         with monkeypatch.context() as here:
-            here.setattr(stores, moment, real)
+            here.setattr(store, moment, real)
             signal.raise_signal(signal.SIGUSR1)
         return real(*arguments, **named)
 
     before = signal.signal(signal.SIGUSR1, handle)
-    monkeypatch.setattr(stores, moment, interrupted)
+    monkeypatch.setattr(store, moment, interrupted)
     with in_time(), stratakv.open(path, durability="os", maintenance="manual") as db:
         db.put(b"k", b"v")
     signal.signal(signal.SIGUSR1, before)
