@@ -34,7 +34,7 @@ def backup(
     snapshots: Snapshots,
     target: str | os.PathLike[str],
     segment_bytes: int,
-    progress: Progress | None,
+    progress: Progress,
 ) -> BackupReport:
     """Copy the store as it is at this moment to the directory `target`, which must be new or empty.
 
@@ -67,7 +67,7 @@ def _remove(copy: Directory, *, made: bool) -> None:
             files.remove_folder(copy.path)
 
 
-def _copy(snapshot: Snapshot, copy: Directory, segment_bytes: int, progress: Progress | None) -> BackupReport:
+def _copy(snapshot: Snapshot, copy: Directory, segment_bytes: int, progress: Progress) -> BackupReport:
     view, tip = snapshot
     number = view.manifest.next_number
     # Others put on meanwhile, so there may be more slots by now than records below the tip.
@@ -91,15 +91,14 @@ def _copy(snapshot: Snapshot, copy: Directory, segment_bytes: int, progress: Pro
     return BackupReport(str(copy.path), len(segments), sum(entry.size for entry in entries))
 
 
-def _copy_logs(copy: Directory, segments: dict[Segment, Entry], progress: Progress | None) -> None:
+def _copy_logs(copy: Directory, segments: dict[Segment, Entry], progress: Progress) -> None:
     total = sum(entry.size for entry in segments.values())
     done = 0
 
     def copied(step: int) -> None:
         nonlocal done
         done += step
-        if progress:
-            progress(done, total)
+        progress(done, total)
 
     for segment, entry in segments.items():
         path = copy.log_path(segment.number)

@@ -20,7 +20,7 @@ from stratakv.maintenance.early_end import StoppedError
 from stratakv.maintenance.work import MaintenanceReport
 from stratakv.open_stores import acquire, release
 from stratakv.options import Options
-from stratakv.progress import Progress
+from stratakv.progress import Progress, apart, untold
 from stratakv.reader import Reader
 from stratakv.repair import Repair
 from stratakv.stats import Stats
@@ -220,7 +220,8 @@ class DB:
         Runs in this thread; everybody else reads and writes on. A second compaction waits for the first.
         progress: is told bytes done and bytes in all. Raises CorruptionError where a log is damaged.
         """
-        return self._writable.maintenance.compact(progress)
+        with apart(progress or untold) as told:
+            return self._writable.maintenance.compact(told)
 
     def maintain(self, linger: float = 0.0, stop: Callable[[], bool] = lambda: False) -> MaintenanceReport:
         """Do the maintenance that is due: finish indexes, merge, evict, drop what is dead.
@@ -231,11 +232,13 @@ class DB:
         the task at hand is given up. Raises CorruptionError where a log is damaged.
         """
 
-        def pace(read: int) -> None:
-            if stop():
-                raise StoppedError
+        with apart(stop) as is_stopped:
 
-        return self._writable.maintenance.run(linger, pace)
+            def pace(read: int) -> None:
+                if is_stopped():
+                    raise StoppedError
+
+            return self._writable.maintenance.run(linger, pace)
 
     def stats(self) -> Stats:
         """Return figures about the store, see `Stats`."""
@@ -246,17 +249,19 @@ class DB:
 
         repair: mend what can be mended, see `stratakv.repair`. What cannot be, stays in `damage`.
         """
-        if not repair:
-            return verify(self._open_store.snapshots, progress)
-        store = self._writable
-        mending = Repair(store.structure, store.exclusive, store.snapshots, store.syncer.reach_tip)
-        with reported(self.path), store.maintenance.elected():
-            return mending.run(progress)
+        with apart(progress or untold) as told:
+            if not repair:
+                return verify(self._open_store.snapshots, told)
+            store = self._writable
+            mending = Repair(store.structure, store.exclusive, store.snapshots, store.syncer.reach_tip)
+            with reported(self.path), store.maintenance.elected():
+                return mending.run(told)
 
     def backup(self, path: str | os.PathLike[str], progress: Progress | None = None) -> BackupReport:
         """Copy the store as it is now to `path`, a new or empty directory, while others read and write."""
         store = self._open_store
-        return backup(store.snapshots, path, store.options.segment_bytes, progress)
+        with apart(progress or untold) as told:
+            return backup(store.snapshots, path, store.options.segment_bytes, told)
 
     def close(self) -> None:
         """Give the handle back; the store closes with its last one. A second call does nothing."""

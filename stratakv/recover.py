@@ -22,7 +22,7 @@ from stratakv.locks import FileLock
 from stratakv.manifest import Manifest
 from stratakv.opening import check_indexes
 from stratakv.options import Options
-from stratakv.progress import Progress
+from stratakv.progress import Progress, apart, untold
 from stratakv.recovery.report import Finding, Mode, RecoveryReport, mode_of
 from stratakv.recovery.run import Recovery
 
@@ -54,8 +54,8 @@ def recover(
             raise StoreBusyError(
                 f"{directory.path} is open; close every process that uses it, then recover it"
             )
-        with reported(directory.path):
-            return recover_alone(directory, chosen, progress)
+        with apart(progress or untold) as told, reported(directory.path):
+            return recover_alone(directory, chosen, told)
 
 
 def directory_of(path: str | os.PathLike[str], files: Files) -> Directory:
@@ -68,7 +68,7 @@ def directory_of(path: str | os.PathLike[str], files: Files) -> Directory:
         return Directory(where, files)
 
 
-def recover_alone(directory: Directory, mode: Mode, progress: Progress | None = None) -> RecoveryReport:
+def recover_alone(directory: Directory, mode: Mode, progress: Progress = untold) -> RecoveryReport:
     """Recover a store; attach.lock is held alone."""
     recovery = Recovery(directory, Options().segment_bytes, mode, progress)
     sound = _format_is_sound(directory)

@@ -30,7 +30,7 @@ from stratakv.maintenance.blocks import Block, merged, placeholder
 from stratakv.maintenance.early_end import SupersededError
 from stratakv.maintenance.merge import Merger, job_of
 from stratakv.manifest import Edit
-from stratakv.progress import Progress
+from stratakv.progress import Progress, untold
 from stratakv.record import PREFIX_BYTES, TOMBSTONE
 from stratakv.segment import Segment
 from stratakv.segment_files import open_log
@@ -54,14 +54,14 @@ class Repair:
     snapshots: Snapshots
     sync: Callable[[], None]
 
-    def run(self, progress: Progress | None) -> VerifyReport:
+    def run(self, progress: Progress) -> VerifyReport:
         """Mend what can be mended, and report that; the caller holds maintenance.lock."""
         before = inspect(self.snapshots, progress)
         if not before.damage():
             return before.report()
         self._mend_files(before)
         lost = sum(self._try(found) for found in before.segments if found.damage)
-        after = inspect(self.snapshots, None)
+        after = inspect(self.snapshots, untold)
         left = set(after.damage())
         return after.report(tuple(one for one in before.damage() if one not in left), lost)
 

@@ -76,13 +76,13 @@ class Inspection:
         return VerifyReport(len(self.segments), records, size, self.damage(), repaired, lost_records)
 
 
-def verify(snapshots: Snapshots, progress: Progress | None) -> VerifyReport:
+def verify(snapshots: Snapshots, progress: Progress) -> VerifyReport:
     """Read every file of the store and compare the logs with their indexes."""
     with reported(snapshots.views.directory.path):
         return inspect(snapshots, progress).report()
 
 
-def inspect(snapshots: Snapshots, progress: Progress | None) -> Inspection:
+def inspect(snapshots: Snapshots, progress: Progress) -> Inspection:
     views = snapshots.views
     files = list(_check_files(views.directory))
     try:
@@ -95,8 +95,7 @@ def inspect(snapshots: Snapshots, progress: Progress | None) -> Inspection:
     total, done = sum(ends.values()), 0
 
     def reached(offset: int) -> None:
-        if progress:
-            progress(done + offset, total)
+        progress(done + offset, total)
 
     segments = []
     for segment, end in ends.items():

@@ -38,7 +38,7 @@ def compact(
     exclusive: Exclusive,
     sync: Callable[[], None],
     next_task: Callable[[], Task | None],
-    progress: Progress | None,
+    progress: Progress,
 ) -> CompactionReport:
     """Compact a store; the caller holds maintenance.lock.
 
@@ -119,14 +119,13 @@ def _is_clean(view: View, segment: Segment) -> bool:
     return all(is_live(found.expiry, now) and is_current(newer, found.key) for found in segment.records())
 
 
-def _pace(progress: Progress | None, total: int) -> Pace:
+def _pace(progress: Progress, total: int) -> Pace:
     """Return what tells `progress` how much of `total` bytes has been read."""
     done = 0
 
     def read(step: int) -> None:
         nonlocal done
         done = min(total, done + step)
-        if progress:
-            progress(done, total)
+        progress(done, total)
 
     return read

@@ -222,13 +222,12 @@ class Maintenance:
 
     # -- all at once -------------------------------------------------------------------------------------
 
-    def compact(self, progress: Progress | None) -> CompactionReport:
+    def compact(self, progress: Progress) -> CompactionReport:
         """Leave each live key once, see `compaction`. progress: is asked while it waits for its turn, too."""
 
         def pace(_read: int) -> None:
-            if progress:
-                filled = self._structure.control.words[W_TIP] & OFFSET_MASK
-                progress(0, filled + sum(segment.end for segment in self._structure.view.sealed))
+            filled = self._structure.control.words[W_TIP] & OFFSET_MASK
+            progress(0, filled + sum(segment.end for segment in self._structure.view.sealed))
 
         with reported(self._structure.directory.path), self.elected(pace):
             return compact(self._structure, self._exclusive, self._sync, self.due.next_task, progress)

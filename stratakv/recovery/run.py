@@ -7,7 +7,7 @@ from stratakv.directory import Directory
 from stratakv.errors import DirectoryError, StrataKVError
 from stratakv.lost_found import LostFound
 from stratakv.manifest import Manifest
-from stratakv.progress import Progress
+from stratakv.progress import Progress, untold
 from stratakv.recovery.put_away import PutAway, strays
 from stratakv.recovery.renewal import Renewal
 from stratakv.recovery.report import Finding, KeptLog, Mode, RecoveryReport
@@ -28,7 +28,7 @@ class Recovery:
         directory: Directory,
         segment_bytes: int,
         mode: Mode,
-        progress: Progress | None = None,
+        progress: Progress = untold,
         *,
         asked: bool = True,
         limit: int | None = None,
@@ -95,8 +95,7 @@ class Recovery:
                 broken = verdict if verdict.ends_history else None
             verdicts.append(verdict)
             done += entry.size
-            if self._progress:
-                self._progress(done, total)
+            self._progress(done, total)
         return verdicts
 
     def _reached(self) -> int:

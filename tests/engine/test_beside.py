@@ -16,6 +16,7 @@ import stratakv
 from stratakv import DB, commit, opening, views
 from stratakv.control import Control
 from stratakv.maintenance import finish
+from stratakv.progress import untold
 from stratakv.segment import Segment
 from stratakv.snapshots import Snapshots
 from stratakv.views import Views
@@ -245,7 +246,7 @@ class TestVerify:
 
         monkeypatch.setattr(verify, "check", longer)
         monkeypatch.setattr(verify, "_leave_out_gone", leave_out_gone)
-        inspection = verify.inspect(db._store.snapshots, None)
+        inspection = verify.inspect(db._store.snapshots, untold)
         assert [each.reason for each in inspection.segments[0].damage] == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 from collections.abc import Callable
@@ -234,6 +235,31 @@ def test_giving_up_through_the_progress_callback(db: DB, path: Path) -> None:
         db.compact(stop)
     assert logs(path) <= before + 1
     assert dict(db.scan()) == model
+
+
+CALLS: dict[str, Callable[[DB, Path, Callable[..., bool]], object]] = {
+    "compact": lambda db, path, told: db.compact(told),
+    "maintain": lambda db, path, told: db.maintain(stop=told),
+    "verify": lambda db, path, told: db.verify(told),
+    "repair": lambda db, path, told: db.verify(told, repair=True),
+    "backup": lambda db, path, told: db.backup(path / "copy", told),
+    "recover": lambda db, path, told: (db.close(), stratakv.recover(db.path, progress=told)),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_a_callback_raises_is_not_about_the_store(db: DB, tmp_path: Path, name: str) -> None:
+    """A terminal that has gone, or standard output that is full, is neither its disk nor its files."""
+    fill(db)
+    rotate(db)
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def told(*_: int) -> bool:
+        raise full
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        CALLS[name](db, tmp_path, told)
+    assert caught.value is full
 
 
 @pytest.mark.parametrize("steps", range(40))

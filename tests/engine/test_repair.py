@@ -15,6 +15,7 @@ import stratakv
 from stratakv import DB, CorruptionError, ReadOnlyError, StorageError, StoreBusyError, index
 from stratakv.bit_flip import flipped_back
 from stratakv.files import Files
+from stratakv.progress import untold
 from stratakv.repair import Repair, _is_led_to
 from stratakv.verify import inspect
 from tests.engine.conftest import Open
@@ -358,7 +359,7 @@ def test_a_segment_that_goes_before_it_is_mended(db: DB, caplog: pytest.LogCaptu
     file, offset = place(db, b"45")
     spoil(file, offset, 28)
     caplog.set_level(logging.INFO, "stratakv")
-    found = inspect(db._store.snapshots, None)
+    found = inspect(db._store.snapshots, untold)
     db.clear()
     store = db._store
     repair = Repair(store.structure, store.exclusive, store.snapshots, lambda: None)
