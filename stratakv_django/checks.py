@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from shlex import quote
@@ -33,6 +35,7 @@ def check_caches(app_configs: object = None, **kwargs: Any) -> list[CheckMessage
             messages += _relative(alias, params["LOCATION"])
             messages += _served(alias, parsed[alias])
             messages += _unmakeable(alias, parsed[alias])
+            messages += _beyond_the_disk(alias, parsed[alias])
     return messages + list(_contradictions(parsed))
 
 
@@ -85,7 +88,7 @@ def _unmakeable(alias: str, cache: conf.CacheSettings) -> Iterator[Error]:
     """E004: the directory is missing and cannot be made, or is there and cannot be used."""
     path = Path(cache.path)
     try:
-        there = next(parent for parent in (path, *path.parents) if _exists(parent))
+        there = _nearest(path)
     except OSError as refusal:  # a name that is too long, say, or a link to itself
         yield _error("E004", alias, f"{path} cannot be reached: {refusal.strerror}", "Change LOCATION.")
         return
@@ -111,6 +114,25 @@ def _unmakeable(alias: str, cache: conf.CacheSettings) -> Iterator[Error]:
 def _for_user(command: str, path: Path) -> str:
     """Return the hint to run `command` on what root has made, or would have to make."""
     return f"As root: `{command} {quote(str(path))}`, where USER runs the site. Or change LOCATION."
+
+
+def _beyond_the_disk(alias: str, cache: conf.CacheSettings) -> Iterator[CheckMessage]:
+    """W002: the disk would be full before the budget is used up, and nothing would be evicted."""
+    max_bytes = cache.engine.max_bytes or 0
+    with suppress(OSError):  # E004 says what is wrong
+        there = _nearest(Path(cache.path))
+        size = shutil.disk_usage(there).total
+        if max_bytes > size:
+            yield Warning(
+                f"CACHES[{alias!r}]: max_bytes {max_bytes:,} is more than the disk of {there} has, {size:,}.",
+                hint="Give the cache less than the disk has to spare: only at max_bytes it begins to evict.",
+                id="stratakv.W002",
+            )
+
+
+def _nearest(path: Path) -> Path:
+    """Return the path itself or, where nothing is there yet, the next above it; raises OSError."""
+    return next(parent for parent in (path, *path.parents) if _exists(parent))
 
 
 def _exists(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,18 @@ def test_w001_a_relative_location(location: object) -> None:
     assert message.id == "stratakv.W001"
     assert ("Neither ~ nor a variable" in message.msg) == str(location).endswith("/cache")
     assert not message.is_serious()
+
+
+def test_w002_a_budget_that_the_disk_does_not_have(tmp_path: Path) -> None:
+    """Whether the directory is there already, or not."""
+    total = shutil.disk_usage(tmp_path).total
+    for location in (tmp_path, tmp_path / "not" / "yet"):
+        enough = {"LOCATION": location, "OPTIONS": {"max_bytes": total}}
+        assert found(default=enough) == []
+        (message,) = found(default={"LOCATION": location, "OPTIONS": {"max_bytes": total + 1}})
+        assert message.id == "stratakv.W002"
+        assert str(tmp_path) in message.msg
+        assert not message.is_serious()
 
 
 ADDRESSES = [
