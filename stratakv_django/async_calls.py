@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar, copy_context
 from functools import lru_cache, partial
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -23,6 +23,8 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import close_old_connections
 
+import stratakv
+from stratakv_django.backoff import pauses
 from stratakv_django.sync_calls import SyncCalls
 from stratakv_django.tolerance import STORAGE_ERRORS
 
@@ -154,6 +156,24 @@ class AsyncCalls(SyncCalls):
     async def adelete_prefix(self, prefix: str, version: int | None = None) -> None:
         """Do what `delete_prefix` does."""
         await _in_thread(_threads("store"), self.delete_prefix, prefix, version)
+
+    @asynccontextmanager
+    async def alock(self, key: Any, version: int | None = None) -> AsyncIterator[None]:
+        """Hold the lock that `lock` returns, for an `async with` block; other tasks go on meanwhile.
+
+        `asyncio.timeout` bounds the wait. The errors of the lock are raised, always.
+        """
+        await self._is_open()
+        lock = self.lock(key, version)
+        for pause in pauses():
+            if lock.acquire(blocking=False):
+                break
+            await asyncio.sleep(pause)
+        try:
+            yield
+        finally:
+            with suppress(stratakv.LockError):  # a child that was forked in the block does not hold it
+                lock.release()
 
     async def aclear(self) -> None:
         await _in_thread(_threads("store"), self.clear)

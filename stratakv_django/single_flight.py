@@ -21,10 +21,9 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT
 import stratakv
 from stratakv_django import naming
 from stratakv_django.async_calls import AsyncCalls, in_compute_thread, is_computing
+from stratakv_django.backoff import pauses
 
 LONGEST_WAIT = 60.0  # seconds; what takes longer may never end
-_PAUSE, _LONGEST_PAUSE = 1e-3, 50e-3  # seconds between two looks
-_GROWTH = 1.25  # each pause is so many times the one before: the last is a fifth of the whole wait
 
 # The locks that the caller holds: a function that needs the value it makes would wait for itself.
 _held: ContextVar[frozenset[bytes]] = ContextVar("_held", default=frozenset())
@@ -124,11 +123,11 @@ class SingleFlight(AsyncCalls):
 
     def _pauses(self, lock: stratakv.Lock) -> Iterator[float]:
         end = time.monotonic() + LONGEST_WAIT
-        pause = _PAUSE
         with self._tolerance.block("read"):
-            while lock.locked() and time.monotonic() < end:
+            for pause in pauses():
+                if not lock.locked() or time.monotonic() >= end:
+                    return
                 yield pause
-                pause = min(pause * _GROWTH, _LONGEST_PAUSE)
 
 
 def _is_on_a_loop() -> bool:

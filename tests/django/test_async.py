@@ -239,3 +239,78 @@ def test_slow_values_do_not_hold_up_the_store(make_cache: MakeCache, monkeypatch
 
     asyncio.run(write_beside_a_slow_value())
     async_calls._threads_of.cache_clear()
+
+
+class TestLock:
+    """`alock` is `lock` for tasks: it waits, and the event loop goes on."""
+
+    def test_one_task_at_a_time(self, cache: StrataKVCache) -> None:
+        inside, most, turns = 0, 0, 0
+
+        async def work() -> None:
+            nonlocal inside, most, turns
+            async with cache.alock("k"):
+                inside += 1
+                most = max(most, inside)
+                await asyncio.sleep(0.002)
+                inside -= 1
+                turns += 1
+
+        async def all_of_them() -> None:
+            await asyncio.gather(*(work() for _ in range(5)))
+
+        asyncio.run(all_of_them())
+        assert (most, turns) == (1, 5)
+        assert not cache.lock("k").locked()
+
+    def test_it_waits_for_a_thread_that_has_it(self, cache: StrataKVCache) -> None:
+        lock = cache.lock("k")
+        lock.acquire()
+        order = []
+
+        async def wait() -> None:
+            async with cache.alock("k"):
+                order.append("taken")
+
+        async def free() -> None:
+            await asyncio.sleep(0.01)
+            order.append("freed")
+            lock.release()
+
+        async def both() -> None:
+            await asyncio.gather(wait(), free())
+
+        asyncio.run(both())
+        assert order == ["freed", "taken"]
+
+    def test_one_that_gives_up_leaves_it_to_others(self, cache: StrataKVCache) -> None:
+        lock = cache.lock("k")
+        lock.acquire()
+
+        async def give_up() -> None:
+            async with asyncio.timeout(0.01), cache.alock("k"):
+                raise AssertionError
+
+        with pytest.raises(TimeoutError):
+            asyncio.run(give_up())
+        lock.release()
+        assert lock.acquire(blocking=False)
+        lock.release()
+
+    def test_what_is_raised_inside_frees_it(self, cache: StrataKVCache) -> None:
+        async def fail() -> None:
+            async with cache.alock("k"):
+                raise LookupError
+
+        with pytest.raises(LookupError):
+            asyncio.run(fail())
+        assert not cache.lock("k").locked()
+
+    def test_it_opens_the_store(self, make_cache: MakeCache) -> None:
+        cache = make_cache()
+
+        async def hold() -> bool:
+            async with cache.alock("k"):
+                return cache.lock("k").locked()
+
+        assert asyncio.run(hold())
