@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import stratakv as engine
+from tests.support.waiting import wait_until
 
 BUDGET = 2**20
 SMALL = {"segment_bytes": 2**16, "durability": "os", "maintenance": "manual"}
@@ -29,13 +30,6 @@ def figures(directory):
 
 def kinds(directory):
     return [segment.kind for segment in figures(directory).segments]
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import stratakv
 from stratakv_django import handles
 from stratakv_django.cache import StrataKVCache
 from tests.django.conftest import MakeCache, keepers
+from tests.support.waiting import wait_until
 
 BUDGET = 2**20
 LIMITED = {"max_bytes": BUDGET}
@@ -28,13 +28,6 @@ VALUE = "v" * 1000
 def fill(cache: StrataKVCache, size: int, start: int = 0) -> None:
     for number in range(start, start + size // len(VALUE)):
         cache.set(f"key {number}", VALUE)
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 # -- the settings --------------------------------------------------------------------------------------

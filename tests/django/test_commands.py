@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +22,7 @@ import stratakv
 from stratakv_django import conf, handles
 from stratakv_django.management import store_command
 from tests.django.conftest import ROOT, MakeCache
+from tests.support.waiting import wait_until
 
 COMMANDS = ["stratakv_clear", "stratakv_compact", "stratakv_recover", "stratakv_stats", "stratakv_verify"]
 
@@ -281,13 +281,6 @@ def watching(tmp_path: Path, store: Path) -> Iterator[Callable[..., subprocess.P
     for process in running:
         with process:
             process.kill()
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

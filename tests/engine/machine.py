@@ -7,7 +7,6 @@ since the pages of a real kernel survive whatever is simulated here.
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -163,11 +162,3 @@ def flip(path: Path, offset: int, bit: int = 0) -> None:
 def content(directory: Path) -> dict[str, bytes]:
     """Every file of a directory with its bytes."""
     return {entry.name: entry.read_bytes() for entry in directory.iterdir() if entry.is_file()}
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Return once `condition` holds; fail where it does not come true."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)

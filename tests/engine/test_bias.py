@@ -19,8 +19,9 @@ from stratakv.errors import ClosedError, DiskFullError
 from stratakv.exclusive import Exclusive
 from stratakv.files import Files
 from stratakv.locks import FileLock
-from tests.engine.machine import Machine, in_time, wait_for
+from tests.engine.machine import Machine, in_time
 from tests.support.biased import needs_barriers, soon
+from tests.support.waiting import wait_until
 
 __all__ = ["soon"]
 pytestmark = [needs_barriers, pytest.mark.usefixtures("soon")]
@@ -185,6 +186,7 @@ def test_who_has_it_takes_part_in_barriers(tmp_path: Path) -> None:
     program = f"""
 import stratakv
 from stratakv import processes
+from tests.support.waiting import wait_until
 
 def taken_part_in():
     registrations = 1 << 9  # MEMBARRIER_CMD_GET_REGISTRATIONS
@@ -255,7 +257,7 @@ def test_a_close_ends_the_waiting(path: Path, open_: Open, monkeypatch: pytest.M
 
     writing = Thread(target=put)
     writing.start()
-    wait_for(lambda: words[W_BIAS] != number)
+    wait_until(lambda: words[W_BIAS] != number)
     db.close()
     writing.join()
     assert raised

@@ -14,7 +14,8 @@ import stratakv
 from stratakv import DB, ClosedError, StrataKVError, commit, control, exclusive
 from stratakv.control import W_BUSY, W_CHAIN, W_INDEXED, W_TIP, W_USED
 from stratakv.locks import FileLock
-from tests.engine.machine import Death, Machine, in_time, wait_for
+from tests.engine.machine import Death, Machine, in_time
+from tests.support.waiting import wait_until
 
 Open = Callable[..., DB]
 
@@ -340,7 +341,7 @@ def test_a_write_that_waited_for_another_process_is_not_made_after_the_close(
             return False
         return True
 
-    wait_for(is_taken)
+    wait_until(is_taken)
     db.close()
     other.free()
     writing.join(10)

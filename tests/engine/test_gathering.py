@@ -13,7 +13,7 @@ import pytest
 
 from stratakv import gathering
 from stratakv.gathering import Gathering, Wish
-from tests.engine.machine import wait_for
+from tests.support.waiting import wait_until
 
 Serve = Callable[..., list["Member"]]
 
@@ -56,7 +56,7 @@ def members(group: Gathering[Named], those: str) -> list[Member]:
     found = []
     for name in those:
         found.append(Member(group, name))
-        wait_for(lambda: len(group._waiting) == len(found))
+        wait_until(lambda: len(group._waiting) == len(found))
     return found
 
 
@@ -74,7 +74,7 @@ def test_those_that_came_meanwhile_are_served_together(group: Gathering[Named]) 
     time.sleep(0.01)
     assert [other.led for other in others] == [None] * 3, "one is at work"
     group.leave(first)
-    wait_for(lambda: any(other.led for other in others))
+    wait_until(lambda: any(other.led for other in others))
     (leader,) = [other for other in others if other.led]
     assert leader.led == "bcd"
     group.leave(leader.wish)
@@ -134,7 +134,7 @@ def test_a_thread_that_is_interrupted_is_not_waited_for(group: Gathering[Named],
     late.join()
     group.leave(interrupted)
     group.leave(first)
-    wait_for(lambda: any(other.led for other in others))
+    wait_until(lambda: any(other.led for other in others))
     (leader,) = [other for other in others if other.led]
     assert leader.led == "b" * place + "c"
     group.leave(leader.wish)
@@ -153,7 +153,7 @@ def served(group: Gathering[Named], monkeypatch: pytest.MonkeyPatch) -> Serve:
         found = []
         for name in those:
             found.append(Member(group, name, kinds.get(name, Named)))
-            wait_for(lambda: len(group._waiting) == len(found))
+            wait_until(lambda: len(group._waiting) == len(found))
         group.leave(first)
         assert len(group.join(leader)) == len(those) + 1
         return found
@@ -198,7 +198,7 @@ def test_one_that_was_interrupted_while_it_was_served_keeps_nobody_waiting(
     leader = Named("leader")
     members = served("bcd", leader, c=Interrupted)
     interrupt.set()
-    wait_for(lambda: members[1].wish.is_left)
+    wait_until(lambda: members[1].wish.is_left)
     group.leave(leader)
     assert all_ended(members)
 
@@ -296,7 +296,7 @@ def test_a_leader_that_is_interrupted_as_it_ends_leaves_nobody_asleep(group: Gat
     first = Named("a")
     group.join(first)
     other = Member(group, "b", Interrupting)
-    wait_for(lambda: len(group._waiting) == 1)
+    wait_until(lambda: len(group._waiting) == 1)
     with pytest.raises(InterruptedError):
         group.leave(first)
     group.leave(first)  # as a `finally` does

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 import stratakv
-from stratakv import DB
+from stratakv import DB, key_lock
 from tests.engine.machine import in_time
 from tests.support.children import run
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -212,9 +213,10 @@ def test_a_child_that_is_forked_while_a_thread_waits_does_not_keep_it(db: DB) ->
     def parent() -> None:
         first, second = db.lock(b"page"), db.lock(b"page")
         first.acquire()
+        files = len(key_lock._files)
         waits = threading.Thread(target=second.acquire, daemon=True)
         waits.start()
-        time.sleep(0.1)
+        wait_until(lambda: len(key_lock._files) > files)  # then it has its own open, and is waiting
         if os.fork() == 0:
             os.close(goes_on)
             os.write(begun, b"1")

@@ -21,8 +21,8 @@ from stratakv.directory import Directory
 from stratakv.files import Files
 from stratakv.maintenance.keeper import Keeper
 from stratakv.maintenance.work import Maintenance
-from tests.engine.machine import wait_for
 from tests.support.children import run
+from tests.support.waiting import wait_until
 
 OPTIONS: dict[str, Any] = {"segment_bytes": 65536, "maintenance": "manual", "durability": "os"}
 
@@ -235,7 +235,7 @@ def test_a_keeper_that_cannot_look_does_not_fill_the_log(
     keeper._thread = threading.Thread(target=keeper._watch)
     keeper._thread.start()
     try:
-        wait_for(lambda: "maintenance failed" in caplog.text)
+        wait_until(lambda: "maintenance failed" in caplog.text)
         time.sleep(0.3)
     finally:
         keeper.stop()

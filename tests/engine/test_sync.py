@@ -17,7 +17,8 @@ from stratakv import DB, ReadOnlyError, SyncError, TransactionError
 from stratakv.control import OFFSET_MASK, W_POISONED, W_SYNCED, W_TIP
 from stratakv.errors import storage_error
 from stratakv.sync import Syncer
-from tests.engine.machine import Machine, in_time, wait_for
+from tests.engine.machine import Machine, in_time
+from tests.support.waiting import wait_until
 
 Open = Callable[..., DB]
 
@@ -87,7 +88,7 @@ class TestLevels:
         db = open_(durability="interval", sync_interval=0.01)
         start = len(machine.steps)
         db.put(b"k", b"v")
-        wait_for(lambda: db.stats().unsynced_bytes == 0)
+        wait_until(lambda: db.stats().unsynced_bytes == 0)
         assert synced(machine, start) == ["000001.log"]
         time.sleep(0.05)
         assert synced(machine, start) == ["000001.log"], "nothing new, nothing to sync"
@@ -204,7 +205,7 @@ class TestLevels:
         disk.sync_of[1].set()
         disk.wait_for_sync(2)
         last = disk.put(db, b"last")
-        wait_for(lambda: waiting(db) == 1)
+        wait_until(lambda: waiting(db) == 1)
         disk.sync_of[2].set()
         disk.wait_for_sync(3)
         for thread in threads:
@@ -287,7 +288,7 @@ class TestLevels:
         with db.transaction() as tx:
             other = threading.Thread(target=db.put, args=(b"other", b"v"))
             other.start()
-            wait_for(lambda: db._store.group._gathering._leader is not None)
+            wait_until(lambda: db._store.group._gathering._leader is not None)
             with pytest.raises(TransactionError):
                 db.put(b"mine", b"v")
             db.sync()
@@ -335,7 +336,7 @@ class TestLevels:
         threads[0].start()
         begun.wait(10)
         threads[1].start()
-        wait_for(lambda: db._store.group._gathering._leader is not None)
+        wait_until(lambda: db._store.group._gathering._leader is not None)
         db.sync()
         assert threads[1].is_alive()
         go_on.set()
@@ -357,7 +358,7 @@ class TestLevels:
         disk.wait_for_sync(1)
         for thread in syncs:
             thread.start()
-        wait_for(lambda: len(db._store.syncer._gathering._waiting) == 3)
+        wait_until(lambda: len(db._store.syncer._gathering._waiting) == 3)
         db._store.syncer.stop()
         disk.recover()
         for thread in (first, *syncs):
@@ -388,7 +389,7 @@ class TestLevels:
             fcntl.flock(lock, fcntl.LOCK_EX)
             thread = threading.Thread(target=db.put, args=(b"k", b"v"))
             thread.start()
-            wait_for(lambda: db.stats().records_written == 1)
+            wait_until(lambda: db.stats().records_written == 1)
             words = db._store.control.words
             words[W_SYNCED] = words[W_TIP]
             thread.join(10)
@@ -411,7 +412,7 @@ class SlowDisk:
             self.sync_of[self.begun].wait(10)
 
     def wait_for_sync(self, number: int) -> None:
-        wait_for(lambda: self.begun == number)
+        wait_until(lambda: self.begun == number)
 
     def gather(self, db: DB, count: int) -> list[threading.Thread]:
         """Begin to put `first`, and let so many others, `0` and on in this order, wait for its sync."""
@@ -419,7 +420,7 @@ class SlowDisk:
         self.wait_for_sync(1)
         for number in range(count):
             threads.append(self.put(db, b"%d" % number))
-            wait_for(lambda: waiting(db) == len(threads) - 1)
+            wait_until(lambda: waiting(db) == len(threads) - 1)
         return threads
 
     def recover(self) -> None:
@@ -643,9 +644,9 @@ class TestFailure:
         db = open_(durability="interval", sync_interval=0.01)
         disk_fails(machine)
         db.put(b"k", b"v")
-        wait_for(lambda: "periodic sync failed" in caplog.text)
+        wait_until(lambda: "periodic sync failed" in caplog.text)
         db.put(b"l", b"v")
-        wait_for(lambda: db.stats().unsynced_bytes == 0)
+        wait_until(lambda: db.stats().unsynced_bytes == 0)
 
     def test_an_interval_that_goes_on_failing_is_told_once(
         self, open_: Open, caplog: Any, monkeypatch: pytest.MonkeyPatch
@@ -662,6 +663,6 @@ class TestFailure:
                 patch.setattr(Syncer, "reach_tip", refuse)
                 db.put(b"k", b"v")
                 tries.clear()
-                wait_for(lambda: len(tries) > 5)
+                wait_until(lambda: len(tries) > 5)
             assert caplog.text.count("periodic sync failed") == turn
-            wait_for(lambda: db.stats().unsynced_bytes == 0)
+            wait_until(lambda: db.stats().unsynced_bytes == 0)

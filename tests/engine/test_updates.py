@@ -20,8 +20,9 @@ from stratakv.reader import Found, Reader
 from stratakv.record import HEADER_BYTES
 from stratakv.segment import Segment
 from stratakv.view import View
-from tests.engine.machine import in_time, wait_for
+from tests.engine.machine import in_time
 from tests.support.children import Child
+from tests.support.waiting import wait_until
 
 Meanwhile = Callable[[Callable[[], object]], None]
 
@@ -115,7 +116,7 @@ class TestSomebodyElseWasFirst:
 
         def begin() -> None:
             other.start()
-            wait_for(entered.is_set)
+            wait_until(entered.is_set)
 
         meanwhile(begin)
         with in_time():
@@ -129,7 +130,7 @@ class TestSomebodyElseWasFirst:
         def transaction() -> None:
             with db.transaction() as tx:
                 assert tx.get(b"k") == b"1"
-                wait_for(lambda: tx.get(b"k") is None)
+                wait_until(lambda: tx.get(b"k") is None)
 
         meanwhile(transaction)
         assert db.incr(b"k") == 1
@@ -194,7 +195,7 @@ def test_a_batch_is_not_seen_in_part(db: DB, monkeypatch: pytest.MonkeyPatch) ->
     def find_live(self: Reader, view: View, key: bytes) -> Found | None:
         if not other.ident:
             other.start()
-            wait_for(inside.is_set)
+            wait_until(inside.is_set)
             monkeypatch.setattr(Exclusive, "hold", enter)
         return real_find(self, view, key)
 

@@ -7,7 +7,7 @@ import random
 import resource
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,18 +23,11 @@ from stratakv.maintenance.work import Maintenance
 from stratakv.processes import give_way
 from tests.engine.machine import in_time
 from tests.support.children import run
+from tests.support.waiting import wait_until
 
 OPTIONS = {"durability": "os", "segment_bytes": 64 * 1024}
 KILLS = int(os.environ.get("STRATAKV_MAINTENANCE_KILLS", "200"))
 SECONDS = 30
-
-
-def eventually(holds: Callable[[], object]) -> None:
-    """Wait until something holds that another process brings about."""
-    end = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.02)
 
 
 def finished(db: DB) -> bool:
@@ -75,7 +68,7 @@ def is_running(pid: int) -> bool:
 def resting(db: DB) -> int:
     """Have a child that has done some work and rests, without any lock; return its process id."""
     fill(db, 2)
-    eventually(lambda: finished(db) and db._store.maintenance._can_have("maintenance.lock"))
+    wait_until(lambda: finished(db) and db._store.maintenance._can_have("maintenance.lock"))
     pid = child(db)
     assert pid
     return pid
@@ -106,9 +99,9 @@ def db(path: Path) -> Iterator[DB]:
 def test_it_starts_when_there_is_work_and_ends_when_there_is_none(db: DB, path: Path) -> None:
     assert child(db) is None
     fill(db)
-    eventually(lambda: child(db) is not None)
-    eventually(lambda: finished(db) and segments(db) < 12)
-    eventually(lambda: child(db) is None)
+    wait_until(lambda: child(db) is not None)
+    wait_until(lambda: finished(db) and segments(db) < 12)
+    wait_until(lambda: child(db) is None)
     assert not list(path.glob("*.tmp"))
     assert db.verify().ok
 
@@ -124,12 +117,12 @@ def test_signals_are_left_to_the_threads_of_the_program(path: Path) -> None:
                 return started is not None and not blocked(started, started)
             return False
 
-        eventually(heeds_signals)
+        wait_until(heeds_signals)
         store, here = db._store, os.getpid()
         assert store.keeper
         for thread in (store.syncer.thread, store.keeper._thread):
             assert thread
-            eventually(lambda thread=thread: blocked(here, thread.native_id) >> (signal.SIGTERM - 1) & 1)
+            wait_until(lambda thread=thread: blocked(here, thread.native_id) >> (signal.SIGTERM - 1) & 1)
         assert not blocked(here, here)
 
 
@@ -137,13 +130,13 @@ def test_it_works_for_writers_that_are_gone(path: Path) -> None:
     with stratakv.open(path, **OPTIONS, maintenance="manual") as db:
         fill(db)
     with stratakv.open(path, **OPTIONS) as db:
-        eventually(lambda: finished(db))
+        wait_until(lambda: finished(db))
 
 
 def test_it_ends_with_the_process_that_started_it(path: Path) -> None:
     db = stratakv.open(path, **OPTIONS)
     fill(db)
-    eventually(lambda: child(db) is not None)
+    wait_until(lambda: child(db) is not None)
     pid = child(db)
     db.close()
     assert pid is not None
@@ -157,21 +150,21 @@ def test_another_process_starts_one_when_it_was_killed(db: DB, path: Path) -> No
     def other() -> None:
         with stratakv.open(path, **OPTIONS) as mine:
             fill(mine)
-            eventually(lambda: child(mine) is not None)
+            wait_until(lambda: child(mine) is not None)
             kill_child(mine)
             os._exit(0)
 
     assert run(other) == [0]
     db.put(b"wakes", bytes(64 * 1024))
-    eventually(lambda: finished(db))
+    wait_until(lambda: finished(db))
 
 
 def test_a_killed_one_is_started_again(db: DB) -> None:
     for _ in range(3):
         fill(db)
-        eventually(lambda: child(db) is not None)
+        wait_until(lambda: child(db) is not None)
         kill_child(db)
-    eventually(lambda: finished(db))
+    wait_until(lambda: finished(db))
 
 
 class TestPriority:
@@ -186,12 +179,12 @@ class TestPriority:
 
     def test_it_gives_way(self, db: DB) -> None:
         fill(db, 2)
-        eventually(lambda: child(db))
+        wait_until(lambda: child(db))
         pid = child(db)
         assert pid
-        eventually(lambda: self.nice(pid) == min(self.here + 5, 19))
+        wait_until(lambda: self.nice(pid) == min(self.here + 5, 19))
         if self.group.exists():
-            eventually(lambda: Path(f"/proc/{pid}/autogroup").read_text().endswith("nice 5\n"))
+            wait_until(lambda: Path(f"/proc/{pid}/autogroup").read_text().endswith("nice 5\n"))
 
     def test_of_a_session_that_is_not_its_own_it_leaves_the_priority(self) -> None:
         if not self.group.exists():
@@ -204,7 +197,7 @@ class TestPriority:
         with stratakv.open(path, **OPTIONS, maintenance="manual") as db:
             fill(db)
         with stratakv.open(path, **OPTIONS) as db:
-            eventually(lambda: finished(db))
+            wait_until(lambda: finished(db))
             pid = child(db)
             assert pid
             assert self.nice(pid) == self.here
@@ -216,7 +209,7 @@ class TestPriority:
         slow = resting(db)
         os.kill(slow, signal.SIGSTOP)  # as good as without a processor
         fill(db)
-        eventually(lambda: finished(db))
+        wait_until(lambda: finished(db))
         assert not is_running(slow)
         pid = child(db)
         assert pid
@@ -233,8 +226,8 @@ def test_there_is_one_for_all_processes(db: DB, path: Path, monkeypatch: pytest.
     assert Files().start_python("stratakv.keep", str(path), '{"durability": "os"}').wait(SECONDS) == 0
     assert not finished(db)
     os.kill(first, signal.SIGCONT)
-    eventually(lambda: finished(db))
-    eventually(lambda: not is_running(first) and child(db) is None)
+    wait_until(lambda: finished(db))
+    wait_until(lambda: not is_running(first) and child(db) is None)
     assert db._store.maintenance.is_free()
 
 
@@ -253,7 +246,7 @@ def test_one_whose_parent_was_killed_ends(path: Path) -> None:
         fill(db)
         os.kill(pid, signal.SIGCONT)
         state = Path(f"/proc/{pid}/stat")
-        eventually(lambda: not state.exists() or ") Z " in state.read_text())
+        wait_until(lambda: not state.exists() or ") Z " in state.read_text())
         assert not finished(db)
 
 
@@ -283,7 +276,7 @@ def test_where_no_child_can_be_started_a_thread_does_it(
 
     monkeypatch.setattr(Files, "start_python", refuse)
     fill(db)
-    eventually(lambda: finished(db) and segments(db) < 12)
+    wait_until(lambda: finished(db) and segments(db) < 12)
     assert "a thread does it" in caplog.text
 
 
@@ -294,7 +287,7 @@ def test_closing_does_not_wait_for_the_thread(db: DB, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Files, "start_python", refuse)
     monkeypatch.setattr(keeper, "_YIELD", 3600.0)  # the thread would be at it for ever
     fill(db)
-    eventually(lambda: not db._store.maintenance.is_free())
+    wait_until(lambda: not db._store.maintenance.is_free())
     db.close()
 
 
@@ -307,11 +300,11 @@ def test_closing_does_not_wait_for_whoever_else_is_at_work(db: DB, monkeypatch: 
     monkeypatch.setattr(Files, "start_python", refuse)
     monkeypatch.setattr(Maintenance, "is_free", lambda self: True)
     fill(db, rounds=1)
-    eventually(lambda: finished(db))
+    wait_until(lambda: finished(db))
     other = FileLock(db._store.directory, "maintenance.lock", write=True)
     other.exclusive()
     fill(db)
-    eventually(lambda: db._store.maintenance._lock is not None)
+    wait_until(lambda: db._store.maintenance._lock is not None)
     with in_time():
         db.close()
     other.free()
@@ -328,11 +321,11 @@ def test_a_child_that_fails_is_no_reason_to_stop(
         lambda files, *_, errors: real(files, "stratakv.no_such_module", errors=errors),
     )
     fill(db)
-    eventually(lambda: finished(db))
+    wait_until(lambda: finished(db))
     assert "failed with status 1" in caplog.text
     assert "No module named stratakv.no_such_module" in caplog.text
     fill(db)
-    eventually(lambda: finished(db))
+    wait_until(lambda: finished(db))
     assert caplog.text.count("failed with status 1") == 1, "it was tried again at once"
 
 
@@ -342,7 +335,7 @@ def test_a_child_that_a_filter_of_system_calls_ends(
     """As one of systemd does; a child is not started in vain for ever."""
     monkeypatch.setattr(keeper.Keeper, "_run_child", lambda self: (-signal.SIGSYS, ""))
     fill(db)
-    eventually(lambda: finished(db))
+    wait_until(lambda: finished(db))
     assert caplog.text.count(f"was ended by signal {signal.SIGSYS:d}") == 1
 
 
@@ -350,8 +343,8 @@ def test_a_child_that_cannot_be_listened_to(db: DB, monkeypatch: pytest.MonkeyPa
     """A Python that was built for an old C library has no files in memory."""
     monkeypatch.delattr(os, "memfd_create")
     fill(db)
-    eventually(lambda: child(db) is not None)
-    eventually(lambda: finished(db))
+    wait_until(lambda: child(db) is not None)
+    wait_until(lambda: finished(db))
 
 
 def test_damage_is_no_reason_not_to_start_one_again(
@@ -372,7 +365,7 @@ def test_damage_is_no_reason_not_to_start_one_again(
         log.seek(200)
         log.write(b"damage")
     fill(db)
-    eventually(lambda: len(ran) > 0)
+    wait_until(lambda: len(ran) > 0)
 
     def ran_again() -> bool:
         # Maybe more than once: the thread takes one task of those there are, which may be another by then.
@@ -380,7 +373,7 @@ def test_damage_is_no_reason_not_to_start_one_again(
             fill(db)
         return len(ran) > 1
 
-    eventually(ran_again)
+    wait_until(ran_again)
     assert keeper.DAMAGED in ran
 
 
@@ -403,7 +396,7 @@ def test_a_thread_does_not_go_on_for_a_child_that_met_damage(db: DB, monkeypatch
     assert watch
     watch._patience = 0.0
     fill(db)
-    eventually(lambda: finished(db))
+    wait_until(lambda: finished(db))
     assert calls.count("task") > 1
     assert set(calls[::2]) == {"child"}
     assert set(calls[1::2]) == {"task"}
@@ -425,7 +418,7 @@ def test_a_forked_child_has_a_watch_of_its_own(db: DB) -> None:
 
     def work() -> None:
         fill(db)
-        eventually(lambda: finished(db) and segments(db) < 12)
+        wait_until(lambda: finished(db) and segments(db) < 12)
 
     assert run(work, work) == [0, 0]
 
@@ -464,7 +457,7 @@ def test_what_expires_goes_by_itself(db: DB) -> None:
         db.put(b"%d" % number, bytes(1000), ttl=1.5)
     before = segments(db)
     assert before > 1
-    eventually(lambda: segments(db) == 1)
+    wait_until(lambda: segments(db) == 1)
     assert db.stats().hits == db.stats().misses == 0, "nobody read anything"
 
 
@@ -480,7 +473,7 @@ def test_nothing_is_lost_while_a_busy_store_is_maintained(path: Path) -> None:
             db.put(key, model[key])
         for key in chance.choices(keys, k=3000):
             assert db.delete(key) == (model.pop(key, None) is not None)
-        eventually(lambda: finished(db) and db._store.maintenance.due.next_task() is None)
+        wait_until(lambda: finished(db) and db._store.maintenance.due.next_task() is None)
         assert db.stats().rewritten_bytes > 0
         assert dict(db.scan()) == model
         assert {key: db.get(key) for key in keys} == {key: model.get(key) for key in keys}

@@ -7,13 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 import stratakv
+from tests.support.waiting import wait_until
 
 
 def put(server, key, value):
@@ -57,13 +57,6 @@ def start_waiting_put(server):
 
 def threads_of(server):
     return len(list(Path(f"/proc/{server.process.pid}/task").iterdir()))
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
