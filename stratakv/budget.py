@@ -38,8 +38,8 @@ def ceiling(max_bytes: int) -> int:
 def is_oversized(size: int, max_bytes: int) -> bool:
     """Whether a log of so many bytes was made before the store had this budget.
 
-    What such segments take comes on top of the two limits above. Evicted whole, one of them would take much
-    of the store with it; so it is split when its turn comes, and its parts must be there beside it.
+    What such segments take comes on top of the two limits above, until maintenance has split them: evicted
+    whole, one of them would take much of the store with it, and its parts must be there beside it.
     """
     return size * SEGMENTS > _OVERSIZED_32NDS * max_bytes
 
@@ -50,6 +50,11 @@ def left_by_split(max_bytes: int, others: int) -> int:
     others: what all the rest of the store takes.
     """
     return max(0, max_bytes * _SPLIT_EIGHTHS // 8 - others)
+
+
+def parts_of(size: int, max_bytes: int) -> int:
+    """Return how many parts a log of so many bytes may be split into, and one more."""
+    return size // (max_bytes // SEGMENTS) + 2
 
 
 def lost_found_limit(max_bytes: int) -> int:

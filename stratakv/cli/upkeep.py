@@ -42,8 +42,8 @@ def verify(directory: Path, repair: bool, style: str) -> int:
         found = db.verify(progress=progress, repair=repair)
     report.show(found, style)
     if not found.ok and style == "text":
-        advice = "recover, while nobody uses it" if repair else "verify --repair, while others use it"
-        streams.write_line(f"To mend it: python -m stratakv {advice}")
+        command, when = ("recover", "while nobody uses it") if repair else ("verify --repair", "meanwhile")
+        streams.write_line(f"To mend it, {when}: python -m stratakv {command} {directory}")
     return OK if found.ok else DAMAGED
 
 

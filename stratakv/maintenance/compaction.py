@@ -21,6 +21,8 @@ from stratakv.segment import Segment
 from stratakv.structure import Structure
 from stratakv.view import View
 
+_TO_THE_BUDGET = ("adopt", "retire", "finish", "split", "evict", "sieve")  # tasks that bring a store to it
+
 
 @dataclass(frozen=True, slots=True)
 class CompactionReport:
@@ -50,7 +52,7 @@ def compact(
     try:
         for numbers in _groups(view):
             _compact(structure.current(), numbers, tasks)
-        while (task := next_task()) and task.kind in ("adopt", "retire", "split", "evict", "sieve"):
+        while (task := next_task()) and task.kind in _TO_THE_BUDGET:
             tasks.do(task)
     except SupersededError:  # cleared meanwhile: there is nothing left to compact
         pass

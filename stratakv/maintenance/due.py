@@ -82,6 +82,7 @@ class Due:
             active_bytes=view.active.end,
             segment_bytes=self._structure.capacity(),
             now=now_ms(),
+            active_oldest=view.active.header.oldest,
             spare_bytes=self._spare() if at_rest else 0,
             sieve_bytes=self._sieve_bytes(),
         )

@@ -1,8 +1,8 @@
 """Choosing what maintenance does next: from manifest and limits to one task, without file, lock or clock.
 
-In this order: remove a sieve that only takes room; keep the budget; drop what is dead as a whole; finish the
-indexes of young segments; make a sieve of many segments; sweep what is mostly garbage; let young segments
-come of age; merge.
+In this order: remove a sieve that only takes room; keep the budget; drop what is dead as a whole; split what
+was made before the store had this budget; finish the indexes of young segments; make a sieve of many; sweep
+what is mostly garbage; let young segments come of age; merge.
 
 Eviction is S3-FIFO by segments (Yang et al., "FIFO queues are all you need for cache eviction", 2023). The
 young are its small queue, the main segments its main queue. Over the budget, while the young take more than
@@ -25,6 +25,7 @@ from stratakv.budget import (
     is_oversized,
     left_by_split,
     on_disk,
+    parts_of,
 )
 from stratakv.maintenance.merging import FAN_IN, affordable, at_rest, merges
 from stratakv.maintenance.task import Limits, Task, disk_bytes, fits, generations, live
@@ -57,6 +58,7 @@ def pick(
         _useless_sieve(sieved, limits)
         or _over_budget(segments, damaged, limits)
         or _dead(sound, segments, hidden, limits)
+        or _oversized(segments, damaged, limits)
         or _unfinished(sound)
         or _unsieved(sound, sieved, limits)
         or _garbage(sound, limits)
@@ -89,18 +91,31 @@ def _over_budget(segments: Sequence[Entry], damaged: Collection[int], limits: Li
     # A large one goes alone: if all of it were read, round for round, it would grow each time.
     joined = room if main[-1].size * LARGEST_SHARE <= limits.max_bytes else ()
     evict = Task("evict", (*(number for number in joined if number != main[-1].number), main[-1].number))
-    return _split(main[-1], limits) or evict
+    return _split(segments, len(segments) - 1, limits) or evict
 
 
-def _split(oldest: Entry, limits: Limits) -> Task | None:
+def _oversized(segments: Sequence[Entry], damaged: Collection[int], limits: Limits) -> Task | None:
+    """Return the split of the oldest segment that wants one: till then, it comes on top of the budget."""
+    for place in reversed(range(len(segments) if limits.max_bytes else 0)):
+        if segments[place].number not in damaged and (task := _split(segments, place, limits)):
+            return task
+    return None
+
+
+def _split(segments: Sequence[Entry], place: int, limits: Limits) -> Task | None:
     """Return the split of an oversized segment, or what comes before, where there is space for that."""
-    if not is_oversized(oldest.size, limits.max_bytes):
+    entry = segments[place]
+    above = segments[place - 1].oldest if place else limits.active_oldest
+    has_ranks = above - entry.newest > parts_of(entry.size, limits.max_bytes)
+    if not is_oversized(entry.size, limits.max_bytes) or not has_ranks:
         return None
-    if not oldest.finished:  # till then, nobody knows what is dead in it
-        return Task("finish", (oldest.number,)) if disk_bytes(0, oldest.keys) <= limits.free_bytes else None
-    left = left_by_split(limits.max_bytes, limits.used_bytes - disk_bytes(oldest.size, oldest.keys))
-    needed = min(left, disk_bytes(live(oldest), oldest.keys))
-    return Task("split", (oldest.number,)) if 0 < needed <= limits.free_bytes else None
+    if not entry.finished and disk_bytes(0, entry.keys) <= limits.free_bytes:
+        return Task("finish", (entry.number,))  # which counts what is dead in it
+    needed = disk_bytes(live(entry), entry.keys)
+    if limits.used_bytes > limits.max_bytes:  # so it is the oldest, and some of it has to go
+        others = limits.used_bytes - disk_bytes(entry.size, entry.keys)
+        needed = min(needed, left_by_split(limits.max_bytes, others))
+    return Task("split", (entry.number,)) if 0 < needed <= limits.free_bytes else None
 
 
 def _beyond_share(segments: Sequence[Entry], limits: Limits) -> bool:

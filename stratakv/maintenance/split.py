@@ -1,18 +1,19 @@
-"""What is kept of the oldest segment where it is too large to be evicted whole, and in which parts.
+"""Making small segments of one that is too large to be evicted whole, and what of it stays.
 
-So it is in a store that got its budget late: what was written without one is in segments of 64 MiB, and in
-larger ones where they were merged, and nobody has counted there what is read. As much goes as must: from the
-start of the log, where the oldest records are unless it was merged, but for those that were read since. The
-rest moves into segments of the size by which this budget evicts, in its place. Each is installed when it is
-made, so that whoever goes on after a death finds the segment hidden so far.
+Such segments are there in a store that got its budget late: what was written without one is in segments of
+64 MiB, and in larger ones where they were merged, and nobody has counted there what is read. Each is split
+once, into parts of the size by which this budget evicts, in its place. If it is the oldest, and the store is
+over its budget, as much goes as must: from the start of the log, where the oldest records are unless it was
+merged, and first of what was not read since. Each part is installed when it is made, so that whoever goes on
+after a death finds the segment hidden so far.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
-from stratakv.budget import SEGMENTS, left_by_split
+from stratakv.budget import SEGMENTS, parts_of
 from stratakv.index import ORDER_STRIDE, Shape
 from stratakv.maintenance.blocks import Block, Item
 from stratakv.maintenance.merge import Job
@@ -23,47 +24,50 @@ from stratakv.view import View
 _BLOCK_BYTES = 2**19  # of log: bounds the memory that a part takes
 
 
-def ranks_for(view: View) -> range:
-    """Return the ranks between the oldest segment and the next one, highest first: the oldest part is the
-    last, so that each may be installed before the next one is made.
+def ranks_for(view: View, segment: Segment) -> range:
+    """Return the ranks between a segment and the next newer one, highest first.
+
+    Each part is older than the one before, so that it may be installed before the next one is made.
     """
-    oldest = view.sealed[-1]
-    following = view.sealed[-2] if len(view.sealed) > 1 else view.active
-    return range(following.header.oldest - 1, oldest.header.newest, -1)
+    place = view.sealed.index(segment)
+    following = view.sealed[place - 1] if place else view.active
+    return range(following.header.oldest - 1, segment.header.newest, -1)
 
 
 class Split:
     """What of one segment stays, and in which parts.
 
-    others: bytes that the rest of the store takes. most_parts: how many there may be. dropped: how many keys
-    do not stay.
+    left: how many bytes may stay; None for all, as they must where older segments follow. older: those, which
+    tombstones hide. most_parts: how many there may be. seen, dropped: how many current keys were looked at,
+    and how many of them do not stay.
     """
 
-    def __init__(self, segment: Segment, max_bytes: int, others: int) -> None:
+    def __init__(self, segment: Segment, older: Sequence[Segment], max_bytes: int, left: int | None) -> None:
         entry = segment.sealed_entry
         living = max(1, entry.size - entry.dead)
         whole = living + Shape.exact(entry.keys, ORDER_STRIDE).size
-        share = min(1.0, left_by_split(max_bytes, others) / whole)
-        self._segment = segment
-        self._first = round(entry.size * (1 - share))  # what begins there or behind it stays
+        cold, hot = _shares(segment, 1.0 if left is None else min(1.0, left / whole))
+        # What begins there or behind it stays: of what was not read, and of what was.
+        self._first_cold, self._first_hot = round(entry.size * (1 - cold)), round(entry.size * (1 - hot))
+        self._segment, self._older = segment, older
         self._part_bytes = max_bytes // SEGMENTS
-        self.most_parts = entry.size // self._part_bytes + 1
+        self.most_parts = parts_of(entry.size, max_bytes)
         self._expected = self._part_bytes * entry.keys // living
-        self.dropped = 0
-        self._treated = entry.dead
+        self.seen = self.dropped = self._moved = 0
 
-    def job(self, rank: int) -> Job:
-        """Return the job that makes a part. Nothing is older that its tombstones could hide."""
+    def job(self, rank: int, ranges: tuple[bytes, ...] = ()) -> Job:
+        """Return the job that makes a part. ranges: of the last one, the prefixes of its range tombstones."""
+        entry = self._segment.sealed_entry
         return Job(
             inputs=(self._segment,),
-            expected=self._expected,
-            older=(),
-            ranges=(),
+            expected=0 if ranges else self._expected,
+            older=self._older,
+            ranges=ranges,
             kind="main",
             oldest=rank,
             newest=rank,
             swept=True,
-            treated=lambda: self._treated,
+            treated=lambda: min(entry.size, entry.dead + self._moved),
         )
 
     def parts(self, blocks: Iterable[Block]) -> Iterator[Iterator[Block]]:
@@ -75,8 +79,9 @@ class Split:
     def _kept(self, blocks: Iterable[Block]) -> Iterator[Item]:
         for block in blocks:
             for item in block:
-                self._treated += PREFIX_BYTES + len(item[1])
-                if item[2] >= self._first or item[5]:
+                self.seen += 1
+                if item[2] >= (self._first_hot if item[5] else self._first_cold):
+                    self._moved += PREFIX_BYTES + len(item[1])
                     yield item
                 else:
                     self.dropped += 1
@@ -93,3 +98,12 @@ class Split:
                 yield block
                 block, taken, held = [], taken + held, 0
         yield block
+
+
+def _shares(segment: Segment, share: float) -> tuple[float, float]:
+    """Return which part stays of what was not read, and of what was, where so much of all may."""
+    hot = bytes(segment.hot)
+    read = (len(hot) - hot.count(0)) / max(1, segment.sealed_entry.keys)
+    if share <= read:
+        return 0.0, share / read if read else 0.0
+    return (share - read) / (1 - read) if read < 1 else 1.0, 1.0

@@ -20,8 +20,9 @@ class Limits:
     max_bytes: the budget, 0 for none. used_bytes: what all files will take once the active log is full.
     free_bytes: what is left on the file system, and up to what a store with this budget may ever take.
     active_bytes: the length that log will have. segment_bytes: size at which a log is sealed. now: ms since
-    the epoch. spare_bytes: how much may be written for the sake of lookups alone; 0 where other work may
-    come at any moment. sieve_bytes: how long the sieve is, 0 where there is none.
+    the epoch. active_oldest: the lowest rank of the active segment. spare_bytes: how much may be written for
+    the sake of lookups alone; 0 where other work may come at any moment. sieve_bytes: how long the sieve is,
+    0 where there is none.
     """
 
     max_bytes: int
@@ -30,6 +31,7 @@ class Limits:
     active_bytes: int
     segment_bytes: int
     now: int
+    active_oldest: int = 2**63
     spare_bytes: int = 0
     sieve_bytes: int = 0
 
@@ -39,7 +41,7 @@ class Task:
     """One thing to do, with the numbers of the segments it is about, newest first.
 
     retire: the oldest young segment, joined by the newest main one unless that is full. evict: the oldest
-    main segment, in the same way. split: that, where it is too large to be evicted whole.
+    main segment, in the same way. split: one that is too large for that.
     drop: one that is dead as a whole. finish: one, whose index gets its final form. sieve: the oldest, as
     many as a sieve may be of; none where it is removed. sweep: one, of what newer ones hide. adopt: the
     oldest young one becomes the newest main one. merge: neighbours.

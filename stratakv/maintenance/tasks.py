@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from stratakv import key_order
+from stratakv.budget import left_by_split
 from stratakv.control import Figure
 from stratakv.directory import SIEVE_NAME
 from stratakv.errors import CorruptionError
 from stratakv.exclusive import Exclusive
 from stratakv.files import now_ms
+from stratakv.maintenance.blocks import range_prefixes
 from stratakv.maintenance.early_end import NoRoomError, Pace, SupersededError
 from stratakv.maintenance.evict import Retirement, current, ghosts_for, job_of_main, job_of_young
 from stratakv.maintenance.finish import finish
@@ -127,17 +129,35 @@ class Tasks:
             self.do(Task("retire", (left[-1].number,)))
 
     def _split(self, view: View, segment: Segment) -> None:
-        """Put parts in the place of the oldest segment, of what is to stay of it."""
-        others = self._room.used(view) - self._structure.directory.used_by(segment.number)
-        split, ranks = Split(segment, view.manifest.max_bytes, others), ranks_for(view)
-        if len(ranks) < split.most_parts:  # where evicted segments have moved before one that was merged
-            self.do(Task("evict", (segment.number,)))
-            return
+        """Put parts in the place of an oversized segment, of what is to stay of it."""
+        max_bytes, used = view.manifest.max_bytes, self._room.used(view)
+        older = view.older_than(segment)
+        must_shrink = not older and used > max_bytes
+        others = used - self._structure.directory.used_by(segment.number)
+        left = left_by_split(max_bytes, others) if must_shrink else None
+        split, ranks = Split(segment, older, max_bytes, left), ranks_for(view, segment)
+        if len(ranks) < split.most_parts:
+            raise SupersededError  # the active segment has become another one
         blocks = current(view, segment, self._merger.whole(view, segment))
-        for rank, part in zip(ranks, split.parts(blocks), strict=False):
-            self._merger.run(view, split.job(rank), [part])
+        lowest = ranks[split.most_parts - 1]
+        try:
+            for rank, part in zip(ranks, split.parts(blocks), strict=False):
+                self._check_budget(max_bytes)
+                self._merger.run(view, split.job(rank), [part])
+            if older and segment.ranges:
+                self._merger.run(view, split.job(lowest, range_prefixes([segment])), [iter(())])
+        except NoRoomError:
+            if not must_shrink:
+                raise SupersededError from None  # others have written meanwhile
+            split.dropped += segment.sealed_entry.keys - split.seen
+        self._check_budget(max_bytes)
         self._drop(view, segment)
         self._structure.control.row[Figure.EVICTED] += split.dropped
+
+    def _check_budget(self, max_bytes: int) -> None:
+        """Raise SupersededError where the store has got another one."""
+        if self._structure.current().manifest.max_bytes != max_bytes:
+            raise SupersededError
 
     def merge(self, view: View, inputs: list[Segment]) -> None:
         """Make one segment of neighbours."""

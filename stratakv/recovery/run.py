@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stratakv.control import W_SYNCED, W_TIP, open_control
+from stratakv.control import W_INDEXED, W_SYNCED, W_TIP, open_control
 from stratakv.directory import Directory
 from stratakv.errors import DirectoryError, StrataKVError
 from stratakv.lost_found import LostFound
@@ -111,6 +111,8 @@ class Recovery:
         if not control.is_sound():
             return 0
         words = control.words
-        if self._asked and control.is_from(self._directory.files.boot_id()):
+        # A flipped bit of the tip would make damage of what never was; between commits there is a second one.
+        is_at_rest = words[W_TIP] == words[W_INDEXED]
+        if self._asked and is_at_rest and control.is_from(self._directory.files.boot_id()):
             return max(words[W_SYNCED], words[W_TIP])
         return words[W_SYNCED]

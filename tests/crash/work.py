@@ -8,7 +8,7 @@ import random
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
@@ -16,11 +16,12 @@ from unittest import mock
 from xxhash import xxh3_128
 
 import stratakv
-from stratakv import DB
+from stratakv import DB, budget
 from stratakv import open_stores as stores
 from stratakv.errors import reported
 from stratakv.files import Files
 from stratakv.maintenance import plan, split
+from stratakv.maintenance.early_end import SupersededError
 from stratakv.maintenance.task import Limits, Task
 from stratakv.maintenance.tasks import Tasks
 from tests.engine.machine import abandon
@@ -161,11 +162,12 @@ class Run:
                 tasks.do(task)
 
     def _split(self) -> None:
-        """Put a segment for each key in the place of the oldest one, as if it were too large."""
+        """Put a segment for each key in the place of the newest sealed one, as if it were too large."""
         view = self.db._store.structure.current()
-        if view.sealed and len(split.ranks_for(view)) > len(KEYS):  # else it would be evicted
-            with self._tasks() as tasks, mock.patch.object(split, "SEGMENTS", 2**12):
-                tasks.do(Task("split", (view.sealed[-1].number,)))
+        if view.sealed and len(split.ranks_for(view, view.sealed[0])) > 2**11:  # else it would be left
+            parts = mock.patch.object(split, "SEGMENTS", 2**12), mock.patch.object(budget, "SEGMENTS", 2**12)
+            with self._tasks() as tasks, parts[0], parts[1], suppress(SupersededError):
+                tasks.do(Task("split", (view.sealed[0].number,)))
 
     def _sweep(self) -> None:
         """Write the oldest segment again, without what newer ones hide, as if that were most of it."""

@@ -244,45 +244,68 @@ class TestBudget:
         assert below([*young(*range(20, 14, -1)), *main(14, 13)]) is None
 
 
+def spaced(segments: list[Entry]) -> list[Entry]:
+    """The same, with ranks between them, as segments that writers have made."""
+    return [replace(each, oldest=each.number << 16, newest=each.number << 16) for each in segments]
+
+
 class TestOversized:
     """Segments that were made before the store had its budget, or when it had a larger one."""
 
     large = entry(1, "main", 11 * MB)
+    segments = spaced([*main(*range(22, 1, -1)), large])
 
-    def test_the_oldest_is_split(self) -> None:
-        segments = [*main(*range(22, 1, -1)), self.large]
-        assert pick(segments, [], [], FULL) == Task("split", (1,))
+    @pytest.mark.parametrize("limits", [FULL, BUDGET], ids=["over the budget", "within it"])
+    def test_it_is_split(self, limits: Limits) -> None:
+        assert pick(self.segments, [], [], limits) == Task("split", (1,))
 
     def test_not_before_it_is_finished(self) -> None:
-        segments = [*main(*range(22, 1, -1)), replace(self.large, finished=False)]
-        assert pick(segments, [], [], FULL) == Task("finish", (1,))
+        *others, large = self.segments
+        assert pick([*others, replace(large, finished=False)], [], [], FULL) == Task("finish", (1,))
 
-    def test_nor_as_long_as_the_store_is_below_its_budget(self) -> None:
-        assert pick([*main(3, 2), self.large], [], [], BUDGET) is None
+    def test_unfinished_where_its_index_finds_no_space(self) -> None:
+        *others, large = self.segments
+        many = replace(large, finished=False, keys=10**6)
+        limits = replace(FULL, used_bytes=50 * MB, free_bytes=10 * MB)
+        assert pick([*others, many], [], [], limits) == Task("split", (1,))
+
+    def test_the_oldest_first_and_then_the_others(self) -> None:
+        segments = spaced([*main(4), entry(3, "main", 11 * MB), *main(2), self.large])
+        assert pick(segments, [], [], BUDGET) == Task("split", (1,))
+        assert pick(segments, [], [1], BUDGET) == Task("split", (3,))
+        assert pick(segments[:3], [], [], BUDGET) == Task("split", (3,))
 
     def test_a_young_one_comes_of_age_first(self) -> None:
         assert pick([replace(self.large, kind="young")], [], [], FULL) == Task("adopt", (1,))
 
     def test_with_the_largest_value_it_is_none(self) -> None:
         """Such a segment is evicted, and alone: what is read in it does not join others."""
-        segments = [*main(*range(24, 1, -1), size=MB - 1), entry(1, "main", 9 * MB)]
+        segments = spaced([*main(*range(24, 1, -1), size=MB - 1), entry(1, "main", 9 * MB)])
         assert pick(segments, [], [], FULL) == Task("evict", (1,))
 
-    @pytest.mark.parametrize("finished", [True, False])
-    def test_it_is_evicted_where_there_is_no_space_for_its_parts(self, finished: bool) -> None:
-        segments = [*main(*range(22, 1, -1)), replace(self.large, finished=finished)]
+    def test_it_is_evicted_where_there_is_no_space_for_its_parts(self) -> None:
         full = replace(FULL, free_bytes=4095)
-        assert pick(segments, [], [], full) == Task("evict", (1,))
+        assert pick(self.segments, [], [], full) == Task("evict", (1,))
+        assert pick(self.segments, [], [], replace(full, used_bytes=32 * MB)) is None
 
     def test_there_must_be_space_for_what_is_left_of_it_only(self) -> None:
-        segments = [*main(*range(6, 1, -1)), replace(self.large, size=60 * MB)]
+        segments = spaced([*main(*range(6, 1, -1)), replace(self.large, size=60 * MB)])
         full = replace(FULL, used_bytes=66 * MB, free_bytes=23 * MB)
         assert pick(segments, [], [], full) == Task("split", (1,))
         assert pick(segments, [], [], replace(full, free_bytes=21 * MB)) == Task("evict", (1,))
 
     def test_it_is_evicted_where_the_others_leave_nothing_to_it(self) -> None:
-        segments = [*main(*range(30, 1, -1)), self.large]
+        segments = spaced([*main(*range(30, 1, -1)), self.large])
         assert pick(segments, [], [], replace(FULL, used_bytes=40 * MB)) == Task("evict", (1,))
+
+    def test_it_stays_where_there_are_no_ranks_for_its_parts(self) -> None:
+        """Until it has to go, and then it goes as a whole."""
+        segments = [*main(*range(22, 1, -1)), self.large]
+        assert pick(segments, [], [], BUDGET) is None
+        assert pick(segments, [], [], FULL) == Task("evict", (1,))
+        alone = [self.large]
+        assert pick(alone, [], [], replace(BUDGET, active_oldest=14)) is None
+        assert pick(alone, [], [], replace(BUDGET, active_oldest=2**16)) == Task("split", (1,))
 
     def test_a_damaged_one_is_dropped(self) -> None:
         assert pick([*main(3, 2), self.large], [], [1], FULL) == Task("drop", (1,))

@@ -11,6 +11,7 @@ import pytest
 
 import stratakv
 from stratakv import DB
+from stratakv.maintenance import plan
 from stratakv.maintenance.early_end import StoppedError
 from tests.engine.machine import Death, Machine, rotate
 
@@ -95,23 +96,36 @@ def test_what_was_read_since_stays(late: tuple[DB, dict[bytes, bytes]], open_: O
     assert set(read) < set(left_of(db, model))
 
 
-def test_each_large_segment_has_its_turn(open_: Open) -> None:
-    """The oldest is split; the others stay as they are until it is they."""
+def test_each_large_segment_is_split(open_: Open) -> None:
+    """The oldest gives up what must go, the others stay whole; till then they come on top of the budget."""
     db = open_(segment_bytes=BUDGET * 3 // 8)
     model = fill(db, 4500)
     db.close()
     db = open_(segment_bytes=LARGE, max_bytes=BUDGET)
-    before = entries(db)
-    assert [kind for kind, _ in before] == ["main"] * 4
+    assert [kind for kind, _ in entries(db)] == ["main"] * 4
     report = db.maintain()
-    assert (report.split, report.evicted, report.retired) == (1, 0, 0)
-    assert entries(db)[:3] == before[:3]
+    assert (report.split, report.evicted, report.retired) == (3, 0, 0)
+    assert max(size for _, size in entries(db)) < 1.1 * BUDGET / 32
     left = left_of(db, model)
     assert set(left) == set(list(model)[-len(left) :])
     assert len(left) > 0.75 * BUDGET / 1100
     put_more(db, BUDGET // 2)
     assert len(set(left_of(db, model))) > 0.25 * BUDGET / 1100
     assert db.verify().ok
+
+
+def test_within_the_budget_all_of_it_stays(open_: Open) -> None:
+    """And from then on the store keeps within a tenth of its budget, without maintenance, too."""
+    db = open_(segment_bytes=LARGE)
+    model = fill(db, 3300)
+    db.close()
+    db = open_(segment_bytes=LARGE, max_bytes=BUDGET)
+    report = db.maintain()
+    assert (report.split, report.evicted, report.retired) == (1, 0, 0)
+    assert set(left_of(db, model)) == set(model)
+    for number in range(BUDGET // 1100):
+        db.put(b"%d" % number, bytes(1000))
+        assert used(db.path) <= 1.1 * BUDGET
 
 
 def put_more(db: DB, size: int) -> None:
@@ -269,7 +283,7 @@ class TestRoom:
     ) -> None:
         db, model = late
         db.get(key(0))
-        monkeypatch.setattr("stratakv.maintenance.tasks.ranks_for", lambda view: range(30))
+        monkeypatch.setattr(plan, "parts_of", lambda size, max_bytes: 2**40)
         db.maintain()
         assert left_of(db, model) == [key(0)]
 
