@@ -53,11 +53,11 @@ class Split:
         self._part_bytes = max_bytes // SEGMENTS
         self.most_parts = parts_of(entry.size, max_bytes)
         self._expected = self._part_bytes * entry.keys // living
+        self._dead = entry.dead  # now: each part that is installed adds to it
         self.seen = self.dropped = self._moved = 0
 
     def job(self, rank: int, ranges: tuple[bytes, ...] = ()) -> Job:
         """Return the job that makes a part. ranges: of the last one, the prefixes of its range tombstones."""
-        entry = self._segment.sealed_entry
         return Job(
             inputs=(self._segment,),
             expected=0 if ranges else self._expected,
@@ -67,7 +67,7 @@ class Split:
             oldest=rank,
             newest=rank,
             swept=True,
-            treated=lambda: min(entry.size, entry.dead + self._moved),
+            treated=lambda: self._dead + self._moved,
         )
 
     def parts(self, blocks: Iterable[Block]) -> Iterator[Iterator[Block]]:

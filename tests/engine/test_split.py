@@ -194,6 +194,8 @@ class TestWhereItEndsEarly:
         assert set(left_of(db, model)) == set(model)
         parts = len(entries(db))
         assert parts > 1 or steps < 6
+        moved = sum(size for _, size in entries(db)[:-1])
+        assert db._store.structure.current().sealed[-1].sealed_entry.dead == pytest.approx(moved, rel=0.01, abs=100)
         db.maintain()
         assert len(left_of(db, model)) > 0.7 * BUDGET / 1100
         assert used(db.path) <= BUDGET
