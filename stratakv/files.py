@@ -49,7 +49,12 @@ def _beyond_standard(fd: int) -> int:
     if fd >= _FIRST:
         return fd
     low, fd = fd, fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST)
-    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        null = os.open(os.devnull, os.O_RDWR)
+    except OSError as cause:  # not as the error that a missing file of the store would be
+        os.close(fd)
+        os.close(low)
+        raise OSError(errno.ENODEV, "standard output is closed, and there is no /dev/null") from cause
     os.dup2(null, low)
     while null < _FIRST:
         null = os.open(os.devnull, os.O_RDWR)

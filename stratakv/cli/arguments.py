@@ -61,12 +61,17 @@ def open_for_writing(directory: Path, *, create: bool = False, max_bytes: int | 
 
 
 def mode_of(directory: Path) -> int:
-    """The `mode` to open a store with: a directory that its group may write to is shared with the group."""
+    """The `mode` to open a store with: a directory that is open to its group alone is shared with the group.
+
+    Not one of somebody else for root, whom a member of the group could make write to any file that has a
+    second name there.
+    """
     try:
-        shared = bool(directory.stat().st_mode & stat.S_IWGRP)
+        found = directory.stat()
     except OSError:  # there is none, or opening it will say what is wrong
-        shared = False
-    return 0o770 if shared else 0o700
+        return 0o700
+    is_shared = bool(found.st_mode & stat.S_IWGRP) and not found.st_mode & stat.S_IRWXO
+    return 0o770 if is_shared and (os.geteuid() or not found.st_uid) else 0o700
 
 
 def key_bytes(text: str, *, hexadecimal: bool) -> bytes:

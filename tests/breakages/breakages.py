@@ -1108,8 +1108,8 @@ _AGES = (
         "split-forgets-what-was-read",
         "what of an oversized segment was read stays",
         "stratakv/maintenance/split.py",
-        "                if item[2] >= self._first or item[5]:\n",
-        "                if item[2] >= self._first:\n",
+        "(self._first_hot if item[5] else self._first_cold)",
+        "self._first_cold",
         (f"{_SPLIT}::test_what_was_read_since_stays",),
     ),
     Breakage(
@@ -1124,9 +1124,9 @@ _AGES = (
         "split-parts-of-lowest-rank",
         "4: parts hide what they were made from, and what is newer hides them",
         "stratakv/maintenance/split.py",
-        "    return range(following.header.oldest - 1, oldest.header.newest, -1)\n",
+        "    return range(following.header.oldest - 1, segment.header.newest, -1)\n",
         "    return range(following.header.newest + 1, following.header.newest + 2**16)\n",
-        (f"{_SPLIT}::TestWhatIsHidden", f"{_SPLIT}::test_each_large_segment_has_its_turn"),
+        (f"{_SPLIT}::TestWhatIsHidden", f"{_SPLIT}::test_each_large_segment_is_split"),
     ),
     Breakage(
         "oversized-counted-by-writers",
@@ -1142,7 +1142,7 @@ _AGES = (
         "stratakv/structure.py",
         'else [replace(entry, kind="main") for entry in segments])',
         "else segments)",
-        (f"{_SPLIT}::test_each_large_segment_has_its_turn",),
+        (f"{_SPLIT}::test_each_large_segment_is_split",),
     ),
     Breakage(
         "damaged-one-kept-young",

@@ -74,7 +74,9 @@ def killed_writer(path: Path, seed: int, seconds: float) -> int:
     child = Child(lambda: write(path, seed, send))
     os.close(send)
     if seed % 2:
-        select.select([receive], [], [], _PATIENCE)
+        poll = select.poll()  # `select` takes no descriptor beyond 1,023
+        poll.register(receive, select.POLLIN)
+        poll.poll(_PATIENCE * 1000)
     time.sleep(seconds)
     child.kill()
     with os.fdopen(receive, "rb") as pipe:
