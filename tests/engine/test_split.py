@@ -171,6 +171,17 @@ class TestWhatIsHidden:
             stratakv.recover(path)
             db = open_(segment_bytes=LARGE, max_bytes=BUDGET)
 
+    def test_it_is_not_moved(self, late: tuple[DB, dict[bytes, bytes]]) -> None:
+        db, model = late
+        changed = list(model)[-1000:]
+        for each in changed:
+            model[each] = b"newer"
+            db.put(each, b"newer")
+        rotate(db)
+        assert db.maintain().split == 1
+        parts = [e for e in db._store.structure.current().manifest.segments if e.kind == "main"]
+        assert sum(entry.keys for entry in parts) == len(left_of(db, model)) - len(changed) > 0
+
     def test_what_is_written_meanwhile_wins(self, late: tuple[DB, dict[bytes, bytes]]) -> None:
         db, model = late
         changed, deleted = list(model)[-200:-100], list(model)[-100:]
