@@ -106,7 +106,7 @@ def _split(segments: Sequence[Entry], place: int, limits: Limits) -> Task | None
     """Return the split of an oversized segment, or what comes before, where there is space for that."""
     entry = segments[place]
     above = segments[place - 1].oldest if place else limits.active_oldest
-    has_ranks = above - entry.newest > parts_of(entry.size, limits.max_bytes)
+    has_ranks = (above - entry.newest) // 2 > parts_of(entry.size, limits.max_bytes)
     if not is_oversized(entry.size, limits.max_bytes) or not has_ranks:
         return None
     if not entry.finished and disk_bytes(0, entry.keys) <= limits.free_bytes:

@@ -25,13 +25,14 @@ _BLOCK_BYTES = 2**19  # of log: bounds the memory that a part takes
 
 
 def ranks_for(view: View, segment: Segment) -> range:
-    """Return the ranks between a segment and the next newer one, highest first.
+    """Return the lower half of the ranks between a segment and the next newer one, highest first.
 
-    Each part is older than the one before, so that it may be installed before the next one is made.
+    Each part is older than the one before, so that it may be installed before the next one is made. The upper
+    half is for what evictions put before the main segments.
     """
     place = view.sealed.index(segment)
     following = view.sealed[place - 1] if place else view.active
-    return range(following.header.oldest - 1, segment.header.newest, -1)
+    return range((segment.header.newest + following.header.oldest) // 2, segment.header.newest, -1)
 
 
 class Split:

@@ -1124,8 +1124,8 @@ _AGES = (
         "split-parts-of-lowest-rank",
         "4: parts hide what they were made from, and what is newer hides them",
         "stratakv/maintenance/split.py",
-        "    return range(following.header.oldest - 1, segment.header.newest, -1)\n",
-        "    return range(following.header.newest + 1, following.header.newest + 2**16)\n",
+        "range((segment.header.newest + following.header.oldest) // 2, segment.header.newest, -1)\n",
+        "range(following.header.newest + 1, following.header.newest + 2**16)\n",
         (f"{_SPLIT}::TestWhatIsHidden", f"{_SPLIT}::test_each_large_segment_is_split"),
     ),
     Breakage(
