@@ -169,6 +169,19 @@ def test_another_file_system_may_have_the_same_numbers(db: DB, monkeypatch: pyte
     assert not db.in_place()
 
 
+def watch_to_the_end(db: DB, **options: object) -> None:
+    """Watch over the maintenance as a process does, until there is nothing to watch over any more.
+
+    options: what a child would open the store with.
+    """
+    watch = keeper.Keeper(db._store.maintenance, db._store.directory, options)
+    watch._news.set()
+    thread = threading.Thread(target=watch._watch, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+
+
 def test_nobody_is_started_for_the_maintenance_of_another_store(
     db: DB, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,12 +191,7 @@ def test_nobody_is_started_for_the_maintenance_of_another_store(
     elsewhere(path, "db.put(b'key', b'new')")
     monkeypatch.setattr(keeper, "_PATIENCE", 0.0)
     monkeypatch.setattr(Files, "start_python", lambda *arguments: pytest.fail("a child was started"))
-    watch = keeper.Keeper(db._store.maintenance, db._store.directory, {})
-    watch._news.set()
-    thread = threading.Thread(target=watch._watch, daemon=True)
-    thread.start()
-    thread.join(20)
-    assert not thread.is_alive()
+    watch_to_the_end(db)
 
 
 @removals
@@ -202,12 +210,7 @@ def test_a_child_that_does_the_maintenance_then_has_not_failed(
     monkeypatch.setattr(keeper, "_PATIENCE", 0.0)
     db = stratakv.open(path, max_bytes=2**20, **OPTIONS)
     fill(db)
-    watch = keeper.Keeper(db._store.maintenance, db._store.directory, {"create": False})
-    watch._news.set()
-    thread = threading.Thread(target=watch._watch, daemon=True)
-    thread.start()
-    thread.join(60)
-    assert not thread.is_alive()
+    watch_to_the_end(db, create=False)
     assert not path.exists() or not list(path.iterdir())
     assert caplog.records == []
 
@@ -218,10 +221,5 @@ def test_a_thread_that_does_it_then_has_not_failed(
     """It may meet the missing directory before it looks whether that is there."""
     fill(db)
     remove_directory(path)
-    watch = keeper.Keeper(db._store.maintenance, db._store.directory, {})
-    watch._news.set()
-    thread = threading.Thread(target=watch._watch, daemon=True)
-    thread.start()
-    thread.join(20)
-    assert not thread.is_alive()
+    watch_to_the_end(db)
     assert caplog.records == []
