@@ -47,7 +47,7 @@ class Split:
         entry = segment.sealed_entry
         living = max(1, entry.size - entry.dead)
         whole = living + Shape.exact(entry.keys, ORDER_STRIDE).size
-        cold, hot = _shares(segment, 1.0 if left is None else min(1.0, left / whole))
+        cold, hot = (1.0, 1.0) if left is None else _shares(segment, min(1.0, left / whole))
         # What begins there or behind it stays: of what was not read, and of what was.
         self._first_cold, self._first_hot = round(entry.size * (1 - cold)), round(entry.size * (1 - hot))
         self._segment, self._older = segment, older
