@@ -52,9 +52,14 @@ def left_by_split(max_bytes: int, others: int) -> int:
     return max(0, max_bytes * _SPLIT_EIGHTHS // 8 - others)
 
 
+def part_bytes(max_bytes: int) -> int:
+    """Return the size at which a part of a split segment is full; not 0, whatever budget a manifest names."""
+    return -(-max_bytes // SEGMENTS)
+
+
 def parts_of(size: int, max_bytes: int) -> int:
     """Return how many parts a log of so many bytes may be split into, and one more."""
-    return size // (max_bytes // SEGMENTS) + 2
+    return size // part_bytes(max_bytes) + 2
 
 
 def lost_found_limit(max_bytes: int) -> int:

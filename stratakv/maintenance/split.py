@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
-from stratakv.budget import SEGMENTS, parts_of
+from stratakv.budget import part_bytes, parts_of
 from stratakv.index import ORDER_STRIDE, Shape
 from stratakv.maintenance.blocks import Block, Item
 from stratakv.maintenance.merge import Job
@@ -51,7 +51,7 @@ class Split:
         # What begins there or behind it stays: of what was not read, and of what was.
         self._first_cold, self._first_hot = round(entry.size * (1 - cold)), round(entry.size * (1 - hot))
         self._segment, self._older = segment, older
-        self._part_bytes = max_bytes // SEGMENTS
+        self._part_bytes = part_bytes(max_bytes)
         self.most_parts = parts_of(entry.size, max_bytes)
         self._expected = self._part_bytes * entry.keys // living
         self._dead = entry.dead  # now: each part that is installed adds to it
