@@ -7,6 +7,9 @@ has waited longest begins after a moment.
 Whoever has worked for others wakes one of them, who wakes the next before anything else, and so on. Until a
 thread runs that was woken, the one before it can do what it has to do. All woken at once would go to sleep
 once more, to wait for the interpreter: sixteen that put at `durability="always"` do 1.6 times as much so.
+
+A thread may be interrupted as it leaves, and again as it tries to once more. So it says first that it leaves,
+and those that sleep look from time to time whether the one they wait for has.
 """
 
 from __future__ import annotations
@@ -18,14 +21,15 @@ from typing import Generic, TypeVar
 from stratakv.interrupted import new_turn, under
 
 _PATIENCE = 0.3e-3  # seconds; two syncs of a fast disk
+_LONG = 1.0  # seconds; after which a thread looks whether anybody is at work
 _DEEP = 12  # calls within one another, more than `leave` needs
 
 
 class Wish:
     """What a thread waits for.
 
-    is_done: another thread has worked for it, or tried to. is_left: its thread was interrupted, and waits no
-    longer. thread: which one that is. following: the wish whose thread it wakes.
+    is_done: another thread has worked for it, or tried to. is_left: its thread is on its way out, and neither
+    works nor waits any longer. thread: which one that is. following: the wish whose thread it wakes.
     """
 
     __slots__ = ("_gate", "following", "is_done", "is_left", "thread")
@@ -37,9 +41,9 @@ class Wish:
         self._gate = threading.Lock()
         self._gate.acquire()
 
-    def wait(self, seconds: float) -> None:
-        """Sleep until woken, -1 for however long that takes."""
-        self._gate.acquire(timeout=seconds)
+    def wait(self, seconds: float) -> bool:
+        """Sleep until woken, for so long at most; return whether it was woken."""
+        return self._gate.acquire(timeout=seconds)
 
     def wake(self) -> None:
         """Wake its thread; a second call does nothing."""
@@ -59,7 +63,7 @@ W = TypeVar("W", bound=Wish)
 class Gathering(Generic[W]):
     """The threads of a process that wait just now, and how many are expected.
 
-    Each calls `join` and, whatever comes of it, `leave`.
+    Each calls `join` and, whatever comes of it, says that its wish is left and calls `leave`.
     """
 
     def __init__(self) -> None:
@@ -90,11 +94,11 @@ class Gathering(Generic[W]):
         self._inside.add(wish.thread)
         led, patience = under(self._turn, self._begin, wish)
         while led is None:
-            wish.wait(patience)
+            woken = wish.wait(patience)
             if wish.is_done:  # a twentieth is done more if this does not wait for those before it
                 led = []
             else:
-                led, patience = under(self._turn, self._go_on, wish, patience)
+                led, patience = under(self._turn, self._go_on, wish, woken)
         wish.pass_on()
         return led
 
@@ -103,15 +107,17 @@ class Gathering(Generic[W]):
         self._waiting.append(wish)
         if len(self._waiting) >= self._expected and not self._leader:
             return self._lead(wish), 0.0
-        return None, -1.0 if self._leader or len(self._waiting) > 1 else _PATIENCE
+        return None, _LONG if self._leader or len(self._waiting) > 1 else _PATIENCE
 
-    def _go_on(self, wish: W, patience: float) -> tuple[list[W] | None, float]:
-        """Return the same after it has waited for so long."""
+    def _go_on(self, wish: W, woken: bool) -> tuple[list[W] | None, float]:
+        """Return the same after it was woken, or has waited as long as it should."""
+        if not woken and self._leader and self._leader.is_left:
+            self._end(self._leader)
         if wish.is_done:
             return [], 0.0
-        if not self._leader and patience > 0:
+        if not self._leader and not woken:
             return self._lead(wish), 0.0
-        return None, -1.0 if self._leader else _PATIENCE
+        return None, _LONG if self._leader else _PATIENCE
 
     def _lead(self, wish: W) -> list[W]:
         self._leader = wish
@@ -133,8 +139,6 @@ class Gathering(Generic[W]):
             wish.is_done = True
         elif wish in self._waiting:
             self._waiting.remove(wish)
-        else:
-            wish.is_left = True
         if self._waiting:
             self._waiting[0].wake()
         if wish is self._leader:

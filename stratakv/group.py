@@ -72,6 +72,7 @@ class GroupCommit:
             if puts:
                 self._commit(puts)
         finally:
+            put.is_left = True
             gathering.leave(put)
         return put.end or self._exclusive.commit_one(*write)
 

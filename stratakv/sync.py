@@ -77,6 +77,7 @@ class Syncer:
                     if gathering.join(wish):
                         self._lead(wanted)
                 finally:
+                    wish.is_left = True  # by itself, and first: a signal cannot keep it from that
                     gathering.leave(wish)
             finally:
                 gathering.leave(wish)  # again, where a signal ended the first

@@ -69,6 +69,22 @@ _DURABLE = (
         (f"{_GATHERING}::test_one_that_is_interrupted_when_it_was_served_passes_on",),
     ),
     Breakage(
+        "leader-gone",
+        "a thread that was interrupted keeps nobody waiting",
+        "stratakv/gathering.py",
+        "        if not woken and self._leader and self._leader.is_left:",
+        "        if False:",
+        (f"{_GATHERING}::test_a_leader_that_never_gets_to_leave_keeps_nobody_waiting",),
+    ),
+    Breakage(
+        "leaving-not-said",
+        "a thread that was interrupted keeps nobody waiting",
+        "stratakv/sync.py",
+        "                    wish.is_left = True  # by itself",
+        "                    pass  # by itself",
+        ("tests/processes/test_interrupts.py::test_a_leader_that_cannot_leave_keeps_nobody_waiting",),
+    ),
+    Breakage(
         "main-thread-in-a-row",
         "nobody waits for a signal handler",
         "stratakv/gathering.py",

@@ -44,6 +44,7 @@ class Member:
         try:
             self.led = names(self._group.join(self.wish))
         except InterruptedError:
+            self.wish.is_left = True
             self._group.leave(self.wish)
 
 
@@ -104,19 +105,19 @@ def test_a_moment_is_counted_from_when_it_is_possible_to_begin(
     asked: list[float] = []
     wait = Wish.wait
 
-    def noted(wish: Wish, seconds: float) -> None:
+    def noted(wish: Wish, seconds: float) -> bool:
         asked.append(seconds)
-        wait(wish, seconds)
+        return wait(wish, seconds)
 
     monkeypatch.setattr(Wish, "wait", noted)
     first = Named("a")
     group.join(first)
     (other,) = members(group, "b")
     time.sleep(0.01)
-    assert asked == [-1.0]
+    assert asked == [gathering._LONG]
     group.leave(first)
     other.thread.join(10)
-    assert asked == [-1.0, gathering._PATIENCE]
+    assert asked == [gathering._LONG, gathering._PATIENCE]
     group.leave(other.wish)
 
 
@@ -146,6 +147,7 @@ def test_a_thread_that_is_interrupted_is_not_waited_for(group: Gathering[Named],
 def served(group: Gathering[Named], monkeypatch: pytest.MonkeyPatch) -> Serve:
     """Threads that wait in this order, of kinds by name, and for which `leader` has begun to work."""
     monkeypatch.setattr(gathering, "_PATIENCE", 60)
+    monkeypatch.setattr(gathering, "_LONG", 60)
 
     def serve(those: str, leader: Named, **kinds: type[Named]) -> list[Member]:
         first = Named("first")
@@ -191,7 +193,7 @@ def test_one_that_was_interrupted_while_it_was_served_keeps_nobody_waiting(
     interrupt = threading.Event()
 
     class Interrupted(Named):
-        def wait(self, seconds: float) -> None:
+        def wait(self, seconds: float) -> bool:
             interrupt.wait(10)
             raise InterruptedError
 
@@ -205,10 +207,11 @@ def test_one_that_was_interrupted_while_it_was_served_keeps_nobody_waiting(
 
 def test_one_that_is_interrupted_when_it_was_served_passes_on(group: Gathering[Named], served: Serve) -> None:
     class Interrupted(Named):
-        def wait(self, seconds: float) -> None:
-            super().wait(seconds)
+        def wait(self, seconds: float) -> bool:
+            woken = super().wait(seconds)
             if self.is_done:
                 raise InterruptedError
+            return woken
 
     leader = Named("leader")
     members = served("bcd", leader, c=Interrupted)
@@ -225,10 +228,11 @@ def test_the_main_thread_keeps_nobody_waiting(group: Gathering[Named], served: S
             super().__init__(name)
             self.thread = threading.main_thread().ident or 0
 
-        def wait(self, seconds: float) -> None:
-            super().wait(seconds)
+        def wait(self, seconds: float) -> bool:
+            woken = super().wait(seconds)
             if self.is_done:
                 handled.wait(60)  # longer than `all_ended` takes to give up
+            return woken
 
     leader = Named("leader")
     members = served("bcd", leader, b=OfMain)
@@ -302,6 +306,43 @@ def test_a_leader_that_is_interrupted_as_it_ends_leaves_nobody_asleep(group: Gat
     group.leave(first)  # as a `finally` does
     other.thread.join(10)
     assert other.led == "b"
+
+
+def test_a_leader_that_never_gets_to_leave_keeps_nobody_waiting(
+    group: Gathering[Named], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted as it was leaving, and once more: it has said that it leaves, and no more."""
+    monkeypatch.setattr(gathering, "_LONG", 0.05)
+    gone = Named("a")
+    group.join(gone)
+    others = members(group, "bc")
+    time.sleep(0.2)
+    assert [other.led for other in others] == [None] * 2, "it may take that long"
+    gone.is_left = True
+    wait_until(lambda: any(other.led for other in others))
+    (leader,) = [other for other in others if other.led]
+    assert leader.led == "bc"
+    group.leave(leader.wish)
+    assert all_ended(others)
+
+
+def test_one_that_never_gets_to_leave_keeps_nobody_asleep(
+    group: Gathering[Named], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was to wake the others: it is the first of those that wait, and keeps the time."""
+    monkeypatch.setattr(gathering, "_LONG", 0.05)
+    first, gone = Named("a"), Named("b")
+    group.join(first)
+    group._begin(gone)
+    gone.is_left = True
+    others = [Member(group, name) for name in "cd"]
+    wait_until(lambda: len(group._waiting) == 3)
+    group.leave(first)
+    wait_until(lambda: any(other.led for other in others))
+    (leader,) = [other for other in others if other.led]
+    assert leader.led == "bcd"
+    group.leave(leader.wish)
+    assert all_ended(others)
 
 
 def test_a_thread_that_is_too_deep_joins_nothing(group: Gathering[Named]) -> None:

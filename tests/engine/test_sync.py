@@ -16,6 +16,7 @@ import stratakv
 from stratakv import DB, ReadOnlyError, SyncError, TransactionError
 from stratakv.control import OFFSET_MASK, W_POISONED, W_SYNCED, W_TIP
 from stratakv.errors import storage_error
+from stratakv.gathering import Gathering, Wish
 from stratakv.sync import Syncer
 from tests.engine.machine import Machine, in_time
 from tests.support.waiting import wait_until
@@ -117,6 +118,26 @@ class TestLevels:
         words = commit_while_it_closes(db, monkeypatch)
         db.close()
         assert words[W_SYNCED] == words[W_TIP]
+
+    def test_a_leader_that_cannot_leave_keeps_nobody_waiting(
+        self, open_: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Signals may interrupt a thread each time that it tries to."""
+        db = open_(durability="always")
+        leave = Gathering.leave
+
+        def interrupted(gathering: Gathering[Wish], wish: Wish) -> None:
+            if wish.thread == threading.get_ident() == threading.main_thread().ident:
+                raise TimeoutError
+            leave(gathering, wish)
+
+        monkeypatch.setattr(Gathering, "leave", interrupted)
+        with pytest.raises(TimeoutError):
+            db.put(b"k", b"v")
+        in_time(lambda: db.put(b"k", b"1"))
+        monkeypatch.undo()
+        in_time(lambda: db.put(b"k", b"2"))
+        db.put(b"k", b"3")
 
     def test_threads_that_are_the_first_to_write_start_one_thread(
         self, open_: Open, monkeypatch: pytest.MonkeyPatch

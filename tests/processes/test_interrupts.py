@@ -18,6 +18,7 @@ import pytest
 
 import stratakv
 from stratakv import DB, commit, open_stores, store
+from stratakv.gathering import Gathering, Wish
 from tests.engine.machine import in_time
 from tests.support.children import run
 
@@ -85,6 +86,30 @@ def test_nobody_is_held_up(
             work(db)
             db.sync()
             assert db.verify().damage == ()
+
+    assert run(interrupted) == [0]
+
+
+def test_a_leader_that_cannot_leave_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signals may interrupt a thread each time that it tries to."""
+
+    def interrupted() -> None:
+        def fail(gathering: Gathering[Wish], wish: Wish) -> None:
+            raise TimeoutError
+
+        db = stratakv.open(tmp_path / "store", durability="always")
+        with monkeypatch.context() as patch:
+            patch.setattr(Gathering, "leave", fail)
+            with pytest.raises(TimeoutError):
+                db.put(b"k", b"v")
+        other = threading.Thread(target=db.put, args=(b"k", b"1"), daemon=True)
+        other.start()
+        with in_time(20):
+            other.join()
+            db.put(b"k", b"2")
+            db.close()
 
     assert run(interrupted) == [0]
 
