@@ -6,7 +6,7 @@
     4 chain    what the next record's link must be
     5 indexed  the index has caught up with the tip
 
-`busy` is 1 meanwhile; what a process leaves that dies in the midst of it, the next one mends (`exclusive`).
+`busy` is 1 meanwhile; what a process leaves that dies in the midst of it, the next one mends (`writer_lock`).
 
 The bytes of a put are stored through the map of the log where it has blocks for them: where zeros were
 written ahead, and the file system is one that leaves blocks as they are (`Files.allows_mapped_writes`).
@@ -34,7 +34,6 @@ from stratakv.control import (
     read_commit_state,
 )
 from stratakv.errors import storage_error
-from stratakv.exclusive import Exclusive
 from stratakv.files import LARGE_PAGE, Files
 from stratakv.forks import HERE, notice
 from stratakv.index import FINGERPRINT
@@ -45,6 +44,7 @@ from stratakv.locks import EXCLUSIVE_NOW, UNLOCK, FileLock
 from stratakv.record import LINK_MASK, PREFIX_BYTES, pack_prefix
 from stratakv.segment import Segment
 from stratakv.structure import Structure
+from stratakv.writer_lock import WriterLock
 
 # A write to pages that exist is cheaper than one to new ones, so zeros are written ahead, in steps of this
 # many bytes: 1.2 µs in place of 1.7 for 1 KiB, 5.1 in place of 9.2 for 16 KiB. Longer records gain nothing.
@@ -60,7 +60,7 @@ Write = tuple[bytes, int, int, bytes, int]
 Moment = tuple[int, int]
 
 
-class Committer(Exclusive):
+class Committer(WriterLock):
     """The writer lock, and what is committed under it."""
 
     def __init__(
@@ -269,7 +269,7 @@ class Committer(Exclusive):
         return start
 
 
-Committer.inside = (Committer.commit_one.__code__, *Exclusive.inside)
+Committer.inside = (Committer.commit_one.__code__, *WriterLock.inside)
 
 
 def _linked(writes: Sequence[Write], chain: int) -> bytes:

@@ -253,7 +253,7 @@ class DB:
             if not repair:
                 return verify(self._open_store.snapshots, told)
             store = self._writable
-            mending = Repair(store.structure, store.exclusive, store.snapshots, store.syncer.reach_tip)
+            mending = Repair(store.structure, store.committer, store.snapshots, store.syncer.reach_tip)
             with reported(self.path), store.maintenance.elected():
                 return mending.run(told)
 

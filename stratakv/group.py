@@ -41,9 +41,9 @@ class GroupCommit:
     """
 
     def __init__(
-        self, exclusive: Committer, reach: Callable[[int], None], syncs: Callable[[int], bool]
+        self, committer: Committer, reach: Callable[[int], None], syncs: Callable[[int], bool]
     ) -> None:
-        self._exclusive = exclusive
+        self._committer = committer
         self._reach = reach
         self._syncs = syncs
         self.begin_process()
@@ -60,12 +60,12 @@ class GroupCommit:
         write = (key, first, second, body, checksum)
         thread = threading.get_ident()
         # One that has a transaction open will be told so; in company, others may be waiting for it to end.
-        if thread == self._main or thread == self._exclusive.owner or len(body) > _MOST_BYTES:
-            return self._exclusive.commit_one(*write)
+        if thread == self._main or thread == self._committer.owner or len(body) > _MOST_BYTES:
+            return self._committer.commit_one(*write)
         gathering = self._gathering
         # In a `__del__` or the like: others wait for what this thread has not finished.
         if gathering.has(thread) or self._syncs(thread):
-            return self._exclusive.commit_one(*write)
+            return self._committer.commit_one(*write)
         put = _Put(write)
         try:
             puts = gathering.join(put)
@@ -74,16 +74,16 @@ class GroupCommit:
         finally:
             put.is_left = True
             gathering.leave(put)
-        return put.end or self._exclusive.commit_one(*write)
+        return put.end or self._committer.commit_one(*write)
 
     def _commit(self, puts: Sequence[_Put]) -> None:
         """Commit and sync them all. Where it fails before the commit, each has to try for itself."""
         if len(puts) == 1:  # one thread does a tenth more than by way of a batch
-            end = puts[0].end = self._exclusive.commit_one(*puts[0].write)
+            end = puts[0].end = self._committer.commit_one(*puts[0].write)
         else:
             try:
-                with self._exclusive.hold() as held:
-                    end = self._exclusive.commit(held, [put.write for put in puts])
+                with self._committer.hold() as held:
+                    end = self._committer.commit(held, [put.write for put in puts])
                     for put in puts:  # inside: a lock that cannot be released is no reason to commit again
                         put.end = end
             except StrataKVError:

@@ -23,7 +23,6 @@ from stratakv.bit_flip import flipped_back
 from stratakv.build import build_index
 from stratakv.control import W_TIP
 from stratakv.errors import CorruptionError, StorageError, reported
-from stratakv.exclusive import Exclusive
 from stratakv.index import FINGERPRINT, OFFSET_MASK, hash_key
 from stratakv.lost_found import LostFound
 from stratakv.maintenance.blocks import Block, merged, placeholder
@@ -39,6 +38,7 @@ from stratakv.soundness import Condition
 from stratakv.structure import Structure
 from stratakv.verify import Inspection, VerifyReport, inspect
 from stratakv.view import View
+from stratakv.writer_lock import WriterLock
 
 logger = logging.getLogger("stratakv")
 
@@ -50,7 +50,7 @@ class Repair:
     """One repair; sync: makes all that is committed durable."""
 
     structure: Structure
-    exclusive: Exclusive
+    writer_lock: WriterLock
     snapshots: Snapshots
     sync: Callable[[], None]
 
@@ -67,7 +67,7 @@ class Repair:
 
     def _mend_files(self, before: Inspection) -> None:
         if before.files:
-            with self.exclusive.hold() as held:
+            with self.writer_lock.hold() as held:
                 self.structure.restore(held)
             self.structure.directory.write_format()  # last: the other has looked whose directory it is
 
@@ -96,21 +96,21 @@ class Repair:
 
     def _sealed(self, active: Segment) -> Segment:
         """Return the segment that was being written, sealed."""
-        with self.exclusive.hold() as held:
+        with self.writer_lock.hold() as held:
             if held.view.active is active:  # pragma: no branch: a writer has sealed it meanwhile
                 self.structure.rotate(held)
         return _segment(self.structure.current(), active.number)
 
     def _put_back(self, segment: Segment, end: int) -> None:
         """Write a log that was deleted or replaced to its place, from what is open here."""
-        with self.exclusive.hold() as held:
+        with self.writer_lock.hold() as held:
             self.structure.check_in_place()  # reading all of it took its time
             if held.view.active is segment:
                 end = self.structure.control.words[W_TIP] & OFFSET_MASK
             try:
                 self._copy(segment, end)
             except StorageError:
-                self.exclusive.settle()  # else it would pass for a commit that was broken off
+                self.writer_lock.settle()  # else it would pass for a commit that was broken off
                 raise
             # The others write on to a file without a name.
             if held.view.active is segment:
@@ -155,7 +155,7 @@ class Repair:
         entry = segment.sealed_entry
         fresh = open_log(self.structure.directory, segment.number, entry, write=True)
         build_index(self.structure.directory, fresh, ordered=entry.finished, elected=True)
-        with self.exclusive.hold() as held:
+        with self.writer_lock.hold() as held:
             self.structure.install(held, Edit())
 
     def _rewrite(self, segment: Segment, unsound: set[int]) -> int:
@@ -168,7 +168,7 @@ class Repair:
         lost_found = LostFound(self.structure.directory)
         kept = lost_found.link(segment.path.name)
         lost_found.sync()
-        merger = Merger(self.structure, self.exclusive, lambda read: None)
+        merger = Merger(self.structure, self.writer_lock, lambda read: None)
         sound = merger.whole(view, segment, _sound(segment, unsound))
         blocks = merged([sound, iter([[placeholder(key) for key in hidden]])])
         merger.run(view, job, [blocks], before_install=self.sync)

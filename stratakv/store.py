@@ -68,20 +68,20 @@ class Store:
             self.control.claim_row()
             self.control.forget_ahead()
         bias = Bias(directory.files, bias_lock, self.control)
-        self.exclusive = Committer(directory.files, writer_lock, bias, self.control, self.structure)
-        self.snapshots = Snapshots(self.structure, self.exclusive.hold if self.write else None)
+        self.committer = Committer(directory.files, writer_lock, bias, self.control, self.structure)
+        self.snapshots = Snapshots(self.structure, self.committer.hold if self.write else None)
         self.reader = Reader(self.snapshots)
-        self.syncer = Syncer(self.structure, self.exclusive, sync_lock, options.sync_interval)
-        self.group = GroupCommit(self.exclusive, self.syncer.reach, self.syncer.has)
+        self.syncer = Syncer(self.structure, self.committer, sync_lock, options.sync_interval)
+        self.group = GroupCommit(self.committer, self.syncer.reach, self.syncer.has)
         self.writer = Writer(
             self.structure,
             self.reader,
-            self.exclusive,
+            self.committer,
             options.max_value_bytes,
             *self._durability(),
             self.syncer,
         )
-        self.maintenance = Maintenance(self.structure, self.exclusive, self.syncer.reach_tip)
+        self.maintenance = Maintenance(self.structure, self.committer, self.syncer.reach_tip)
         self.keeper: Keeper | None = None
         if not self.write or options.read_only:
             return
@@ -110,7 +110,7 @@ class Store:
         wanted = self.options.max_bytes
         if wanted is not None and wanted != self.structure.view.manifest.max_bytes:
             try:
-                with self.exclusive.hold() as held:
+                with self.committer.hold() as held:
                     self.structure.set_budget(held, wanted)
             except DiskFullError as full:  # what is there can be read all the same
                 logger.warning("%s; until then the store keeps the budget that it had", full)
@@ -120,13 +120,13 @@ class Store:
         if self.options.durability is Durability.ALWAYS:
             return self.group.commit_one, self.syncer.reach
         if self.options.durability is Durability.INTERVAL:
-            return self.exclusive.commit_one, self.syncer.keep_going
-        return self.exclusive.commit_one, lambda end: None
+            return self.committer.commit_one, self.syncer.keep_going
+        return self.committer.commit_one, lambda end: None
 
     def publish(self) -> None:
         """Put this process's counts where other processes see them."""
         self.reader.publish()
-        self.exclusive.publish()
+        self.committer.publish()
 
     def forked(self) -> None:
         """Leave the parent's locks to the parent; the next operation attaches this process for itself.
@@ -134,19 +134,19 @@ class Store:
         The descriptors must go now: an inherited one would keep a lock that its owner thinks is free.
         """
         self._attach_lock.close()
-        self.exclusive.close()
+        self.committer.close()
         self.syncer.lock.close()
         self.maintenance.begin_process()
         if self.keeper:
             self.keeper.begin_process()
         self.structure.forked()
-        self.exclusive.begin_process()
+        self.committer.begin_process()
         self.syncer.begin_process()
         self.group.begin_process()
 
     def _reattach(self) -> None:
         self._attach_lock = attach(self.directory, self.options, write=self.directory.writable())
-        self.exclusive.lock, self.exclusive.bias.lock, self.syncer.lock = self._open_locks()
+        self.committer.lock, self.committer.bias.lock, self.syncer.lock = self._open_locks()
         self.reader.hits = 0
         if self.write:
             self.control.claim_row()
@@ -164,15 +164,15 @@ class Store:
                 self.structure.rotated = lambda: None
                 self.keeper.stop()
             try:
-                with self.exclusive.stopped():
+                with self.committer.stopped():
                     try:
                         if self.write:
                             self._leave()
                     finally:
-                        self.exclusive.close()
+                        self.committer.close()
                 self._sync()  # what other threads have committed meanwhile; none does from here on
             finally:
-                self.exclusive.close()  # also where Ctrl-C ended the waiting
+                self.committer.close()  # also where Ctrl-C ended the waiting
                 self.syncer.stop()  # a commit of another thread may have started it again
                 self.syncer.lock.close()
                 self._attach_lock.free()
@@ -184,7 +184,7 @@ class Store:
     def _leave(self) -> None:
         self.publish()
         self.control.leave_row()
-        self.exclusive.leave()
+        self.committer.leave()
         if self._attach_lock.try_exclusive():
             seal_active(self.control, self.structure.current().active)
 

@@ -19,7 +19,6 @@ from contextlib import suppress
 from stratakv.company import Company
 from stratakv.control import POSITION_BITS, W_POISONED, W_SYNCED, W_TIP
 from stratakv.errors import ClosedError, ReadOnlyError, SyncError, TransactionError, storage_error
-from stratakv.exclusive import Exclusive
 from stratakv.forks import HERE, notice
 from stratakv.gathering import Gathering, Wish
 from stratakv.interrupted import check_refused, is_interrupted, new_turn, under
@@ -28,6 +27,7 @@ from stratakv.manifest import Edit
 from stratakv.segment import Segment
 from stratakv.structure import Structure
 from stratakv.view import View
+from stratakv.writer_lock import WriterLock
 
 logger = logging.getLogger("stratakv")
 
@@ -35,10 +35,12 @@ logger = logging.getLogger("stratakv")
 class Syncer:
     """The durability of one process's commits."""
 
-    def __init__(self, structure: Structure, exclusive: Exclusive, lock: FileLock, interval: float) -> None:
+    def __init__(
+        self, structure: Structure, writer_lock: WriterLock, lock: FileLock, interval: float
+    ) -> None:
         self._structure = structure
         self._words = structure.control.words
-        self._exclusive = exclusive
+        self._writer_lock = writer_lock
         self.lock = lock
         self._interval = interval
         self._company = Company(structure.files, structure.control)
@@ -165,7 +167,7 @@ class Syncer:
     def _give_up(self, number: int) -> None:
         """Let nothing more be written to a log whose sync failed, and never sync it again."""
         # Where the store has been closed, whoever opens it next does it.
-        with suppress(ClosedError), self._exclusive.hold() as held:
+        with suppress(ClosedError), self._writer_lock.hold() as held:
             if held.view.active.number == number:
                 self._structure.rotate(held)
             self._structure.install(held, Edit(poisoned=frozenset({number})))
@@ -182,7 +184,7 @@ class Syncer:
         return under(self._starting, self._start_thread)
 
     def _start_thread(self) -> bool:
-        if self.thread is None and self._exclusive.lock.fd >= 0:
+        if self.thread is None and self._writer_lock.lock.fd >= 0:
             thread = threading.Thread(
                 target=self._run, args=(self._ending,), name="stratakv-sync", daemon=True
             )

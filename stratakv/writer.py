@@ -44,7 +44,7 @@ def add_to_number(value: bytes, delta: int) -> tuple[int, bytes]:
 class Writer:
     """The writes of one process.
 
-    commit_one: commits a single record, as that of `exclusive` does. committed: told the position behind each
+    commit_one: commits a single record, as that of `committer` does. committed: told the position behind each
     commit, the lock released; `put` does not where a thread of `syncer` sees to it.
     """
 
@@ -52,7 +52,7 @@ class Writer:
         self,
         structure: Structure,
         reader: Reader,
-        exclusive: Committer,
+        committer: Committer,
         max_value_bytes: int,
         commit_one: Callable[[bytes, int, int, bytes, int], int],
         committed: Callable[[int], None],
@@ -61,7 +61,7 @@ class Writer:
         self._structure = structure
         self._words = structure.control.words
         self._reader = reader
-        self._exclusive = exclusive
+        self._committer = committer
         self._max_value_bytes = max_value_bytes
         self._commit_one = commit_one
         self._committed = committed
@@ -119,8 +119,8 @@ class Writer:
         writes = self._writes({key: (value, expiry) for key, value in mapping.items()})
         if not writes:
             return
-        with self._exclusive.hold() as held:
-            end = self._exclusive.commit(held, writes)
+        with self._committer.hold() as held:
+            end = self._committer.commit(held, writes)
         self._committed(end)
 
     def add(self, key: bytes, value: Value, ttl: float | None = None) -> bool:
@@ -170,25 +170,25 @@ class Writer:
 
         The record is looked up without the lock; with it where somebody else has it, or has had it meanwhile.
         """
-        exclusive = self._exclusive
-        moment = exclusive.moment()
+        committer = self._committer
+        moment = committer.moment()
         if moment:
             write, verdict = decide(self._reader.find_live(self._structure.current(), key))
             if write is None:
                 if not self._words[W_BUSY]:  # else a batch may have come in part
                     return verdict
             # Not through `group`: what threads commit together comes after the moment of the lookup.
-            elif end := exclusive.commit_one(*write, moment):
+            elif end := committer.commit_one(*write, moment):
                 self._committed(end)
                 return verdict
         check_key(key)  # not under the lock
-        with exclusive.hold() as held:
+        with committer.hold() as held:
             try:
                 write, verdict = decide(self._reader.find_live(held.view, key))
             except BaseException:
-                exclusive.settle()
+                committer.settle()
                 raise
-            end = exclusive.commit(held, (write,)) if write else 0
+            end = committer.commit(held, (write,)) if write else 0
         if end:
             self._committed(end)
         return verdict
@@ -206,30 +206,30 @@ class Writer:
             self.clear()
             return
         check_key(prefix)
-        with self._exclusive.hold() as held:
+        with self._committer.hold() as held:
             self._structure.delete_prefix(held, prefix)
             end = self._words[W_TIP]
         self._committed(end)
 
     def clear(self) -> None:
-        with self._exclusive.hold() as held:
+        with self._committer.hold() as held:
             self._structure.clear(held)
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         end = None
-        with self._exclusive.hold() as held:
+        with self._committer.hold() as held:
             tx = Transaction(self.check_value, self._reader, held.view)
             try:
                 yield tx
             except BaseException:
-                self._exclusive.settle()
+                self._committer.settle()
                 raise
             finally:
                 tx.open = False
-            self._exclusive.check_held()
+            self._committer.check_held()
             if tx.pending:
-                end = self._exclusive.commit(held, self._writes(tx.pending))
+                end = self._committer.commit(held, self._writes(tx.pending))
         if end is not None:
             self._committed(end)
 

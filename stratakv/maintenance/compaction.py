@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from stratakv.budget import SEGMENTS
 from stratakv.control import OFFSET_MASK, W_TIP
-from stratakv.exclusive import Exclusive
 from stratakv.files import now_ms
 from stratakv.maintenance.early_end import NoRoomError, Pace, SupersededError
 from stratakv.maintenance.evict import is_current
@@ -20,6 +19,7 @@ from stratakv.record import is_live
 from stratakv.segment import Segment
 from stratakv.structure import Structure
 from stratakv.view import View
+from stratakv.writer_lock import WriterLock
 
 _TO_THE_BUDGET = ("adopt", "retire", "finish", "split", "evict", "sieve")  # tasks that bring a store to it
 
@@ -37,7 +37,7 @@ class CompactionReport:
 
 def compact(
     structure: Structure,
-    exclusive: Exclusive,
+    writer_lock: WriterLock,
     sync: Callable[[], None],
     next_task: Callable[[], Task | None],
     progress: Progress,
@@ -46,9 +46,9 @@ def compact(
 
     sync: makes all that is committed durable. next_task: returns what maintenance is to do now.
     """
-    view = _sealed(structure, exclusive)
+    view = _sealed(structure, writer_lock)
     before = sum(segment.end for segment in view.sealed)
-    tasks = Tasks(structure, exclusive, sync, _pace(progress, before))
+    tasks = Tasks(structure, writer_lock, sync, _pace(progress, before))
     try:
         for numbers in _groups(view):
             _compact(structure.current(), numbers, tasks)
@@ -66,9 +66,9 @@ def compact(
     )
 
 
-def _sealed(structure: Structure, exclusive: Exclusive) -> View:
+def _sealed(structure: Structure, writer_lock: WriterLock) -> View:
     """Return a view whose sealed segments have all records of this moment."""
-    with exclusive.hold() as held:
+    with writer_lock.hold() as held:
         if structure.control.words[W_TIP] & OFFSET_MASK > held.view.active.start:
             structure.rotate(held)
         # Nobody makes a segment now, so what the manifest does not name was left by one who died.

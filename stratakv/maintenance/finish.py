@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from stratakv.build import build_index
 from stratakv.control import W_POISONED
 from stratakv.errors import CorruptionError
-from stratakv.exclusive import Exclusive
 from stratakv.interrupted import check_refused
 from stratakv.lookup import Choices, newest
 from stratakv.maintenance.early_end import Pace, SupersededError, Take
@@ -23,6 +22,7 @@ from stratakv.segment import Segment
 from stratakv.segment_files import open_log
 from stratakv.structure import Structure
 from stratakv.view import View
+from stratakv.writer_lock import WriterLock
 
 logger = logging.getLogger("stratakv")
 
@@ -43,7 +43,7 @@ class _Counts:
 
 
 def finish(
-    structure: Structure, exclusive: Exclusive, view: View, segment: Segment, pace: Pace, take: Take
+    structure: Structure, writer_lock: WriterLock, view: View, segment: Segment, pace: Pace, take: Take
 ) -> None:
     """Finish the index of a sealed segment and tell the manifest; the caller holds maintenance.lock."""
     directory = structure.directory
@@ -68,7 +68,7 @@ def finish(
     hot = segment.arrays if view.marks else None
     build_index(directory, fresh, ordered=True, hot=hot, elected=True, take=take)
     counts = _count(fresh, view.among(view.older_than(segment)), pace)
-    with exclusive.hold() as held:
+    with writer_lock.hold() as held:
         now = {entry.number: entry for entry in held.view.manifest.segments}
         if segment.number not in now:
             directory.discard(directory.index_path(segment.number))  # made after it was removed

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from stratakv import index, manifest
 from stratakv.control import Figure
 from stratakv.errors import CorruptionError
-from stratakv.exclusive import Exclusive
 from stratakv.files import now_ms
 from stratakv.log import LogHeader
 from stratakv.lookup import newest
@@ -33,6 +32,7 @@ from stratakv.record import COMMIT, TOMBSTONE, TOMBSTONE_EXPIRY, checksum_of, en
 from stratakv.segment import Segment
 from stratakv.structure import Structure
 from stratakv.view import View
+from stratakv.writer_lock import WriterLock
 
 _SAMPLE = 256  # records at most: what they have on average is right to a tenth for most stores
 
@@ -93,12 +93,12 @@ class Merger:
     def __init__(
         self,
         structure: Structure,
-        exclusive: Exclusive,
+        writer_lock: WriterLock,
         pace: Pace,
         take: Take = lambda fd, end: None,
     ) -> None:
         self._structure = structure
-        self._exclusive = exclusive
+        self._writer_lock = writer_lock
         self._pace = pace
         self._take = take
 
@@ -146,7 +146,7 @@ class Merger:
             self._pace(round(len(block) * share))
 
     def _take_number(self) -> int:
-        with self._exclusive.hold():
+        with self._writer_lock.hold():
             return self._structure.take_number()
 
     def _write(self, view: View, job: Job, number: int, blocks: Sequence[Iterator[Block]]) -> Entry | None:
@@ -183,7 +183,7 @@ class Merger:
 
     def _install(self, job: Job, made: Entry | None) -> None:
         drop = {segment.number for segment in job.inputs}
-        with self._exclusive.hold() as held:
+        with self._writer_lock.hold() as held:
             now = [entry for entry in held.view.manifest.segments if entry.number in drop]
             if len(now) < len(drop):
                 raise SupersededError

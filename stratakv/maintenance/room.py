@@ -6,18 +6,18 @@ It is taken before anything is written, and under the writer lock: whoever begin
 from __future__ import annotations
 
 from stratakv.budget import ceiling, on_disk
-from stratakv.exclusive import Exclusive
 from stratakv.maintenance.early_end import NoRoomError
 from stratakv.structure import Structure
 from stratakv.view import View
+from stratakv.writer_lock import WriterLock
 
 
 class Room:
     """What the budget of one store leaves."""
 
-    def __init__(self, structure: Structure, exclusive: Exclusive) -> None:
+    def __init__(self, structure: Structure, writer_lock: WriterLock) -> None:
         self._structure = structure
-        self._exclusive = exclusive
+        self._writer_lock = writer_lock
         self._files = structure.files
 
     def used(self, view: View) -> int:
@@ -35,14 +35,14 @@ class Room:
         """Give a file blocks up to the offset `end`; raises NoRoomError where the budget has none left."""
         if not self._structure.current().manifest.max_bytes:
             return
-        with self._exclusive.hold() as held:
+        with self._writer_lock.hold() as held:
             wanted = on_disk(end) - self._files.allocated_by(fd)
             fits = wanted <= self.left(held.view, self.used(held.view))
             try:
                 if fits:
                     self._files.allocate(fd, end)
             except OSError:
-                self._exclusive.settle()
+                self._writer_lock.settle()
                 raise
         if not fits:
             raise NoRoomError

@@ -11,7 +11,6 @@ from stratakv.budget import left_by_split
 from stratakv.control import Figure
 from stratakv.directory import SIEVE_NAME
 from stratakv.errors import CorruptionError
-from stratakv.exclusive import Exclusive
 from stratakv.files import now_ms
 from stratakv.maintenance.blocks import range_prefixes
 from stratakv.maintenance.early_end import NoRoomError, Pace, SupersededError
@@ -26,6 +25,7 @@ from stratakv.manifest import Edit, Generation
 from stratakv.segment import Segment
 from stratakv.structure import Structure
 from stratakv.view import View
+from stratakv.writer_lock import WriterLock
 
 _FUTILE = 8  # a retirement that frees less than one in so many bytes of its segment
 
@@ -38,15 +38,15 @@ class Tasks:
     """
 
     def __init__(
-        self, structure: Structure, exclusive: Exclusive, sync: Callable[[], None], pace: Pace
+        self, structure: Structure, writer_lock: WriterLock, sync: Callable[[], None], pace: Pace
     ) -> None:
         self._structure = structure
-        self._exclusive = exclusive
+        self._writer_lock = writer_lock
         self._sync = sync
         self._pace = pace
-        self._room = Room(structure, exclusive)
+        self._room = Room(structure, writer_lock)
         self._take = self._room.take
-        self._merger = Merger(structure, exclusive, pace, self._take)
+        self._merger = Merger(structure, writer_lock, pace, self._take)
 
     def do(self, task: Task) -> None:
         """Do one task; raises SupersededError where its segments have gone meanwhile.
@@ -56,7 +56,7 @@ class Tasks:
         try:
             self._do(task)
         except NoRoomError:
-            with self._exclusive.hold() as held:
+            with self._writer_lock.hold() as held:
                 self._structure.drop_oldest(held, held.view.manifest.segments[-1:])
 
     def _do(self, task: Task) -> None:
@@ -66,7 +66,7 @@ class Tasks:
             raise SupersededError
         inputs = [by_number[number] for number in task.numbers]
         if task.kind == "finish":
-            finish(self._structure, self._exclusive, view, inputs[0], self._pace, self._take)
+            finish(self._structure, self._writer_lock, view, inputs[0], self._pace, self._take)
         elif task.kind == "retire":
             self._retire(view, job_of_young(view, inputs), young=True)
         elif task.kind == "evict":
@@ -97,11 +97,11 @@ class Tasks:
                 raise
         else:
             directory.discard(directory.path / SIEVE_NAME)
-        with self._exclusive.hold() as held:
+        with self._writer_lock.hold() as held:
             structure.install(held, Edit())
 
     def _adopt(self, segment: Segment) -> None:
-        with self._exclusive.hold() as held:
+        with self._writer_lock.hold() as held:
             now = {entry.number: entry for entry in held.view.manifest.segments}
             if segment.number not in now:
                 raise SupersededError
@@ -176,7 +176,7 @@ class Tasks:
     def _drop(self, view: View, segment: Segment) -> None:
         floor = segment.header.newest + 1 if segment is view.sealed[-1] else 0
         self._sync()
-        with self._exclusive.hold() as held:
+        with self._writer_lock.hold() as held:
             if segment.number not in held.view.manifest.numbers():
                 raise SupersededError
             self._structure.install(held, Edit(drop={segment.number}, floor=floor))

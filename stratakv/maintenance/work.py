@@ -16,7 +16,6 @@ from pathlib import Path
 
 from stratakv.control import OFFSET_MASK, W_GENERATION, W_TIP
 from stratakv.errors import CorruptionError, StoreBusyError, reported
-from stratakv.exclusive import Exclusive
 from stratakv.forks import notice
 from stratakv.interrupted import new_turn
 from stratakv.locks import FileLock
@@ -29,6 +28,7 @@ from stratakv.maintenance.tasks import Tasks
 from stratakv.orphans import remove_orphans
 from stratakv.progress import Progress
 from stratakv.structure import Structure
+from stratakv.writer_lock import WriterLock
 
 logger = logging.getLogger("stratakv")
 
@@ -80,11 +80,11 @@ class _Done:
 class Maintenance:
     """The maintenance of one store as one process may do it; at most one does at a time."""
 
-    def __init__(self, structure: Structure, exclusive: Exclusive, sync: Callable[[], None]) -> None:
+    def __init__(self, structure: Structure, writer_lock: WriterLock, sync: Callable[[], None]) -> None:
         self._structure = structure
-        self._exclusive = exclusive
+        self._writer_lock = writer_lock
         self._sync = sync
-        self.due = Due(structure, Room(structure, exclusive))
+        self.due = Due(structure, Room(structure, writer_lock))
         self._lock: FileLock | None = None
         self.begin_process()
 
@@ -99,7 +99,7 @@ class Maintenance:
     def elected(self, pace: Pace = lambda read: None) -> Iterator[None]:
         """Be the only one at work, whoever else wants to be. pace: what it raises ends the waiting."""
         notice()
-        self._exclusive.check_outside()  # whoever has maintenance.lock may be waiting for the writer lock
+        self._writer_lock.check_outside()  # whoever has maintenance.lock may be waiting for the writer lock
         turn = self._turn
         if turn._is_owned():  # it would wait for itself
             raise StoreBusyError(f"{self._structure.directory.path} is being maintained by this very thread")
@@ -196,7 +196,7 @@ class Maintenance:
     def _do(self, task: Task, pace: Pace, done: _Done) -> None:
         segments = ", ".join(map(str, task.numbers))
         try:
-            Tasks(self._structure, self._exclusive, self._sync, pace).do(task)
+            Tasks(self._structure, self._writer_lock, self._sync, pace).do(task)
             done.tasks[task.kind] += 1
             logger.info("%s: segments %s done", task.kind, segments)
         except SupersededError:
@@ -209,7 +209,7 @@ class Maintenance:
 
     def _tidy(self, pace: Pace) -> None:
         """Remove what one who was elected before has left unfinished."""
-        with self.elected(pace), self._exclusive.hold() as held:
+        with self.elected(pace), self._writer_lock.hold() as held:
             remove_orphans(self._structure.directory, held.view.manifest)
 
     def _remove_left(self) -> None:
@@ -217,7 +217,7 @@ class Maintenance:
         directory = self._structure.directory
         found = {*directory.numbers("log"), *directory.numbers("idx")}
         if found - self._structure.current().manifest.numbers():  # one may just be made
-            with self._exclusive.hold() as held:
+            with self._writer_lock.hold() as held:
                 remove_orphans(directory, held.view.manifest)
 
     # -- all at once -------------------------------------------------------------------------------------
@@ -230,4 +230,4 @@ class Maintenance:
             progress(0, filled + sum(segment.end for segment in self._structure.view.sealed))
 
         with reported(self._structure.directory.path), self.elected(pace):
-            return compact(self._structure, self._exclusive, self._sync, self.due.next_task, progress)
+            return compact(self._structure, self._writer_lock, self._sync, self.due.next_task, progress)

@@ -47,9 +47,9 @@ _DURABLE = (
         "threads-apart",
         "threads share a write and a sync",
         "stratakv/group.py",
-        "                    end = self._exclusive.commit(held, [put.write for put in puts])\n",
+        "                    end = self._committer.commit(held, [put.write for put in puts])\n",
         "                    for put in puts:\n"
-        "                        end = self._exclusive.commit(held, [put.write])\n",
+        "                        end = self._committer.commit(held, [put.write])\n",
         (f"{_SYNC}::TestLevels::test_waiting_together_costs_one_write_and_one_sync",),
     ),
     Breakage(
@@ -183,7 +183,7 @@ _DURABLE = (
     Breakage(
         "write-behind-a-close",
         "no write without the lock",
-        "stratakv/exclusive.py",
+        "stratakv/writer_lock.py",
         "        if self.lock.fd < 0:\n            raise ClosedError(",
         "        if False:\n            raise ClosedError(",
         (f"{_COMMIT}::test_a_transaction_that_outlives_its_store_writes_nothing",),
@@ -191,7 +191,7 @@ _DURABLE = (
     Breakage(
         "busy-forgotten-behind-a-close",
         "no write without the lock",
-        "stratakv/exclusive.py",
+        "stratakv/writer_lock.py",
         "        if self.lock.fd >= 0 and HERE[0] and self._turn.locked():",
         "        if HERE[0] and self._turn.locked():",
         (f"{_COMMIT}::test_an_empty_transaction_that_outlives_its_store_leaves_others_alone",),
@@ -199,7 +199,7 @@ _DURABLE = (
     Breakage(
         "half-done-and-settled",
         "2: who finds a commit half done mends it first",
-        "stratakv/exclusive.py",
+        "stratakv/writer_lock.py",
         "            except InvalidValueError:",
         "            except BaseException:",
         (f"{_COMMIT}::test_a_failed_write_is_as_if_it_never_was",),
@@ -316,8 +316,8 @@ _DURABLE = (
         "drop-not-synced",
         "nothing goes for what a power cut may take",
         "stratakv/maintenance/tasks.py",
-        "        self._sync()\n        with self._exclusive.hold() as held:\n",
-        "        with self._exclusive.hold() as held:\n",
+        "        self._sync()\n        with self._writer_lock.hold() as held:\n",
+        "        with self._writer_lock.hold() as held:\n",
         (f"{_MAINTENANCE}::test_nothing_is_dropped_for_what_a_power_cut_may_take",),
     ),
     Breakage(
@@ -538,7 +538,7 @@ _COMMITS = (
     Breakage(
         "no-busy-in-a-batch",
         "2: a death inside a commit is noticed",
-        "stratakv/exclusive.py",
+        "stratakv/writer_lock.py",
         "        words[W_BUSY] = 1\n        words[W_TURNS]",
         "        words[W_TURNS]",
         (f"{_COMMIT}::test_death_between_the_slots",),
@@ -563,7 +563,7 @@ _COMMITS = (
     Breakage(
         "update-after-an-eviction",
         "what depends on a record is written only while that is there",
-        "stratakv/exclusive.py",
+        "stratakv/writer_lock.py",
         "        words[W_TURNS] += 1\n",
         "",
         (
@@ -621,7 +621,7 @@ _COMMITS = (
     Breakage(
         "not-cut-behind-the-tip",
         "what was not acknowledged does not come back",
-        "stratakv/exclusive.py",
+        "stratakv/writer_lock.py",
         "            self._files.clear(active.fd, tip, active.end)\n",
         "            pass\n",
         (f"{_COMMIT}::test_a_stale_tail_is_never_replayed",),
@@ -666,7 +666,7 @@ _COMMITS = (
         "locks-kept-by-a-child",
         "a forked child holds none of its parent's locks",
         "stratakv/store.py",
-        "        self._attach_lock.close()\n        self.exclusive.close()\n"
+        "        self._attach_lock.close()\n        self.committer.close()\n"
         "        self.syncer.lock.close()\n        self.maintenance.begin_process()\n",
         "        self.maintenance.begin_process()\n",
         ("tests/processes/test_together.py::test_a_forked_child_keeps_no_lock_of_a_parent_that_was_killed",),
@@ -699,7 +699,7 @@ _COMMITS = (
     Breakage(
         "fork-in-c-not-noticed-by-a-batch",
         "writers take turns, also those that were forked without Python",
-        "stratakv/exclusive.py",
+        "stratakv/writer_lock.py",
         "        if not HERE[0]:\n            notice()\n        turn, begun",
         "        turn, begun",
         (f"{_FORK_IN_C}::test_whatever_comes_first_leaves_the_parents_locks",),
@@ -724,8 +724,8 @@ _COMMITS = (
         "fork-in-c-not-noticed-by-a-compaction",
         "who compacts waits for nobody that is not there",
         "stratakv/maintenance/work.py",
-        "        notice()\n        self._exclusive.check_outside()",
-        "        self._exclusive.check_outside()",
+        "        notice()\n        self._writer_lock.check_outside()",
+        "        self._writer_lock.check_outside()",
         (f"{_FORK_IN_C}::test_what_a_thread_of_the_parent_holds",),
     ),
     Breakage(
@@ -740,7 +740,7 @@ _COMMITS = (
         "compaction-inside-a-transaction",
         "nobody waits for whoever waits for them",
         "stratakv/maintenance/work.py",
-        "        self._exclusive.check_outside()",
+        "        self._writer_lock.check_outside()",
         "",
         ("tests/engine/test_transactions.py::test_it_does_not_wait_for_whoever_maintains_the_store",),
     ),
@@ -1474,7 +1474,7 @@ _LOCKS = (
     Breakage(
         "bias-file-of-a-parent",
         "a forked child holds none of its parent's locks",
-        "stratakv/exclusive.py",
+        "stratakv/writer_lock.py",
         "        self.bias.lock.close()  #",
         "        pass  #",
         (f"{_BIASED}::test_a_child_that_does_nothing_keeps_nobody_waiting",),

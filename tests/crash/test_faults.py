@@ -114,7 +114,7 @@ class Attempt:
         self.files.quiet = True
         with machine(self.files):
             if settled:
-                with self.run.db._store.exclusive.hold():
+                with self.run.db._store.committer.hold():
                     pass
             found = dict(self.run.db.scan())
             assert {key: self.run.db.get(key) for key in KEYS} == {key: found.get(key) for key in KEYS}

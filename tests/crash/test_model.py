@@ -177,7 +177,7 @@ class CrashModel(RuleBasedStateMachine):
     @rule(who=either)
     def rotate(self, who: int) -> None:
         store = self.dbs[who]._store
-        with store.exclusive.hold() as held:
+        with store.committer.hold() as held:
             store.structure.rotate(held)
 
     @rule(who=either)
@@ -194,7 +194,7 @@ class CrashModel(RuleBasedStateMachine):
         view = store.structure.current()
         if place < len(view.sealed):
             with store.maintenance.elected():
-                tasks = Tasks(store.structure, store.exclusive, store.syncer.reach_tip, lambda _: None)
+                tasks = Tasks(store.structure, store.committer, store.syncer.reach_tip, lambda _: None)
                 tasks.sweep(view, [view.sealed[place]])
 
     # -- what always holds -------------------------------------------------------------------------------

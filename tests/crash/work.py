@@ -142,7 +142,7 @@ class Run:
 
     def _rotate(self) -> None:
         store = self.db._store
-        with store.exclusive.hold() as held:
+        with store.committer.hold() as held:
             store.structure.rotate(held)
 
     def _merge(self) -> None:
@@ -180,7 +180,7 @@ class Run:
     def _tasks(self) -> Iterator[Tasks]:
         store = self.db._store
         with reported(self.root), store.maintenance.elected():
-            yield Tasks(store.structure, store.exclusive, store.syncer.reach_tip, lambda _: None)
+            yield Tasks(store.structure, store.committer, store.syncer.reach_tip, lambda _: None)
 
     def _close(self) -> None:
         self.db.close()

@@ -37,7 +37,7 @@ class Layout:
         self.model[key] = value
 
     def seal(self) -> None:
-        with self.db._store.exclusive.hold() as lock:
+        with self.db._store.committer.hold() as lock:
             self.db._store.structure.rotate(lock)
 
     def log(self, name: str) -> Path:

@@ -84,7 +84,7 @@ def abandon(store: stores.Store) -> None:
     stores._stores.pop(store.identity, None)
     store.syncer._ending.set()
     store._attach_lock.close()
-    store.exclusive.close()
+    store.committer.close()
     store.syncer.lock.close()
 
 
@@ -146,7 +146,7 @@ def descriptors_open() -> int:
 
 def rotate(db: DB) -> None:
     """Seal the segment that is being written, and begin the next one."""
-    with db._store.exclusive.hold() as held:
+    with db._store.committer.hold() as held:
         db._store.structure.rotate(held)
 
 

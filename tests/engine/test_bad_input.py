@@ -574,7 +574,7 @@ class TestFullDisk:
     ) -> None:
         db.put(b"k", b"v")
         (path / "000099.log").write_bytes(LogHeader(99, rank_of(99), rank_of(99), 0, 1, 0).pack())
-        with monkeypatch.context() as patch, db._store.exclusive.hold():
+        with monkeypatch.context() as patch, db._store.committer.hold():
             patch.setattr(mmap, "mmap", too_many)
             with pytest.raises(StorageError, match="ulimit"):
                 db._store.structure.finish()

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from stratakv import DB, bias, commit, exclusive, processes
+from stratakv import DB, bias, commit, processes, writer_lock
 from stratakv.bias import Bias
 from stratakv.control import BIAS_WORDS, W_BIAS, W_BUSY
 from stratakv.errors import ClosedError, DiskFullError
-from stratakv.exclusive import Exclusive
 from stratakv.files import Files
 from stratakv.locks import FileLock
+from stratakv.writer_lock import WriterLock
 from tests.engine.machine import Machine, in_time
 from tests.support.biased import needs_barriers, soon
 from tests.support.waiting import wait_until
@@ -63,18 +63,18 @@ def write_alone(db: DB) -> None:
 
 def word_of(db: DB) -> int:
     """The number of the word by which this process has the lock; 0 for none."""
-    return db._store.exclusive.bias.word
+    return db._store.committer.bias.word
 
 
-def other_process(db: DB) -> Exclusive:
+def other_process(db: DB) -> WriterLock:
     """The lock as another process has it that has the store open."""
     store = db._store
     door, control = store.directory.files, store.control
     writer, own = (FileLock(store.directory, name, write=True) for name in ("writer.lock", "bias.lock"))
-    return Exclusive(door, writer, Bias(door, own, control), control, store.structure)
+    return WriterLock(door, writer, Bias(door, own, control), control, store.structure)
 
 
-def take(other: Exclusive) -> None:
+def take(other: WriterLock) -> None:
     with other.hold():
         pass
 
@@ -196,7 +196,7 @@ print(taken_part_in())
 with stratakv.open({str(tmp_path / "s")!r}, durability="os", maintenance="manual") as db:
     for number in range(3000):
         db.put(b"k", b"v")
-    assert db._store.exclusive.bias.word
+    assert db._store.committer.bias.word
     print(taken_part_in())
 """
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -240,7 +240,7 @@ def test_whoever_is_interrupted_as_it_waits_leaves_the_waiting_to_the_next(
 
 def test_a_close_ends_the_waiting(path: Path, open_: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """It gives the lock back: from there on, what is half done is somebody else's to mend."""
-    monkeypatch.setattr(exclusive, "_MOMENT", 0.1)
+    monkeypatch.setattr(writer_lock, "_MOMENT", 0.1)
     db = open_(maintenance="manual")
     other = other_process(db)
     take(other)
@@ -273,13 +273,13 @@ def test_a_damaged_word_keeps_nobody_waiting(db: DB, words: Any) -> None:
 
 def test_processes_of_one_id_are_two(db: DB) -> None:
     """Each container may number its processes for itself."""
-    assert other_process(db).bias._process != db._store.exclusive.bias._process
+    assert other_process(db).bias._process != db._store.committer.bias._process
 
 
 def test_the_word_of_a_process_that_died_inside_is_not_waited_for(db: DB, words: Any) -> None:
     other, number = other_process(db), word_of(db)
     words[number] = words[W_BUSY] = 1
-    db._store.exclusive.bias.lock.close()  # as the kernel does
+    db._store.committer.bias.lock.close()  # as the kernel does
     with in_time():
         take(other)
     assert (words[number], words[W_BIAS], words[W_BUSY]) == (0, 0, 0)
@@ -288,7 +288,7 @@ def test_the_word_of_a_process_that_died_inside_is_not_waited_for(db: DB, words:
 def test_a_word_is_cleared_when_it_gets_another_owner(db: DB, words: Any) -> None:
     number = word_of(db)
     words[number] = 1
-    db._store.exclusive.bias.lock.close()
+    db._store.committer.bias.lock.close()
     other = other_process(db)
     assert other.bias._claim() == number
     assert words[number] == 0
@@ -368,7 +368,7 @@ def test_a_signal_inside_lets_go_of_it(db: DB, words: Any, monkeypatch: pytest.M
 
     number = word_of(db)
     with monkeypatch.context() as patch:
-        patch.setattr(db._store.exclusive, "_write_ahead", interrupted)
+        patch.setattr(db._store.committer, "_write_ahead", interrupted)
         with pytest.raises(KeyboardInterrupt):
             db.put(b"k", bytes(60_000))
     assert words[number] == 0

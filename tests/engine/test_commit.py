@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import stratakv
-from stratakv import DB, ClosedError, StrataKVError, commit, control, exclusive
+from stratakv import DB, ClosedError, StrataKVError, commit, control, writer_lock
 from stratakv.control import W_BUSY, W_CHAIN, W_INDEXED, W_TIP, W_USED
 from stratakv.locks import FileLock
 from tests.engine.machine import Death, Machine, in_time
@@ -262,18 +262,18 @@ def test_a_write_that_comes_after_the_close(db: DB, write: Callable[[Any], Any])
 
 
 def test_a_close_waits_for_the_commit_of_another_thread(db: DB) -> None:
-    exclusive = db._store.exclusive
+    committer = db._store.committer
     closing = threading.Thread(target=db.close)
-    with exclusive.hold():
+    with committer.hold():
         closing.start()
         closing.join(0.2)
-        assert exclusive.lock.fd >= 0
+        assert committer.lock.fd >= 0
     closing.join()
-    assert exclusive.lock.fd < 0
+    assert committer.lock.fd < 0
 
 
 def test_a_close_does_not_wait_for_ever(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exclusive, "_MOMENT", 0.01)
+    monkeypatch.setattr(writer_lock, "_MOMENT", 0.01)
     begun, go_on = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -319,7 +319,7 @@ def test_an_empty_transaction_that_outlives_its_store_leaves_others_alone(db: DB
 def test_a_write_that_waited_for_another_process_is_not_made_after_the_close(
     db: DB, open_: Open, monkeypatch: pytest.MonkeyPatch, write: Callable[[DB], object]
 ) -> None:
-    monkeypatch.setattr(exclusive, "_MOMENT", 0.01)
+    monkeypatch.setattr(writer_lock, "_MOMENT", 0.01)
     db.put(b"before", b"v")
     other = FileLock(db._store.directory, "writer.lock", write=True)
     other.exclusive()
@@ -333,7 +333,7 @@ def test_a_write_that_waited_for_another_process_is_not_made_after_the_close(
 
     writing = threading.Thread(target=late)
     writing.start()
-    turn = db._store.exclusive._turn
+    turn = db._store.committer._turn
 
     def is_taken() -> bool:
         if turn.acquire(blocking=False):

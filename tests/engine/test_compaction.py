@@ -356,7 +356,7 @@ def test_a_merge_holds_few_of_the_long_records_among_short_ones(open_: Open) -> 
     with open_(segment_bytes=2**23) as db:
         short = {b"short %05d" % n: b"" for n in range(20_000)}
         db.put_many({**short, **{b"long %02d" % n: bytes(60_000) for n in range(64)}})
-        with db._store.exclusive.hold() as held:
+        with db._store.committer.hold() as held:
             db._store.structure.rotate(held)
         (segment,) = db._store.structure.view.sealed
         for block in in_key_order(segment):

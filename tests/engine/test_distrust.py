@@ -33,7 +33,7 @@ MODEL = {b"k%02d" % number: b"v" * VALUE_BYTES for number in range(30)}
 
 
 def rotate(db: DB) -> None:
-    with db._store.exclusive.hold() as held:
+    with db._store.committer.hold() as held:
         db._store.structure.rotate(held)
 
 
@@ -47,7 +47,7 @@ def numbers(db: DB) -> list[int]:
 
 def tasks(db: DB, sync: Callable[[], None] = lambda: None) -> Tasks:
     store = db._store
-    return Tasks(store.structure, store.exclusive, sync, lambda read: None)
+    return Tasks(store.structure, store.committer, sync, lambda read: None)
 
 
 @pytest.fixture

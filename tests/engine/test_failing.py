@@ -10,8 +10,8 @@ import pytest
 from stratakv import DB, DiskFullError, InvalidValueError, StorageError
 from stratakv.commit import Committer
 from stratakv.control import W_BUSY
-from stratakv.exclusive import Exclusive
 from stratakv.record import COMMIT, PUT
+from stratakv.writer_lock import WriterLock
 from tests.engine.machine import Machine
 
 Open = Callable[..., DB]
@@ -31,7 +31,7 @@ def db(open_: Open) -> DB:
 def check(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
     """The store is as it was, nobody has to heal, and it goes on."""
     assert not db._store.control.words[W_BUSY]
-    monkeypatch.setattr(Exclusive, "_heal", None)
+    monkeypatch.setattr(WriterLock, "_heal", None)
     assert dict(db.scan()) == BEFORE
     assert db.incr(b"a") == 2
     db.put_many({b"c": b"", b"d": b""})
@@ -41,10 +41,10 @@ def check(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def group(db: DB) -> None:
     """Puts of several threads, written by one of them."""
-    writer, exclusive = db._store.writer, db._store.exclusive
+    writer, committer = db._store.writer, db._store.committer
     writes = [writer._write(key, LARGE, 0, PUT | COMMIT) for key in (b"c", b"d")]
-    with exclusive.hold() as held:
-        exclusive.commit(held, writes)
+    with committer.hold() as held:
+        committer.commit(held, writes)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_full_disk(
 
     with monkeypatch.context() as here:
         here.setattr(files, "pwrite", pwrite)
-        here.setattr(db._store.exclusive, "_pwrite", pwrite)
+        here.setattr(db._store.committer, "_pwrite", pwrite)
         for _ in range(2):
             with pytest.raises(DiskFullError):
                 write(db)

@@ -210,7 +210,7 @@ class TestAfterAReboot:
     ) -> None:
         """The manifest went back to an older one: what writers wrote since is not thrown away."""
         older = (path / "MANIFEST").read_bytes()
-        with db._store.exclusive.hold() as held:
+        with db._store.committer.hold() as held:
             db._store.structure.rotate(held)
         db.put(b"later", b"v")
         machine.bury(db)
@@ -222,7 +222,7 @@ class TestAfterAReboot:
 
     def test_such_a_log_is_damage(self, db: DB, path: Path) -> None:
         older = (path / "MANIFEST").read_bytes()
-        with db._store.exclusive.hold() as held:
+        with db._store.committer.hold() as held:
             db._store.structure.rotate(held)
         db.put(b"later", b"v")
         db.close()
@@ -233,7 +233,7 @@ class TestAfterAReboot:
 
     def test_an_unfinished_merge_is_not(self, db: DB, machine: Machine, open_: Open, path: Path) -> None:
         """Its records are where it took them from."""
-        with db._store.exclusive.hold() as held:
+        with db._store.committer.hold() as held:
             db._store.structure.rotate(held)
 
         def die(name: str, path: Path) -> None:
@@ -275,7 +275,7 @@ class TestAfterAReboot:
     ) -> None:
         db = open_(max_bytes=2**18, segment_bytes=8192)
         db.put(b"k", bytes(6500))  # two blocks on any file system
-        with db._store.exclusive.hold() as held:
+        with db._store.committer.hold() as held:
             db._store.structure.rotate(held)
         db.put(b"younger", bytes(6500))
         db.sync()

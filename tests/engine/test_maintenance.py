@@ -41,7 +41,7 @@ def used(path: Path) -> int:
 
 
 def seal(db: DB) -> None:
-    with db._store.exclusive.hold() as held:
+    with db._store.committer.hold() as held:
         db._store.structure.rotate(held)
 
 
@@ -350,7 +350,7 @@ class TestBudget:
         numbers = count()
 
         def put(step: str = "pwrite") -> None:
-            if step == "pwrite" and not db._store.exclusive.owner:
+            if step == "pwrite" and not db._store.committer.owner:
                 for _ in range(beside):
                     db.put(b"beside %d" % next(numbers), bytes(20))
 
@@ -571,7 +571,7 @@ class TestBudget:
 
         for sync in full, store.syncer.reach_tip:
             with suppress(stratakv.StorageError):
-                tasks = Tasks(store.structure, store.exclusive, sync, lambda read: None)
+                tasks = Tasks(store.structure, store.committer, sync, lambda read: None)
                 tasks.do(Task("retire", (young,)))
         assert db.get(b"session") == b"new"
 
@@ -859,7 +859,7 @@ def test_nothing_is_swept_for_what_a_power_cut_may_take(db: DB, machine: Machine
     seal(db)
     store, start = db._store, len(machine.steps)
     view = store.structure.current()
-    tasks = Tasks(store.structure, store.exclusive, store.syncer.reach_tip, lambda _: None)
+    tasks = Tasks(store.structure, store.committer, store.syncer.reach_tip, lambda _: None)
     tasks.sweep(view, [view.sealed[-1]])
     steps = [(name, file.name) for name, file in machine.steps[start:]]
     assert steps.index(("fdatasync", "000002.log")) < steps.index(("rename", "MANIFEST.tmp"))

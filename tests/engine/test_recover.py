@@ -169,7 +169,7 @@ class TestDamage:
         """Salvage keeps what is sound of it; the next recovery takes that for whole."""
         db = open_(segment_bytes=8192)
         db.put_many({b"a": b"1", b"b": b"2", b"c": b"3"})
-        with db._store.exclusive.hold() as held:
+        with db._store.committer.hold() as held:
             db._store.structure.rotate(held)
         db.put(b"later", b"v")
         db.close()
@@ -313,7 +313,7 @@ class TestWithoutAManifest:
     def test_the_budget_stays(self, open_: Open, path: Path) -> None:
         with open_(max_bytes=2**20) as db:
             db.put(b"k", b"v")
-            with db._store.exclusive.hold() as held:
+            with db._store.committer.hold() as held:
                 db._store.structure.rotate(held)
         (path / "MANIFEST").unlink()
         recover(path)
@@ -335,7 +335,7 @@ class TestWithoutAManifest:
         """Its maker died between two records, or the power went: what it was made from counts."""
         model = {b"%d" % number: b"v" for number in range(9)}
         db.put_many(model)
-        with db._store.exclusive.hold() as held:
+        with db._store.committer.hold() as held:
             db._store.structure.rotate(held)
         inputs = {file: file.read_bytes() for file in path.glob("*.log")}
         db.compact()
@@ -389,7 +389,7 @@ def test_a_break_behind_what_was_synced(
             db.sync()
         db.put(b"%02d" % number, b"v" * 50)
     if sealed:
-        with db._store.exclusive.hold() as held:
+        with db._store.committer.hold() as held:
             db._store.structure.rotate(held)
     db.close()
     flip(path / "000001.log", LOG_HEADER + 12 * (28 + 2 + 50) + 40)
@@ -445,7 +445,7 @@ def test_a_damaged_manifest_does_not_take_the_place_of_the_one_before(layout: La
 def test_tombstones_count_as_records(db: DB, path: Path) -> None:
     """A merge makes room for as many keys as are said to be there."""
     db.put_many({b"1": b"v", b"2": b"v"})
-    with db._store.exclusive.hold() as held:
+    with db._store.committer.hold() as held:
         db._store.structure.rotate(held)
     db.delete(b"1")
     db.close()

@@ -43,7 +43,7 @@ def fill(db: DB) -> Model:
 
 
 def rotate(db: DB) -> None:
-    with db._store.exclusive.hold() as held:
+    with db._store.committer.hold() as held:
         db._store.structure.rotate(held)
 
 
@@ -362,7 +362,7 @@ def test_a_segment_that_goes_before_it_is_mended(db: DB, caplog: pytest.LogCaptu
     found = inspect(db._store.snapshots, untold)
     db.clear()
     store = db._store
-    repair = Repair(store.structure, store.exclusive, store.snapshots, lambda: None)
+    repair = Repair(store.structure, store.committer, store.snapshots, lambda: None)
     assert sum(repair._try(one) for one in found.segments if one.damage) == 0
     assert "has gone meanwhile" in caplog.text
 

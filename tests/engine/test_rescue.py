@@ -132,7 +132,7 @@ def test_what_was_set_aside_stays_away(layout: Layout, open_: Open, found: Any) 
 def test_the_budget_stays(open_: Open, path: Path) -> None:
     with open_(max_bytes=2**20) as db:
         db.put(b"k", b"v")
-        with db._store.exclusive.hold() as held:
+        with db._store.committer.hold() as held:
             db._store.structure.rotate(held)
     (path / "000001.log").unlink()
     assert rescue(path).action == "set aside"

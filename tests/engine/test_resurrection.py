@@ -50,7 +50,7 @@ class Layers:
         """Do one action, in segments of its own."""
         known = self.sealed()
         ACTIONS[name](self.db)
-        with self.db._store.exclusive.hold() as held:
+        with self.db._store.committer.hold() as held:
             self.db._store.structure.rotate(held)
         self.numbers.append(self.sealed() - known)
 
@@ -64,7 +64,7 @@ class Layers:
         inputs = [segment for segment in view.sealed if segment.number in wanted]
         if not inputs:
             return
-        merger = Merger(store.structure, store.exclusive, lambda read: None)
+        merger = Merger(store.structure, store.committer, lambda read: None)
         made = merger.run(view, job_of(view, inputs, "main"))
         for place in places:
             self.numbers[place] = {made.number} if made else set()
@@ -137,7 +137,7 @@ def test_expired_in_a_middle_generation(open_: Open, clock: Any) -> None:
     db.put(b"unrelated", b"v", ttl=5)
     layers.act("brief")
     db.put(b"other", b"v")
-    with db._store.exclusive.hold() as held:
+    with db._store.committer.hold() as held:
         db._store.structure.rotate(held)
     db.maintain()
     (middle,) = layers.numbers[1]
@@ -162,7 +162,7 @@ def test_evicted_young_versions_hide_older_main_ones(open_: Open, clock: Any, la
         db.get(b"k")
     if last == "brief":
         clock.wait(5)
-    with db._store.exclusive.hold() as held:
+    with db._store.committer.hold() as held:
         db._store.structure.rotate(held)
     _retire(db)
     expected = last.encode() if hot and last == "new" else None
@@ -180,7 +180,7 @@ def test_a_main_segment_that_takes_what_moves_keeps_what_it_has(open_: Open) -> 
     db.put(b"read", b"v")
     db.get(b"read")
     db.put(b"k", b"unread, too")
-    with db._store.exclusive.hold() as held:
+    with db._store.committer.hold() as held:
         db._store.structure.rotate(held)
     _tasks(db).do(Task("retire", (db.stats().segments[1].number, main)))
     assert dict(db.scan()) == {b"unread": b"v", b"read": b"v"}
@@ -229,7 +229,7 @@ def test_ranks_never_reach_those_of_the_young(open_: Open, monkeypatch: pytest.M
         ranks = [(s.header.oldest, s.header.newest) for s in db._store.structure.current().segments()]
         assert all(low > high for (low, _), (_, high) in itertools.pairwise(ranks)), ranks
     db.put(b"main-0", b"new")
-    with db._store.exclusive.hold() as held:
+    with db._store.committer.hold() as held:
         db._store.structure.rotate(held)
     assert db.get(b"main-0") == b"new"
     assert dict(db.scan()) == {b"main-0": b"new"} | {
@@ -242,7 +242,7 @@ def _mains(db: DB, *layers: Callable[[], object]) -> list[int]:
     numbers = []
     for layer in layers:
         layer()
-        with db._store.exclusive.hold() as held:
+        with db._store.committer.hold() as held:
             db._store.structure.rotate(held)
         numbers.append(db.stats().segments[1].number)
         _age(db)
@@ -254,7 +254,7 @@ def _evict(db: DB, number: int) -> None:
 
 
 def _tasks(db: DB) -> Tasks:
-    return Tasks(db._store.structure, db._store.exclusive, db._store.syncer.reach_tip, lambda moved: None)
+    return Tasks(db._store.structure, db._store.committer, db._store.syncer.reach_tip, lambda moved: None)
 
 
 def test_a_replaced_version_does_not_move_over_a_newer_main_one(open_: Open) -> None:
@@ -303,7 +303,7 @@ def test_an_evicted_log_that_turns_up_again_is_void(open_: Open, path: Path, rea
     kept = {name: (path / name).read_bytes() for name in (f"{oldest:06d}.log", f"{oldest:06d}.idx")}
     _evict(db, oldest)
     if not read:  # nothing moved into a log that could tell
-        with db._store.exclusive.hold() as held:
+        with db._store.committer.hold() as held:
             db._store.structure.rotate(held)
     db.close()
     for name, data in kept.items():

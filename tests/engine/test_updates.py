@@ -13,13 +13,13 @@ import pytest
 from stratakv import DB, InvalidKeyError, InvalidValueError, TransactionError, commit
 from stratakv.commit import Committer
 from stratakv.control import OFFSET_MASK, W_TIP
-from stratakv.exclusive import Exclusive
 from stratakv.files import Files
 from stratakv.manifest import Edit
 from stratakv.reader import Found, Reader
 from stratakv.record import HEADER_BYTES
 from stratakv.segment import Segment
 from stratakv.view import View
+from stratakv.writer_lock import WriterLock
 from tests.engine.machine import in_time
 from tests.support.children import Child
 from tests.support.waiting import wait_until
@@ -136,12 +136,12 @@ class TestSomebodyElseWasFirst:
         assert db.incr(b"k") == 1
 
     def test_an_eviction(self, db: DB, meanwhile: Meanwhile) -> None:
-        structure, exclusive = db._store.structure, db._store.exclusive
-        with exclusive.hold() as held:
+        structure, committer = db._store.structure, db._store.committer
+        with committer.hold() as held:
             structure.rotate(held)
 
         def evict() -> None:
-            with exclusive.hold() as held:
+            with committer.hold() as held:
                 structure.install(held, Edit(drop={structure.view.sealed[0].number}))
             assert db.get(b"k") is None
 
@@ -184,7 +184,7 @@ class TestUpdate:
 def test_a_batch_is_not_seen_in_part(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its first record is there when it is looked up; the answer waits for the others."""
     inside, arrived = threading.Event(), threading.Event()
-    real_insert, real_find, real_hold = commit.insert, Reader.find_live, Exclusive.hold
+    real_insert, real_find, real_hold = commit.insert, Reader.find_live, WriterLock.hold
 
     def insert(words: memoryview, segment: Segment, key: bytes, *arguments: Any) -> None:
         if key == b"second":
@@ -196,10 +196,10 @@ def test_a_batch_is_not_seen_in_part(db: DB, monkeypatch: pytest.MonkeyPatch) ->
         if not other.ident:
             other.start()
             wait_until(inside.is_set)
-            monkeypatch.setattr(Exclusive, "hold", enter)
+            monkeypatch.setattr(WriterLock, "hold", enter)
         return real_find(self, view, key)
 
-    def enter(self: Exclusive) -> Any:
+    def enter(self: WriterLock) -> Any:
         arrived.set()
         return real_hold(self)
 
@@ -215,7 +215,7 @@ def test_a_batch_is_not_seen_in_part(db: DB, monkeypatch: pytest.MonkeyPatch) ->
 def test_another_process_is_between_tip_and_slot(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lookup finds the version before; the tip has been there already."""
     (inside, entered), (wait, go) = os.pipe(), os.pipe()
-    real_takes_over, real_find, real_hold = commit.takes_over, Reader.find_live, Exclusive.hold
+    real_takes_over, real_find, real_hold = commit.takes_over, Reader.find_live, WriterLock.hold
 
     def put() -> None:
         def takes_over(*arguments: Any) -> bool:
@@ -233,14 +233,14 @@ def test_another_process_is_between_tip_and_slot(db: DB, monkeypatch: pytest.Mon
         assert other.wait() == 0
         return found
 
-    def enter(self: Exclusive) -> Any:
+    def enter(self: WriterLock) -> Any:
         os.write(go, b".")
         return real_hold(self)
 
     other = Child(put)
     os.read(inside, 1)
     monkeypatch.setattr(Reader, "find_live", find_live)
-    monkeypatch.setattr(Exclusive, "hold", enter)
+    monkeypatch.setattr(WriterLock, "hold", enter)
     with in_time():
         assert db.incr(b"k") == 6
     for fd in (inside, entered, wait, go):
@@ -249,17 +249,17 @@ def test_another_process_is_between_tip_and_slot(db: DB, monkeypatch: pytest.Mon
 
 def test_somebody_writes_while_a_segment_has_to_be_begun(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
     """The short commit has seen that nobody was there, and lets go of the lock before the long one has it."""
-    real = Exclusive.hold
+    real = WriterLock.hold
 
-    def enter(self: Exclusive) -> Any:
-        monkeypatch.setattr(Exclusive, "hold", real)
+    def enter(self: WriterLock) -> Any:
+        monkeypatch.setattr(WriterLock, "hold", real)
         db.put(b"k", b"5")
         return real(self)
 
     active, words = db._store.structure.view.active, db._store.control.words
     left = active.end - (words[W_TIP] & OFFSET_MASK)
     db.put(b"f", bytes(left - 2 * HEADER_BYTES - 1))  # there is room for no other record
-    monkeypatch.setattr(Exclusive, "hold", enter)
+    monkeypatch.setattr(WriterLock, "hold", enter)
     assert db.incr(b"k") == 6
 
 
@@ -304,7 +304,7 @@ def test_processors_that_store_in_another_order(db: DB, monkeypatch: pytest.Monk
 def test_nothing_is_locked_where_nothing_is_written(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
     """So a delete of what is not there, or an add of what is, costs a lookup and no lock."""
     monkeypatch.setattr(Committer, "commit_one", None)
-    monkeypatch.setattr(Exclusive, "hold", None)
+    monkeypatch.setattr(WriterLock, "hold", None)
     assert not db.delete(b"absent")
     assert not db.add(b"k", b"")
     assert not db.touch(b"absent", 1)

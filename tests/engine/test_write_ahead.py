@@ -46,13 +46,13 @@ def reached(path: Path) -> int:
 @contextmanager
 def writing(db: DB, pwrite: Callable[[Pwrite, int, Any, int], int]) -> Iterator[None]:
     """Have the log written by `pwrite`, which is given the real one."""
-    exclusive = db._store.exclusive
-    real = exclusive._pwrite
-    exclusive._pwrite = lambda fd, data, offset: pwrite(real, fd, data, offset)  # type: ignore[method-assign]
+    committer = db._store.committer
+    real = committer._pwrite
+    committer._pwrite = lambda fd, data, offset: pwrite(real, fd, data, offset)  # type: ignore[method-assign]
     try:
         yield
     finally:
-        exclusive._pwrite = real  # type: ignore[method-assign]
+        committer._pwrite = real  # type: ignore[method-assign]
 
 
 def is_zeros(data: Any) -> bool:

@@ -35,20 +35,20 @@ def write_alone(db: DB) -> int:
     """Write until this process has the lock by its word; return the number of that."""
     for number in range(20):
         db.put(b"alone", b"%d" % number)
-    return db._store.exclusive.bias.word
+    return db._store.committer.bias.word
 
 
 def inside(db: DB, then: Callable[[], None]) -> None:
     """Have `then` happen in the midst of the next put of more than 64 KiB, which is not written ahead."""
-    exclusive = db._store.exclusive
-    real = exclusive._pwrite
+    committer = db._store.committer
+    real = committer._pwrite
 
     def pwrite(*arguments: Any) -> int:
         written = real(*arguments)
         then()
         return written
 
-    exclusive._pwrite = pwrite
+    committer._pwrite = pwrite
 
 
 LARGE = bytes(range(256)) * 300
@@ -75,7 +75,7 @@ def test_bursts_of_four_processes(tmp_path: Path) -> None:
                 for _ in range(chance.choice([1, 5, 60])):
                     db.incr(b"all")
                     db.incr(b"%d" % seed)
-                    by_word += db._store.exclusive.bias.word > 0
+                    by_word += db._store.committer.bias.word > 0
                 time.sleep(chance.random() * 2e-3)
             db.put(b"by word %d" % seed, b"%d" % by_word)
 
@@ -163,7 +163,7 @@ def test_a_child_does_not_have_it(tmp_path: Path, fork: Callable[[], int]) -> No
 
         def born() -> None:
             db.put(b"first", b"v")
-            assert db._store.exclusive.bias.word == 0
+            assert db._store.committer.bias.word == 0
             count()
 
         child = Child(born, fork)

@@ -167,8 +167,8 @@ class EndedAsItBegins:
 @pytest.mark.parametrize(
     ("part", "lock", "act"),
     [
-        ("exclusive", "_turn", lambda db: db.put(b"k", b"v")),
-        ("exclusive", "_turn", lambda db: db.put_many({b"k": b"v"})),
+        ("committer", "_turn", lambda db: db.put(b"k", b"v")),
+        ("committer", "_turn", lambda db: db.put_many({b"k": b"v"})),
         ("structure", "_refreshing", lambda db: db.clear()),
         ("maintenance", "_turn", lambda db: db.compact()),
         ("syncer", "_starting", lambda db: db._store.syncer.stop()),

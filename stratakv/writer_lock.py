@@ -37,7 +37,7 @@ _MOMENT = 1.0  # seconds; a transaction of a thread that never ends must not hol
 _LOOKS, _LOOK = 300, 1e-3  # seconds
 
 
-class Exclusive:
+class WriterLock:
     """The writer lock.
 
     owner: the thread that has it, which would wait for itself; 0 for none, less for one that is not known.
@@ -225,4 +225,4 @@ class Exclusive:
             )
 
 
-Exclusive.inside = (inspect.unwrap(Exclusive.hold).__code__,)
+WriterLock.inside = (inspect.unwrap(WriterLock.hold).__code__,)
