@@ -165,8 +165,8 @@ class Run:
         """Put a segment for each key in the place of the newest sealed one, as if it were too large."""
         view = self.db._store.structure.current()
         if view.sealed and len(split.ranks_for(view, view.sealed[0])) > 2**11:  # else it would be left
-            parts = mock.patch.object(split, "SEGMENTS", 2**12), mock.patch.object(budget, "SEGMENTS", 2**12)
-            with self._tasks() as tasks, parts[0], parts[1], suppress(SupersededError):
+            small_parts = mock.patch.object(budget, "SEGMENTS", 2**12)
+            with self._tasks() as tasks, small_parts, suppress(SupersededError):
                 tasks.do(Task("split", (view.sealed[0].number,)))
 
     def _sweep(self) -> None:
