@@ -48,10 +48,10 @@ class Stats:
     log_bytes: records and headers; live_bytes and dead_bytes add up to them, see `SegmentStats`.
     unsynced_bytes: of the active log, not yet known to be on disk. hits, misses, records_written,
     bytes_written, rewritten_bytes (logs that maintenance wrote), evicted_keys, damaged_reads: summed over
-    all processes since the machine started; another one's hits with its next miss or change of structure,
-    its records with some dozens more of them. write_amplification: bytes of log that were written, by
-    maintenance too, for each byte that writers wrote; None before the first. age: seconds since the oldest
-    entry was written, at most.
+    all processes since the machine started. What another one has done counts after its next interval, or
+    else its hits with its next miss or change of structure, its records with some dozens more of them.
+    write_amplification: bytes of log that were written, by maintenance too, for each byte that writers
+    wrote; None before the first. age: seconds since the oldest entry was written, at most.
     """
 
     path: str

@@ -71,7 +71,9 @@ class Store:
         self.committer = Committer(directory.files, writer_lock, bias, self.control, self.structure)
         self.snapshots = Snapshots(self.structure, self.committer.hold if self.write else None)
         self.reader = Reader(self.snapshots)
-        self.syncer = Syncer(self.structure, self.committer, sync_lock, options.sync_interval)
+        self.syncer = Syncer(
+            self.structure, self.committer, sync_lock, options.sync_interval, self.reader.publish
+        )
         self.group = GroupCommit(self.committer, self.syncer.reach, self.syncer.has)
         self.writer = Writer(
             self.structure,

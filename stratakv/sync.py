@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from stratakv.company import Company
@@ -33,16 +33,25 @@ logger = logging.getLogger("stratakv")
 
 
 class Syncer:
-    """The durability of one process's commits."""
+    """The durability of one process's commits.
+
+    publish: lets others see what this process has read; done in each interval, where there are any.
+    """
 
     def __init__(
-        self, structure: Structure, writer_lock: WriterLock, lock: FileLock, interval: float
+        self,
+        structure: Structure,
+        writer_lock: WriterLock,
+        lock: FileLock,
+        interval: float,
+        publish: Callable[[], None],
     ) -> None:
         self._structure = structure
         self._words = structure.control.words
         self._writer_lock = writer_lock
         self.lock = lock
         self._interval = interval
+        self._publish = publish
         self._company = Company(structure.files, structure.control)
         self.begin_process()
 
@@ -210,6 +219,14 @@ class Syncer:
                 if not fails:  # a disk that stays full for a day is one message
                     logger.exception("the periodic sync failed; it is tried again at each interval")
                 fails = True
+            with suppress(Exception):  # whoever uses the store next meets it
+                self._tend()
+
+    def _tend(self) -> None:
+        """Let go of files that others have removed, and let them see the counts, as no idle process would."""
+        self._structure.current()
+        self._publish()
+        self._writer_lock.publish()
 
     def stop(self) -> None:
         ending, thread = under(self._starting, self._give_thread_up)

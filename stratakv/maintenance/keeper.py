@@ -34,7 +34,7 @@ logger = logging.getLogger("stratakv")
 # Seconds between seeing work that another process may have begun already and doing something about it.
 _PATIENCE = 0.5
 _LONGEST_PATIENCE = 60.0
-_LONGEST_WAIT = 3600.0
+_LONGEST_WAIT = 60.0  # also until a process that is idle lets go of the files that others have removed
 _REST = 60.0  # seconds until a child is tried again, after one that could not do the work
 DAMAGED = 3  # the status of a child that has met a damaged log, and done all the rest
 _PAUSE = 5.0  # seconds until the thread looks again, after something has failed

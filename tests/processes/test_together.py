@@ -18,14 +18,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from operator import methodcaller
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import stratakv
 from stratakv.files import Files
+from stratakv.maintenance import keeper
 from tests.engine.machine import path_of
 from tests.support.children import Child, run
 from tests.support.users import let_in
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"durability": "os", "segment_bytes": 8192}
@@ -464,17 +467,68 @@ def test_two_users_of_one_group_share_a_store_and_root_locks_neither_out(tmp_pat
         assert db.get(b"n") == b"1500"
 
 
+def compact_elsewhere(path: Path) -> None:
+    """Compact a store in another process."""
+    code = "import sys, stratakv; stratakv.open(sys.argv[1], maintenance='manual').compact()"
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, timeout=30, cwd=ROOT)
+
+
+def removed_but_mapped(path: Path) -> list[str]:
+    """The files of a store that take their space although they were removed, since they are mapped here."""
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    return [line for line in maps if str(path) in line and line.endswith("(deleted)")]
+
+
 def test_a_writer_does_not_keep_what_another_process_has_compacted(tmp_path: Path) -> None:
     """A log that was removed takes its space until nobody has it open or mapped any more."""
     path = tmp_path / "s"
     db = stratakv.open(path, **SMALL, maintenance="manual")
     db.put_many({b"%d" % number: b"v" * 100 for number in range(500)})
     db.delete(b"1")
-    compact = "import sys, stratakv; stratakv.open(sys.argv[1], maintenance='manual').compact()"
-    subprocess.run([sys.executable, "-c", compact, str(path)], check=True, timeout=30, cwd=ROOT)
+    compact_elsewhere(path)
+    assert removed_but_mapped(path)
     assert db.get(b"2")
-    maps = Path("/proc/self/maps").read_text().splitlines()
-    assert not [line for line in maps if str(path) in line and line.endswith("(deleted)")]
+    assert not removed_but_mapped(path)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"durability": "interval", "sync_interval": 0.05, "maintenance": "manual"},
+        {"durability": "os", "maintenance": "auto"},
+    ],
+    ids=["interval", "auto"],
+)
+def test_one_that_is_idle_does_not_keep_it_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(keeper, "_LONGEST_WAIT", 0.05)
+    path = tmp_path / "s"
+    with stratakv.open(path, **{**SMALL, **options}) as db:
+        db.put_many({b"%d" % number: b"v" * 100 for number in range(500)})
+        db.delete(b"1")
+        db.put(b"2", b"v")
+        compact_elsewhere(path)
+        wait_until(lambda: not removed_but_mapped(path))
+
+
+def test_what_one_has_done_shows_after_its_interval(tmp_path: Path) -> None:
+    end = Gate()
+    options = {**SMALL, "durability": "interval", "sync_interval": 0.05, "maintenance": "manual"}
+    with stratakv.open(tmp_path / "s", **options) as db:
+
+        def reads() -> None:
+            for _ in range(50):
+                db.put(b"k", b"v")
+                db.get(b"k")
+            end.wait()
+
+        child = Child(reads)
+        try:
+            wait_until(lambda: db.stats().hits >= 50 and db.stats().records_written >= 50)
+        finally:
+            end.open()
+        assert child.wait() == 0
 
 
 def test_the_hits_of_one_show_to_others_while_it_lives(tmp_path: Path) -> None:
