@@ -42,7 +42,7 @@ from stratakv.locks import FileLock
 from stratakv.manifest import Manifest
 from stratakv.opening import begin_empty, check_indexes
 from stratakv.options import Options
-from stratakv.orphans import remove_orphans, remove_temporary
+from stratakv.orphans import remove_orphans
 from stratakv.recovery.report import Mode, RecoveryReport
 from stratakv.recovery.run import Recovery
 from stratakv.resume import resume
@@ -178,8 +178,7 @@ def prepare(directory: Directory, options: Options, *, write: bool) -> None:
 def _tidy(directory: Directory, found: Manifest) -> None:
     """Remove what processes have left that are gone; there is none that writes."""
     open_control(directory, write=True).collect_rows()
-    remove_orphans(directory, found)
-    remove_temporary(directory)
+    remove_orphans(directory, found, alone=True)
 
 
 def _take_up(directory: Directory) -> None:

@@ -11,21 +11,17 @@ from stratakv.manifest import Manifest
 _OF_ONE_PROCESS = re.compile(r"\d+\.\d+\.tmp")  # an index that somebody may be building just now
 
 
-def remove_orphans(directory: Directory, found: Manifest) -> None:
-    """Remove the files that the manifest does not name; nobody may be making a segment or a manifest."""
+def remove_orphans(directory: Directory, found: Manifest, *, alone: bool = False) -> None:
+    """Remove the files that the manifest does not name; nobody may be making a segment or a manifest.
+
+    alone: nobody else has the store open, so nobody is building an index either.
+    """
     named = found.numbers()
     for number in {*directory.numbers("log"), *directory.numbers("idx")} - named:
         if _is_ours(directory, number):
             directory.remove(number)
     for name in directory.files.names(directory.path):
-        if name.endswith(".tmp") and not _OF_ONE_PROCESS.fullmatch(name):
-            directory.discard(directory.path / name)
-
-
-def remove_temporary(directory: Directory) -> None:
-    """Remove what was being written when a process died; alone with the store."""
-    for name in directory.files.names(directory.path):
-        if name.endswith(".tmp"):
+        if name.endswith(".tmp") and (alone or not _OF_ONE_PROCESS.fullmatch(name)):
             directory.discard(directory.path / name)
 
 

@@ -11,7 +11,7 @@ from stratakv.errors import StrataKVError, reported
 from stratakv.log import HEADER_BYTES, rank_of
 from stratakv.manifest import Entry, Manifest
 from stratakv.opening import begin_empty
-from stratakv.orphans import remove_orphans, remove_temporary
+from stratakv.orphans import remove_orphans
 from stratakv.recovery.examine import Examined
 from stratakv.recovery.report import Finding, KeptLog
 from stratakv.recovery.salvage import salvage
@@ -134,8 +134,7 @@ class Renewal:
                 self._cut(_examined(verdict))
         for number in self._doomed:
             self._directory.remove(number)
-        remove_orphans(self._directory, following)
-        remove_temporary(self._directory)
+        remove_orphans(self._directory, following, alone=True)
 
     def _cut(self, examined: Examined) -> None:
         """End a log behind its last whole commit, durably."""
