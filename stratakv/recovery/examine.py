@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from mmap import mmap
 
 from stratakv import record
 from stratakv.directory import Directory
@@ -53,7 +52,7 @@ def examine(directory: Directory, entry: Entry, floor: int) -> Examined:
             records += len(pending)
             keys.update(pending)
             pending.clear()
-    last = last_byte(segment.log, whole, segment.files.written(segment.fd))
+    last = _last_byte(segment, whole)
     return Examined(segment, header_damaged, limit, whole, last, records, len(keys), ranges)
 
 
@@ -91,11 +90,12 @@ def header_of(entry: Entry, number: int, floor: int, first_link: int, ranges: in
     )
 
 
-def last_byte(log: mmap, start: int, end: int) -> int:
-    """Return where the last byte ends that is not 0, `start` where there is none behind it."""
+def _last_byte(segment: Segment, start: int) -> int:
+    """Return where the last byte of a log ends that is not 0; `start` where there is none behind it."""
+    end = segment.files.written(segment.fd)
     while end > start:
         step = max(start, end - _STEP_BYTES)
-        found = len(log[step:end].rstrip(b"\0"))
+        found = len(segment.log[step:end].rstrip(b"\0"))
         if found:
             return step + found
         end = step
@@ -108,7 +108,7 @@ def written(directory: Directory, number: int) -> int:
         segment = open_log(directory, number, write=False)
     except (FileNotFoundError, CorruptionError):
         return 0
-    return last_byte(segment.log, HEADER_BYTES, segment.files.written(segment.fd))
+    return _last_byte(segment, HEADER_BYTES)
 
 
 def is_empty(directory: Directory, number: int) -> bool:
@@ -124,7 +124,7 @@ def is_empty(directory: Directory, number: int) -> bool:
         if found.kind != RANGE:
             return False
         end = found.end
-    return last_byte(segment.log, end, segment.files.written(segment.fd)) <= end
+    return _last_byte(segment, end) <= end
 
 
 def is_written(directory: Directory, number: int) -> bool:
@@ -134,5 +134,5 @@ def is_written(directory: Directory, number: int) -> bool:
     except CorruptionError:
         return False
     count, end = segment.added()
-    torn = count == 0 and last_byte(segment.log, end, segment.files.written(segment.fd)) > end
+    torn = count == 0 and _last_byte(segment, end) > end
     return segment.header.is_original and (count > 0 or torn)
