@@ -40,7 +40,7 @@ def recover(
     was changed then.
     """
     chosen = mode_of(mode)
-    directory = directory_of(path, Files())
+    directory = directory_of(path)
     directory.enter(create=False)
     if not directory.numbers("log"):
         raise DirectoryError(f"{directory.path} has no logs: there is nothing to recover")
@@ -58,9 +58,9 @@ def recover(
             return recover_alone(directory, chosen, told)
 
 
-def directory_of(path: str | os.PathLike[str], files: Files) -> Directory:
+def directory_of(path: str | os.PathLike[str]) -> Directory:
     """Return the directory with the permissions it has, which may be those of a shared store."""
-    where = absolute(path)
+    files, where = Files(), absolute(path)
     try:
         return Directory(where, files, files.stat(where).st_mode & 0o770 | 0o700)
     except OSError as refusal:

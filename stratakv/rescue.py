@@ -27,7 +27,6 @@ from stratakv.errors import (
     StrataKVError,
     reported,
 )
-from stratakv.files import Files
 from stratakv.locks import FileLock
 from stratakv.lost_found import LostFound
 from stratakv.manifest import Manifest
@@ -67,7 +66,7 @@ def rescue(path: str | os.PathLike[str]) -> RescueReport:
     StoreBusyError where the store is damaged and still open somewhere; StorageError, DiskFullError. Any
     number of processes may call this at once: one does it, and the others find it done.
     """
-    directory = directory_of(path, Files())
+    directory = directory_of(path)
     directory.enter(create=False)
     _check_ours(directory)
     with FileLock(directory, "attach.lock", write=True) as lock, reported(directory.path):

@@ -40,9 +40,8 @@ def on(monkeypatch: pytest.MonkeyPatch) -> Callable[[Files], None]:
     """Makes these files those of the machine for `recover` and `rescue`."""
 
     def on(files: Files) -> None:
-        for name in ("recover", "rescue"):
-            module = importlib.import_module(f"stratakv.{name}")  # the attribute of that name is the function
-            monkeypatch.setattr(module, "Files", lambda: files)
+        module = importlib.import_module("stratakv.recover")  # the attribute of that name is the function
+        monkeypatch.setattr(module, "Files", lambda: files)
 
     return on
 

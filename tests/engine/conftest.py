@@ -32,9 +32,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     machine = Machine()
     monkeypatch.setattr(Files, "ORDERED", True)
     monkeypatch.setattr(stores, "Files", lambda: MachineFiles(machine))
-    for name in ("recover", "rescue"):
-        module = importlib.import_module(f"stratakv.{name}")  # the attribute of that name is the function
-        monkeypatch.setattr(module, "Files", lambda: MachineFiles(machine))
+    module = importlib.import_module("stratakv.recover")  # the attribute of that name is the function
+    monkeypatch.setattr(module, "Files", lambda: MachineFiles(machine))
     before = set(stores._stores)
     yield machine
     for identity in set(stores._stores) - before:
