@@ -58,7 +58,11 @@ class Transaction:
 
     def put(self, key: bytes, value: Value, ttl: float | None = None) -> None:
         """Set `key` to `value` for `ttl` seconds, None for ever."""
-        self._set(key, value, expiry_of(ttl))
+        expiry = expiry_of(ttl)
+        if not self.open:
+            raise _ended()
+        check_key(key)
+        self.pending[key] = self._check_value(value), expiry
 
     def delete(self, key: bytes) -> bool:
         """Delete `key`; return whether it was there."""
@@ -66,12 +70,6 @@ class Transaction:
         if there or (key not in self.pending and self._reader.is_lost(self._view, key)):
             self.pending[key] = None
         return there
-
-    def _set(self, key: bytes, value: Value, expiry: int) -> None:
-        if not self.open:
-            raise _ended()
-        check_key(key)
-        self.pending[key] = (self._check_value(value), expiry)
 
 
 def _ended() -> TransactionError:
