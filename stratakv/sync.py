@@ -185,14 +185,11 @@ class Syncer:
 
     def keep_going(self, end: int) -> None:
         """After a commit: see that there is a thread in this process that syncs every interval."""
-        if self.thread is None and not self._start():
+        if self.thread is None and not under(self._starting, self._start_thread):
             self.reach(end)
 
-    def _start(self) -> bool:
-        """Start the thread, unless the store was closed; return False where none can be started."""
-        return under(self._starting, self._start_thread)
-
     def _start_thread(self) -> bool:
+        """Start the thread, unless the store was closed; return False where none can be started."""
         if self.thread is None and self._writer_lock.lock.fd >= 0:
             thread = threading.Thread(
                 target=self._run, args=(self._ending,), name="stratakv-sync", daemon=True
