@@ -151,7 +151,7 @@ def _signers() -> tuple[hashlib.blake2b, ...]:
     if not isinstance(fallbacks, list | tuple):
         kind = type(fallbacks).__name__
         raise ImproperlyConfigured(f"SECRET_KEY_FALLBACKS must be a list of secrets, not of the type {kind}")
-    return tuple(_signer(secret) for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS))
+    return tuple(_signer(secret) for secret in (settings.SECRET_KEY, *fallbacks))
 
 
 def _signer(secret: str | bytes) -> hashlib.blake2b:

@@ -1526,7 +1526,7 @@ _DJANGO = (
         "no-fallbacks",
         "SECRET_KEY_FALLBACKS are accepted",
         "stratakv_django/codec.py",
-        "(settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)",
+        "(settings.SECRET_KEY, *fallbacks)",
         "(settings.SECRET_KEY,)",
         (f"{_VALUES}::test_secret_key_fallbacks_are_accepted_on_reading_only",),
     ),
