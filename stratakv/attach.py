@@ -99,7 +99,7 @@ def attach(directory: Directory, options: Options, *, write: bool) -> FileLock:
             lock.shared()
             if write:
                 _take_up(directory)
-            if is_prepared(directory, write=write):
+            if _is_prepared(directory, write=write):
                 return lock
             lock.release()
             time.sleep(random() * _PAUSE)
@@ -137,7 +137,7 @@ def _check_unclaimed(directory: Directory) -> None:
             raise
 
 
-def is_prepared(directory: Directory, *, write: bool) -> bool:
+def _is_prepared(directory: Directory, *, write: bool) -> bool:
     control = _control(directory)
     if control is None or not control.is_from(directory.files.boot_id()):
         return False

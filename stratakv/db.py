@@ -231,7 +231,6 @@ class DB:
         due meanwhile; math.inf goes on until it is stopped. stop: asked many times a second; once it is true,
         the task at hand is given up. Raises CorruptionError where a log is damaged.
         """
-
         with apart(stop) as is_stopped:
 
             def pace(read: int) -> None:
