@@ -30,6 +30,7 @@ from stratakv_django.tolerance import STORAGE_ERRORS
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_Work = Literal["store", "compute"]
 
 # Whether this is one of the threads that make values.
 is_computing: ContextVar[bool] = ContextVar("is_computing", default=False)
@@ -37,27 +38,24 @@ is_computing: ContextVar[bool] = ContextVar("is_computing", default=False)
 _MOST_THREADS = 32  # of each kind; they start as they are needed
 
 
-def _threads(work: Literal["store", "compute"]) -> ThreadPoolExecutor:
-    """Return this process' threads for one kind of work, so that slow values do not hold up the store."""
-    return _threads_of(os.getpid(), work)
-
-
 @lru_cache
-def _threads_of(process: int, work: str) -> ThreadPoolExecutor:
-    # By the process: a child has none of the threads of its parent, and must not hand them work.
+def _threads(work: _Work, process: int) -> ThreadPoolExecutor:
+    """Return the threads of a process for one kind of work, so that slow values do not hold up the store.
+
+    process: its id. A forked child has none of the threads of its parent, and must not hand them work.
+    """
     return ThreadPoolExecutor(_MOST_THREADS, f"stratakv-{work}")
 
 
-async def _in_thread(
-    threads: ThreadPoolExecutor, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-) -> T:
+async def _in_thread(work: _Work, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    threads = _threads(work, os.getpid())
     run = partial(copy_context().run, call, *args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(threads, _leaving_no_connection, run)
 
 
 async def in_compute_thread(call: Callable[[], T]) -> T:
     """Call what makes a value, for however long that takes, without holding up the store's calls."""
-    return await _in_thread(_threads("compute"), _compute, call)
+    return await _in_thread("compute", _compute, call)
 
 
 def _compute(call: Callable[[], T]) -> T:
@@ -83,12 +81,12 @@ class AsyncCalls(SyncCalls):
         """Open the store, in a thread; return whether that was possible. If not, each call will say so."""
         if self._store.handle is None:
             with suppress(*STORAGE_ERRORS):
-                await _in_thread(_threads("store"), self._open)
+                await _in_thread("store", self._open)
         return self._store.handle is not None
 
     async def _read(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if not await self._is_open():
-            return await _in_thread(_threads("store"), call, *args, **kwargs)
+            return await _in_thread("store", call, *args, **kwargs)
         try:
             return call(*args, **kwargs)
         except SynchronousOnlyOperation:  # unpickling asks the database
@@ -96,7 +94,7 @@ class AsyncCalls(SyncCalls):
 
     async def _write(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if not await self._is_open() or self._writes_can_block:
-            return await _in_thread(_threads("store"), call, *args, **kwargs)
+            return await _in_thread("store", call, *args, **kwargs)
         try:
             return call(*args, **kwargs)
         except SynchronousOnlyOperation:  # pickling a lazy queryset: nothing was written yet
@@ -155,7 +153,7 @@ class AsyncCalls(SyncCalls):
 
     async def adelete_prefix(self, prefix: str, version: int | None = None) -> None:
         """Do what `delete_prefix` does."""
-        await _in_thread(_threads("store"), self.delete_prefix, prefix, version)
+        await _in_thread("store", self.delete_prefix, prefix, version)
 
     @asynccontextmanager
     async def alock(self, key: Any, version: int | None = None) -> AsyncIterator[None]:
@@ -176,7 +174,7 @@ class AsyncCalls(SyncCalls):
                 lock.release()
 
     async def aclear(self) -> None:
-        await _in_thread(_threads("store"), self.clear)
+        await _in_thread("store", self.clear)
 
     async def aclose(self, **kwargs: Any) -> None:
         """Do what `close` does, which takes microseconds."""

@@ -224,7 +224,7 @@ def test_threads_are_the_backends_own(make_cache: MakeCache) -> None:
 
 
 def test_slow_values_do_not_hold_up_the_store(make_cache: MakeCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    async_calls._threads_of.cache_clear()
+    async_calls._threads.cache_clear()
     monkeypatch.setattr(async_calls, "_MOST_THREADS", 1)
     cache = make_cache(OPTIONS={"durability": "always"})
     go_on = threading.Event()
@@ -236,7 +236,7 @@ def test_slow_values_do_not_hold_up_the_store(make_cache: MakeCache, monkeypatch
         assert await slow is True
 
     asyncio.run(write_beside_a_slow_value())
-    async_calls._threads_of.cache_clear()
+    async_calls._threads.cache_clear()
 
 
 class TestLock:
