@@ -44,8 +44,8 @@ class SingleFlight(AsyncCalls):
         value = self.get(key, self._missing_key, version)
         if value is not self._missing_key:
             return value
-        with self._flight(key, default, timeout, version) as pauses:
-            for pause in pauses if self._may_wait(key, version) else ():
+        with self._flight(key, default, timeout, version) as waits:
+            for pause in waits if self._may_wait(key, version) else ():
                 time.sleep(pause)
             if self.has_key(key, version):  # which counts no second miss
                 value = self.get(key, self._missing_key, version)
@@ -62,8 +62,8 @@ class SingleFlight(AsyncCalls):
         value = await self.aget(key, self._missing_key, version)
         if value is not self._missing_key:
             return value
-        with self._flight(key, default, timeout, version) as pauses:
-            for pause in pauses:
+        with self._flight(key, default, timeout, version) as waits:
+            for pause in waits:
                 await sleep(pause)
             if await self.ahas_key(key, version):
                 value = await self.aget(key, self._missing_key, version)
