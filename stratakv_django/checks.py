@@ -160,6 +160,5 @@ def _contradictions(parsed: dict[str, conf.CacheSettings]) -> Iterator[Error]:
 
 
 def _real(path: str) -> Path:
-    return Path(
-        os.path.realpath(path)
-    )  # as `resolve`, which raises RuntimeError where a link leads to itself
+    # Not `Path.resolve`: before Python 3.13 it raises RuntimeError where a link leads to itself.
+    return Path(os.path.realpath(path))
