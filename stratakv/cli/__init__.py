@@ -10,6 +10,7 @@ encoding    bytes as a line of text or as JSON
 report      a report as text or as JSON
 progress    a bar on a terminal, nothing elsewhere
 streams     standard input and output as bytes
+status      the exit statuses
 """
 
 from stratakv.cli.app import run
