@@ -24,7 +24,7 @@ class Durability(enum.StrEnum):
     OS = "os"  # whatever the kernel had not yet written by itself
 
 
-class Upkeep(enum.StrEnum):
+class MaintenanceMode(enum.StrEnum):
     """Who finishes indexes, merges, evicts and tidies up."""
 
     AUTO = "auto"  # a child process, or a thread where none can be started
@@ -42,7 +42,7 @@ class Options:
     segment_bytes: int = 64 * 2**20
     sync_interval: float = 1.0
     max_bytes: int | None = None
-    maintenance: Upkeep = Upkeep.AUTO
+    maintenance: MaintenanceMode = MaintenanceMode.AUTO
     create: bool = True
 
     @classmethod
@@ -60,7 +60,7 @@ class Options:
         return cls(**{**given, **chosen})
 
 
-_CHOICES: dict[str, type[enum.StrEnum]] = {"durability": Durability, "maintenance": Upkeep}
+_CHOICES: dict[str, type[enum.StrEnum]] = {"durability": Durability, "maintenance": MaintenanceMode}
 
 
 def _choice(name: str, value: object) -> None:

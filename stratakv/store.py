@@ -16,7 +16,7 @@ from stratakv.group import GroupCommit
 from stratakv.locks import FileLock
 from stratakv.maintenance.keeper import Keeper
 from stratakv.maintenance.work import Maintenance
-from stratakv.options import Durability, Options, Upkeep
+from stratakv.options import Durability, MaintenanceMode, Options
 from stratakv.reader import Reader
 from stratakv.snapshots import Snapshots
 from stratakv.structure import Structure
@@ -88,7 +88,7 @@ class Store:
         if not self.write or options.read_only:
             return
         self._set_budget()
-        is_watched = options.maintenance is Upkeep.AUTO
+        is_watched = options.maintenance is MaintenanceMode.AUTO
         is_due = is_watched and self.maintenance.due.is_due()
         # IMPORTANT: nothing that can fail comes after a thread was started, which would keep the files open.
         if options.durability is Durability.INTERVAL and self.syncer.is_behind():
@@ -195,7 +195,7 @@ def _child_options(options: Options) -> dict[str, object]:
     """Return what a maintenance process opens the same store with."""
     return {
         "durability": str(Durability.OS),
-        "maintenance": str(Upkeep.MANUAL),
+        "maintenance": str(MaintenanceMode.MANUAL),
         "mode": options.mode,
         "segment_bytes": options.segment_bytes,
         "create": False,
