@@ -13,7 +13,7 @@ from threading import Thread
 from time import monotonic
 
 import stratakv
-from benchmarks.workload import KEY_BYTES
+from benchmarks.workload import random_key
 from stratakv.files import Files
 
 
@@ -52,7 +52,7 @@ def main(path: str, threads: int, value_bytes: int, seconds: float) -> None:
 def _put(db: stratakv.DB, value_bytes: int, until: float) -> int:
     value, puts = os.urandom(value_bytes), 0
     while monotonic() < until:
-        db.put(os.urandom(KEY_BYTES // 2).hex().encode(), value)
+        db.put(random_key(), value)
         puts += 1
     return puts
 

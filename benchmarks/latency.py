@@ -24,7 +24,7 @@ from benchmarks import report
 from benchmarks.charts import Bars, Chart
 from benchmarks.rounds import WrongAnswerError
 from benchmarks.spread import Spread, percentile
-from benchmarks.workload import KEY_BYTES
+from benchmarks.workload import KEY_BYTES, random_key
 
 PERCENTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 _SEGMENTS = 10  # at least so many are merged
@@ -129,15 +129,11 @@ def _fill(path: Path, keys: int, value_bytes: int) -> list[bytes]:
     present: list[bytes] = []
     with stratakv.open(path, durability="os", maintenance="manual", segment_bytes=segment_bytes) as db:
         while len(present) < keys:
-            batch = [_key() for _ in range(min(_BATCH, keys - len(present)))]
+            batch = [random_key() for _ in range(min(_BATCH, keys - len(present)))]
             db.put_many({key: os.urandom(value_bytes) for key in batch})
             present += batch
         db.sync()
     return present
-
-
-def _key() -> bytes:
-    return os.urandom(KEY_BYTES // 2).hex().encode()
 
 
 class _Merge:
@@ -236,7 +232,7 @@ def _operate(db: stratakv.DB, present: Sequence[bytes], value_bytes: int, times:
         note_get(ended - begun)
         if value is None:
             raise WrongAnswerError(f"{key!r} is not there")
-    for key, value in [(_key(), os.urandom(value_bytes)) for _ in range(_PUTS)]:
+    for key, value in [(random_key(), os.urandom(value_bytes)) for _ in range(_PUTS)]:
         begun = perf_counter_ns()
         put(key, value)
         ended = perf_counter_ns()

@@ -23,7 +23,7 @@ from benchmarks import report
 from benchmarks.children import Child
 from benchmarks.probe import private_bytes
 from benchmarks.spread import Spread
-from benchmarks.workload import KEY_BYTES
+from benchmarks.workload import KEY_BYTES, random_key
 
 SMALL_BYTES, LARGE_BYTES = 100, 8192
 _SEGMENTS = 7  # one more, and maintenance would merge them before we do
@@ -134,9 +134,7 @@ def fill(path: Path, records: int, value_bytes: int) -> tuple[int, float]:
     with stratakv.open(path, durability="os", maintenance="manual", segment_bytes=4096) as db:
         for start in (*range(0, records - 1, each), records - 1):  # the last one seals those before
             count = min(each, records - 1 - start) or 1
-            db.put_many(
-                {os.urandom(KEY_BYTES // 2).hex().encode(): os.urandom(value_bytes) for _ in range(count)}
-            )
+            db.put_many({random_key(): os.urandom(value_bytes) for _ in range(count)})
         db.sync()  # the merge must not wait for what it has not written
         begun = perf_counter()
         db.maintain()

@@ -27,7 +27,7 @@ from benchmarks.meanwhile import SLOW_MS, Meanwhile
 from benchmarks.published import PUBLISHED
 from benchmarks.rounds import WrongAnswerError
 from benchmarks.spread import Spread
-from benchmarks.workload import KEY_BYTES
+from benchmarks.workload import KEY_BYTES, random_key
 from stratakv.record import HEADER_BYTES
 
 _ROOT = Path(__file__).parents[1]
@@ -167,7 +167,7 @@ class _Store:
 
     def __init__(self, db: stratakv.DB, keys: int) -> None:
         self.db = db
-        self.keys = [_key() for _ in range(keys)]
+        self.keys = [random_key() for _ in range(keys)]
         self.alive: dict[bytes, bytes] = {}  # key to the first bytes of its value
         self.put_bytes = 0
         self._pool = os.urandom(2**20)  # values are parts of it: making one anew takes as long as putting it
@@ -189,10 +189,6 @@ class _Store:
 
     def live_bytes(self) -> int:
         return len(self.alive) * (KEY_BYTES + _VALUE_BYTES)
-
-
-def _key() -> bytes:
-    return os.urandom(KEY_BYTES // 2).hex().encode()
 
 
 def run(
@@ -313,7 +309,7 @@ def _state(name: str, store: _Store) -> State:
         disk_ratio=stats.disk_bytes / store.live_bytes(),
         write_amplification=written / store.put_bytes,
         hit=_get(store, present),
-        miss=_get(store, [_key() for _ in range(_GETS)]),
+        miss=_get(store, [random_key() for _ in range(_GETS)]),
     )
 
 

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import stratakv
 from benchmarks import servers
 from benchmarks.peers import NO_LIMIT, Calls, Candidate, described, package
-from benchmarks.stores import DISKCACHE_FASTEST
+from benchmarks.stores import DISKCACHE_FASTEST, strata
 
 _SHARDS = 8
 _SPARE_BYTES = 2**26
 _PATIENCE = 60.0  # seconds: with the 10 ms it has by default, many of its puts would not be done
-
-
-def _strata(path: Path, _: int) -> Calls:
-    db = stratakv.open(path, durability="os")
-    return Calls(db.put, db.get, db.delete, db.close)
 
 
 def _lmdb(path: Path, payload_bytes: int) -> Calls:
@@ -53,7 +47,7 @@ def _redis(path: Path, _: int) -> Calls:
 
 
 CANDIDATES = (
-    Candidate("StrataKV", 'durability="os"', _strata, package("stratakv")),
+    Candidate("StrataKV", 'durability="os"', strata, package("stratakv")),
     Candidate("LMDB", "sync=False; a transaction for each operation", _lmdb, package("lmdb")),
     Candidate(
         "diskcache FanoutCache",

@@ -60,7 +60,7 @@ class LMDB:
         self._environment.close()
 
 
-def _strata(path: Path, _: int) -> Peer:
+def strata(path: Path, _: int) -> Peer:
     db = stratakv.open(path, durability="os")
     return Calls(db.put, db.get, db.delete, db.close)
 
@@ -123,7 +123,7 @@ _ROCKS = (
 )
 
 CANDIDATES = (
-    Candidate("StrataKV", 'durability="os"', _strata, package("stratakv")),
+    Candidate("StrataKV", 'durability="os"', strata, package("stratakv")),
     Candidate("LMDB", _LMDB.format(False, "the last writes"), _lmdb, package("lmdb")),
     Candidate("LMDB writemap", _LMDB.format(True, "the whole database"), _lmdb_writemap, package("lmdb")),
     Candidate("RocksDB", f"{_ROCKS}; {_BLIND}", _rocks, package("rocksdict")),

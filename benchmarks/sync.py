@@ -22,7 +22,7 @@ import stratakv
 from benchmarks import report
 from benchmarks.children import Child
 from benchmarks.spread import Spread, Timing, compare
-from benchmarks.workload import KEY_BYTES
+from benchmarks.workload import KEY_BYTES, random_key
 from stratakv.files import Files
 from stratakv.record import HEADER_BYTES
 
@@ -78,7 +78,7 @@ class _Strata:
 
     def put(self, values: Sequence[bytes]) -> None:
         for value in values:
-            self.db.put(os.urandom(KEY_BYTES // 2).hex().encode(), value)
+            self.db.put(random_key(), value)
 
 
 class _Bare:
@@ -92,7 +92,7 @@ class _Bare:
 
     def put(self, values: Sequence[bytes]) -> None:
         for value in values:
-            key = os.urandom(KEY_BYTES // 2).hex().encode()
+            key = random_key()
             self._end += os.pwrite(self.fd, bytes(HEADER_BYTES) + key + value, self._end)
             os.fdatasync(self.fd)
 

@@ -63,21 +63,22 @@ class Workload(Generic[T]):
         return [whole[start:stop] for start, stop in pairwise(bounds)]
 
 
+def random_key() -> bytes:
+    """Return a key of KEY_BYTES hexadecimal digits, as of SHA-256, that is not used yet."""
+    return os.urandom(KEY_BYTES // 2).hex().encode()
+
+
 def random_bytes(keys: int, value_bytes: int, rounds: int) -> Workload[bytes]:
     """Return a workload of random values under keys that are 64 hexadecimal digits, as of SHA-256."""
-    items = [(_key().encode(), os.urandom(value_bytes)) for _ in range(keys)]
-    return Workload(items, [_key().encode() for _ in range(keys)], rounds)
+    items = [(random_key(), os.urandom(value_bytes)) for _ in range(keys)]
+    return Workload(items, [random_key() for _ in range(keys)], rounds)
 
 
 def random_text(keys: int, value_characters: int, rounds: int) -> Workload[str]:
     """Return the same as text: random hexadecimal values."""
-    items = [(_key(), _text(value_characters)) for _ in range(keys)]
-    return Workload(items, [_key() for _ in range(keys)], rounds)
+    items = [(random_key().decode(), _text(value_characters)) for _ in range(keys)]
+    return Workload(items, [random_key().decode() for _ in range(keys)], rounds)
 
 
 def _text(characters: int) -> str:
     return os.urandom(-(-characters // 2)).hex()[:characters]
-
-
-def _key() -> str:
-    return _text(KEY_BYTES)
