@@ -144,6 +144,11 @@ def descriptors_open() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
+def used(path: Path) -> int:
+    """The bytes of disk that the files of a store take."""
+    return sum(file.stat().st_blocks * 512 for file in path.iterdir())
+
+
 def rotate(db: DB) -> None:
     """Seal the segment that is being written, and begin the next one."""
     with db._store.committer.hold() as held:

@@ -23,18 +23,13 @@ from stratakv.segment import Segment
 from stratakv.segment_files import map_index, open_log
 from stratakv.view import View
 from tests.engine.conftest import Open
-from tests.engine.machine import Machine, flip
+from tests.engine.machine import Machine, flip, rotate
 
 VALUE_BYTES = 50
 RECORD = 28 + 3 + VALUE_BYTES
 OLDER = b"o" * VALUE_BYTES
 IN_KEY, IN_VALUE = 28, 40
 MODEL = {b"k%02d" % number: b"v" * VALUE_BYTES for number in range(30)}
-
-
-def rotate(db: DB) -> None:
-    with db._store.committer.hold() as held:
-        db._store.structure.rotate(held)
 
 
 def view_of(db: DB) -> View:

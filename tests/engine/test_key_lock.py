@@ -16,7 +16,7 @@ import pytest
 
 import stratakv
 from stratakv import DB, key_lock
-from tests.engine.machine import in_time
+from tests.engine.machine import descriptors_open, in_time
 from tests.support.children import run
 from tests.support.waiting import wait_until
 
@@ -24,10 +24,6 @@ from tests.support.waiting import wait_until
 @pytest.fixture
 def db(path: Path, open_: Callable[..., DB]) -> DB:
     return open_(maintenance="manual")
-
-
-def open_files() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def test_one_holds_it_at_a_time(db: DB) -> None:
@@ -183,12 +179,12 @@ def test_what_the_file_system_refuses_is_said(db: DB, path: Path) -> None:
 
 def test_a_lock_that_was_not_taken_leaves_no_file_open(db: DB) -> None:
     with db.lock(b"page"):
-        before = open_files()
+        before = descriptors_open()
         another = db.lock(b"page")
         assert not another.acquire(blocking=False)
         assert not another.acquire(timeout=0.001)
         assert another.locked()
-        assert open_files() == before
+        assert descriptors_open() == before
 
 
 def test_a_forked_child_does_not_hold_it(db: DB) -> None:

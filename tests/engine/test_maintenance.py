@@ -23,7 +23,7 @@ from stratakv.maintenance import blocks, merge, work
 from stratakv.maintenance.keeper import Keeper
 from stratakv.maintenance.task import Task
 from stratakv.maintenance.tasks import Tasks
-from tests.engine.machine import Death, Machine, flip
+from tests.engine.machine import Death, Machine, flip, rotate, used
 
 Open = Callable[..., DB]
 BUDGET = 2**20
@@ -34,15 +34,6 @@ def fill(db: DB, keys: int = 300, size: int = 100) -> dict[bytes, bytes]:
     for key, value in model.items():
         db.put(key, value)
     return model
-
-
-def used(path: Path) -> int:
-    return sum(file.stat().st_blocks * 512 for file in path.iterdir())
-
-
-def seal(db: DB) -> None:
-    with db._store.committer.hold() as held:
-        db._store.structure.rotate(held)
 
 
 def entries(db: DB) -> tuple[Any, ...]:
@@ -79,7 +70,7 @@ class TestAtRest:
             for number in range(2):
                 model |= {b"%d %d %d" % (turn, number, key): b"v" * 100 for key in range(20)}
                 db.put_many({key: model[key] for key in list(model)[-20:]})
-                seal(db)
+                rotate(db)
             db.maintain(linger=0.03)
         assert len(entries(db)) <= 4
         written, rewritten = db.stats().bytes_written, db.stats().rewritten_bytes
@@ -91,7 +82,7 @@ class TestAtRest:
         db = open_()
         for number in range(6):
             db.put(b"%d" % number, b"v")
-            seal(db)
+            rotate(db)
         assert db.maintain(linger=0.05).merged == 0
         assert len(entries(db)) == 6
 
@@ -112,7 +103,7 @@ class TestFinishing:
 
     def test_it_tells_what_it_has_counted_and_asks_whether_to_go_on(self, db: DB) -> None:
         fill(db, keys=30)
-        seal(db)
+        rotate(db)
         db.maintain(stop=lambda: True)
         assert not entries(db)[0].finished
         told: list[int] = []
@@ -123,7 +114,7 @@ class TestFinishing:
 
     def test_the_order_is_on_disk_and_checked(self, db: DB, open_: Open, path: Path) -> None:
         fill(db, keys=100)
-        seal(db)
+        rotate(db)
         while entries(db)[0].finished is False:
             db.maintain()
         segment = db._store.structure.current().sealed[0]
@@ -140,7 +131,7 @@ class TestFinishing:
 
     def test_an_order_that_is_not_the_logs_is_damage(self, db: DB) -> None:
         fill(db, keys=30)
-        seal(db)
+        rotate(db)
         db.maintain()
         arrays = db._store.structure.current().sealed[0].arrays
         arrays.order[0], arrays.order[1] = arrays.order[1], arrays.order[0]
@@ -151,12 +142,12 @@ class TestFinishing:
         db.put(b"a", b"x" * 100)
         db.put(b"b", b"x" * 100)
         db.put(b"most", b"x" * 1000)
-        seal(db)
+        rotate(db)
         db.put(b"a", b"y" * 10)
         db.put(b"c", b"1" * 50)
         db.put(b"c", b"2" * 50)
         db.delete(b"b")
-        seal(db)
+        rotate(db)
         db.maintain()
         newest, oldest = entries(db)
         assert oldest.dead == 2 * (28 + 1 + 100)
@@ -170,10 +161,10 @@ class TestFinishing:
     def test_expiries_are_noted(self, db: DB, clock: Any) -> None:
         db.put(b"a", b"v", ttl=10)
         db.put(b"b", b"v", ttl=20)
-        seal(db)
+        rotate(db)
         db.put(b"c", b"v", ttl=30)
         db.put(b"d", b"v")
-        seal(db)
+        rotate(db)
         db.maintain()
         newest, oldest = entries(db)
         now = int(clock.now * 1000)
@@ -185,7 +176,7 @@ class TestExpiry:
     def test_a_segment_goes_when_all_of_it_has_expired(self, db: DB, clock: Any, path: Path) -> None:
         for number in range(200):
             db.put(b"brief%d" % number, b"x" * 50, ttl=10)
-        seal(db)
+        rotate(db)
         db.put(b"k", b"v")
         db.maintain()
         before = used(path)
@@ -200,7 +191,7 @@ class TestExpiry:
 
     def test_the_time_is_foreseen(self, clock: Any, db: DB) -> None:
         db.put(b"brief", b"v", ttl=10)
-        seal(db)
+        rotate(db)
         db.maintain()
         assert db._store.maintenance.due.seconds_left() == pytest.approx(10)
         clock.wait(10)
@@ -221,10 +212,10 @@ class TestTiers:
     def test_garbage_is_swept(self, open_: Open) -> None:
         db = open_()
         fill(db, keys=100)
-        seal(db)
+        rotate(db)
         db.maintain()
         model = fill(db, keys=90)
-        seal(db)
+        rotate(db)
         report = db.maintain()
         assert report.swept + report.merged > 0
         left = [segment.keys for segment in db.stats().segments[1:]]
@@ -239,7 +230,7 @@ class TestTiers:
         db = open_(segment_bytes=2**20)
         for number in range(400):
             db.put(b"%d" % (number % 100), b"v" * (number % 300))
-        seal(db)
+        rotate(db)
         for name in ("Output._make_room", "build_index"):
             monkeypatch.setattr(f"stratakv.maintenance.output.{name}", None)
         assert db.maintain().swept == 1
@@ -249,7 +240,7 @@ class TestTiers:
         """With one dead byte, it would be swept for nothing where the disk is too full for a merge."""
         for number in range(8):
             db.put(b"%d" % number, b"v")
-            seal(db)
+            rotate(db)
         assert db.maintain().merged == 1
         assert [entry.dead for entry in entries(db)] == [0]
 
@@ -257,12 +248,12 @@ class TestTiers:
         """Of a segment of many blocks, all but the last keys are hidden by newer ones."""
         db = open_(segment_bytes=8 * 2**20)
         model = fill(db, keys=1500, size=1200)
-        seal(db)
+        rotate(db)
         db.maintain()
         for number in range(1490):
             model[b"%04d" % number] = b"newer"
             db.put(b"%04d" % number, b"newer")
-        seal(db)
+        rotate(db)
         assert db.maintain().swept == 1
         assert {key: db.get(key) for key in model} == model
         assert [segment.keys for segment in db.stats().segments] == [0, 1490, 10]
@@ -559,9 +550,9 @@ class TestBudget:
         db.get(b"session")
         for number in range(2):
             db.put(b"%d" % number, b"v")
-            seal(db)
+            rotate(db)
         db.put(b"session", b"new")
-        seal(db)
+        rotate(db)
         db.maintain()
         store = db._store
         young = entries(db)[0].number
@@ -600,7 +591,7 @@ class TestBudget:
             db.put(b"%d" % number, bytes(500))
             db.maintain()
         gone = next(key for key in (b"%d" % n for n in range(2999, 0, -1)) if key not in db)
-        seal(db)
+        rotate(db)
         db.put(gone, b"v")
         db.put(b"new", b"v")
         assert sum(db._store.structure.current().active.hot) == 1
@@ -644,11 +635,11 @@ class TestBudget:
         db.get(b"0003")
         db.get(b"0003")
         db.get(b"0007")
-        seal(db)
+        rotate(db)
         assert db.maintain().finished == 1
         assert sum(db._store.structure.current().sealed[0].hot) == 3
         db.put(b"0007", b"written anew")
-        seal(db)
+        rotate(db)
         db.compact()
         assert [sum(segment.hot) for segment in db._store.structure.current().sealed] == [2]
 
@@ -659,9 +650,9 @@ class TestBudget:
         found = fill(db, keys=9000)  # in more blocks than one
         for number in range(0, 9000, 7):
             db.get(b"%04d" % number)
-        seal(db)
+        rotate(db)
         db.put(b"other", b"")
-        seal(db)
+        rotate(db)
         db.compact()
         (segment,) = db._store.structure.current().sealed
         assert len(segment.hot) < 9000 * 2, "no larger than it needs to be"
@@ -739,7 +730,7 @@ class TestAccounting:
     def test_the_age_of_the_oldest_entry(self, clock: Any, db: DB) -> None:
         db.put(b"old", b"v")
         clock.wait(100)
-        seal(db)
+        rotate(db)
         db.put(b"new", b"v")
         clock.wait(10)
         stats = db.stats()
@@ -835,11 +826,11 @@ def test_nothing_goes_for_what_a_power_cut_may_take(open_: Open, machine: Machin
     """A newer version that is not on disk yet hides an older one that is, and that is swept away."""
     db = open_(segment_bytes=2**16)
     model = fill(db, keys=100, size=300)
-    seal(db)
+    rotate(db)
     db.sync()
     db.maintain()
     fill(db, keys=95, size=300)
-    seal(db)
+    rotate(db)
     start = len(machine.steps)
     assert db.maintain().swept == 1
     steps = machine.steps[start:]
@@ -853,10 +844,10 @@ def test_nothing_goes_for_what_a_power_cut_may_take(open_: Open, machine: Machin
 def test_nothing_is_swept_for_what_a_power_cut_may_take(db: DB, machine: Machine) -> None:
     """A segment that was sealed since the plan was made is not finished, and so not on disk."""
     db.put(b"k", b"old")
-    seal(db)
+    rotate(db)
     db.sync()
     db.put(b"k", b"new")
-    seal(db)
+    rotate(db)
     store, start = db._store, len(machine.steps)
     view = store.structure.current()
     tasks = Tasks(store.structure, store.committer, store.syncer.reach_tip, lambda _: None)
@@ -869,10 +860,10 @@ def test_nothing_is_dropped_for_what_a_power_cut_may_take(db: DB, machine: Machi
     """Where a log tears that lies before a range tombstone, that goes, too; what it deleted is back."""
     db.put(b"a", b"v")
     db.sync()
-    seal(db)
+    rotate(db)
     db.maintain()
     db.put(b"b", b"v")
-    seal(db)
+    rotate(db)
     db.delete_prefix(b"a")
     start = len(machine.steps)
     assert db.maintain().dropped == 1
@@ -882,7 +873,7 @@ def test_nothing_is_dropped_for_what_a_power_cut_may_take(db: DB, machine: Machi
 
 def test_a_sync_that_fails_is_not_tried_again(db: DB, machine: Machine) -> None:
     fill(db, keys=30)
-    seal(db)
+    rotate(db)
     number = db.stats().segments[1].number
     failed: list[Path] = []
 
@@ -1000,7 +991,7 @@ def test_an_index_that_is_replaced_meanwhile_is_finished_again(
     from stratakv.segment_files import open_log
 
     fill(db, keys=20)
-    seal(db)
+    rotate(db)
     real = finish._count
 
     def slow(segment: Any, *arguments: Any) -> Any:
@@ -1022,7 +1013,7 @@ def test_damage_is_not_copied_on(db: DB, path: Path, kind: str, size: int) -> No
     fill(db, keys=60, size=size)
     if kind != "young":
         db.maintain() if kind == "finished" else db.compact()
-    seal(db)
+    rotate(db)
     damaged = db.stats().segments[-1].number
     flip(path / f"{damaged:06d}.log", 72 + 32 + size + 40)
     db.put(b"more", b"v")
@@ -1072,7 +1063,7 @@ def test_a_merge_goes_on_without_the_damaged_log_alone(machine: Machine, tmp_pat
     with stratakv.open(path, maintenance="manual") as db:
         for number in range(11):
             db.put(b"%d" % number, b"value")
-            seal(db)
+            rotate(db)
             if number == 6:
                 db.maintain()  # so that the damage comes after each log was read for its index
         flip(path / "000002.log", 72 + 30)

@@ -19,7 +19,7 @@ from stratakv.progress import untold
 from stratakv.repair import Repair, _is_led_to
 from stratakv.verify import inspect
 from tests.engine.conftest import Open
-from tests.engine.machine import Machine, MachineFiles, flip, in_time
+from tests.engine.machine import Machine, MachineFiles, flip, in_time, rotate
 
 Model = dict[bytes, bytes]
 HEADER, LOG_HEADER = 28, 72
@@ -40,11 +40,6 @@ def fill(db: DB) -> Model:
         if number >= 20:
             model[key] = b"older" if number < 40 else b"oldest"
     return model
-
-
-def rotate(db: DB) -> None:
-    with db._store.committer.hold() as held:
-        db._store.structure.rotate(held)
 
 
 def place(db: DB, key: bytes) -> tuple[Path, int]:

@@ -14,7 +14,7 @@ import stratakv
 from stratakv import DB
 from stratakv.maintenance import plan
 from stratakv.maintenance.early_end import StoppedError
-from tests.engine.machine import Death, Machine, rotate
+from tests.engine.machine import Death, Machine, rotate, used
 
 Open = Callable[..., DB]
 BUDGET = 2**22
@@ -32,10 +32,6 @@ def fill(db: DB, keys: int = 5000) -> dict[bytes, bytes]:
     for each, value in model.items():
         db.put(each, value)
     return model
-
-
-def used(path: Path) -> int:
-    return sum(file.stat().st_blocks * 512 for file in path.iterdir())
 
 
 def entries(db: DB) -> list[tuple[str, int]]:
