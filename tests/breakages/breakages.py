@@ -12,6 +12,7 @@ _BIASED = "tests/processes/test_bias.py"
 _COMMIT = "tests/engine/test_commit.py"
 _FAILING = "tests/engine/test_failing.py"
 _DISTRUST = "tests/engine/test_distrust.py"
+_BUDGET = "tests/engine/test_budget.py"
 _UPDATES = "tests/engine/test_updates.py"
 _COMPANY = "tests/engine/test_company.py"
 _COMPACTION = "tests/engine/test_compaction.py"
@@ -302,7 +303,7 @@ _DURABLE = (
         "stratakv/maintenance/tasks.py",
         "self._merger.run(view, what, blocks, before_install=self._sync)",
         "self._merger.run(view, what, blocks)",
-        (f"{_MAINTENANCE}::TestBudget::test_what_goes_waits_for_what_is_not_on_disk",),
+        (f"{_BUDGET}::TestBudget::test_what_goes_waits_for_what_is_not_on_disk",),
     ),
     Breakage(
         "sweep-not-synced",
@@ -1174,7 +1175,7 @@ _AGES = (
         "stratakv/maintenance/evict.py",
         "                if hides:\n",
         "                if not hides:\n",
-        (_RESURRECTION, f"{_MAINTENANCE}::TestBudget"),
+        (_RESURRECTION, f"{_BUDGET}::TestBudget"),
     ),
     Breakage(
         "replaced-version-moves",
@@ -1190,7 +1191,7 @@ _AGES = (
         "stratakv/maintenance/evict.py",
         "                    heat, hides = self._taken_over(older, item[0])\n",
         "                    self._taken_over(older, item[0])\n",
-        (f"{_MAINTENANCE}::TestBudget::test_what_is_read_and_written_again_stays",),
+        (f"{_BUDGET}::TestBudget::test_what_is_read_and_written_again_stays",),
     ),
     Breakage(
         "removed-store-written-to",
@@ -1262,7 +1263,7 @@ _AGES = (
         "stratakv/structure.py",
         "        if not found.max_bytes:\n            return []\n",
         "        if found:\n            return []\n",
-        (f"{_MAINTENANCE}::TestBudget::test_it_is_kept_without_maintenance",),
+        (f"{_BUDGET}::TestBudget::test_it_is_kept_without_maintenance",),
     ),
 )
 

@@ -6,6 +6,7 @@ since the pages of a real kernel survive whatever is simulated here.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -142,6 +143,19 @@ def path_of(fd: int) -> Path:
 
 def descriptors_open() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def fill(db: DB, keys: int = 300, size: int = 100) -> dict[bytes, bytes]:
+    """Put random values of `size` bytes; return what was put."""
+    model = {b"%04d" % number: os.urandom(size) for number in range(keys)}
+    for key, value in model.items():
+        db.put(key, value)
+    return model
+
+
+def entries(db: DB) -> tuple[Any, ...]:
+    """Return the entries of the sealed segments, newest first."""
+    return db._store.structure.current().manifest.segments
 
 
 def used(path: Path) -> int:
