@@ -29,7 +29,7 @@ _MOST_SIZE = 2**40  # of a log: what an offset has bits for
 _MOST = 2**63  # of anything else
 _NESTED = 3  # an object in a list in an object
 
-Generation = Literal["young", "main"]
+SegmentKind = Literal["young", "main"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Entry:
     """
 
     number: int
-    kind: Generation
+    kind: SegmentKind
     oldest: int
     newest: int
     size: int

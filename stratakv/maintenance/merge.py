@@ -27,7 +27,7 @@ from stratakv.maintenance.blocks import (
 )
 from stratakv.maintenance.early_end import Pace, SupersededError, Take
 from stratakv.maintenance.output import Output
-from stratakv.manifest import Edit, Entry, Generation
+from stratakv.manifest import Edit, Entry, SegmentKind
 from stratakv.record import COMMIT, TOMBSTONE, TOMBSTONE_EXPIRY, checksum_of, encode
 from stratakv.segment import Segment
 from stratakv.structure import Structure
@@ -43,7 +43,7 @@ class Job:
 
     inputs: newest first. expected: how many keys the output will have, about. older: segments that may hold
     what tombstones of the output hide, newest first. ranges: the prefixes of the output's range tombstones.
-    kind, oldest, newest: its generation and its ranks. floor: where it is not 0, the merge drops everything
+    kind, oldest, newest: those of its entry. floor: where it is not 0, the merge drops everything
     below that rank. swept: what newer segments hide is left out. treated: given where the one input does not
     leave the store yet; returns how many bytes of it are done with, and count as dead.
     """
@@ -52,7 +52,7 @@ class Job:
     expected: int
     older: Sequence[Segment]
     ranges: tuple[bytes, ...]
-    kind: Generation
+    kind: SegmentKind
     oldest: int
     newest: int
     floor: int = 0
@@ -60,7 +60,7 @@ class Job:
     treated: Callable[[], int] | None = None
 
 
-def job_of(view: View, inputs: Sequence[Segment], kind: Generation) -> Job:
+def job_of(view: View, inputs: Sequence[Segment], kind: SegmentKind) -> Job:
     """Return the merge of `inputs`, which follow one another in `view`, in their own place."""
     older = view.older_than(inputs[-1])
     ranges = range_prefixes(inputs) if older else ()

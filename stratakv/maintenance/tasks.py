@@ -21,7 +21,7 @@ from stratakv.maintenance.room import Room
 from stratakv.maintenance.sift import sift
 from stratakv.maintenance.split import Split, ranks_for
 from stratakv.maintenance.task import Task, generations
-from stratakv.manifest import Edit, Generation
+from stratakv.manifest import Edit, SegmentKind
 from stratakv.segment import Segment
 from stratakv.structure import Structure
 from stratakv.view import View
@@ -161,11 +161,11 @@ class Tasks:
 
     def merge(self, view: View, inputs: list[Segment]) -> None:
         """Make one segment of neighbours."""
-        self._merger.run(view, job_of(view, inputs, _generation(view, inputs)))
+        self._merger.run(view, job_of(view, inputs, _kind_of(view, inputs)))
 
     def sweep(self, view: View, inputs: list[Segment]) -> None:
         """Make one segment of neighbours, without what newer segments hide."""
-        job = dataclasses.replace(job_of(view, inputs, _generation(view, inputs)), swept=True)
+        job = dataclasses.replace(job_of(view, inputs, _kind_of(view, inputs)), swept=True)
         blocks = [current(view, each, self._merger.whole(view, each)) for each in inputs]
         self._merger.run(view, job, blocks, before_install=self._sync)
 
@@ -183,7 +183,7 @@ class Tasks:
         self._structure.directory.remove(segment.number)
 
 
-def _generation(view: View, inputs: list[Segment]) -> Generation:
+def _kind_of(view: View, inputs: list[Segment]) -> SegmentKind:
     """Return what is made of `inputs`: in a store with a budget what is young stays so."""
     young, _ = generations(view.manifest.segments)
     numbers = {entry.number for entry in young}
