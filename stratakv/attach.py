@@ -16,8 +16,6 @@ from stratakv import index, manifest
 from stratakv.arguments import absolute
 from stratakv.budget import lost_found_limit
 from stratakv.control import (
-    OFFSET_MASK,
-    POSITION_BITS,
     W_BUSY,
     W_INDEXED,
     W_STATE,
@@ -39,6 +37,7 @@ from stratakv.errors import (
 )
 from stratakv.files import Files
 from stratakv.locks import FileLock
+from stratakv.log import OFFSET_BITS, OFFSET_MASK
 from stratakv.manifest import Manifest
 from stratakv.opening import begin_empty, check_indexes
 from stratakv.options import Options
@@ -236,7 +235,7 @@ def _survived(directory: Directory, found: Manifest, *, write: bool) -> bool:
 def seal_active(control: Control, active: Segment) -> None:
     """Leave the store so that the next process can check what it finds; alone with it."""
     words = control.words
-    if words[W_BUSY] or words[W_TIP] != words[W_INDEXED] or words[W_TIP] >> POSITION_BITS != active.number:
+    if words[W_BUSY] or words[W_TIP] != words[W_INDEXED] or words[W_TIP] >> OFFSET_BITS != active.number:
         return  # a writer died in its commit: the next one to open the store heals it
     index.seal(active.arrays, words[W_USED], words[W_TIP] & OFFSET_MASK)
     words[W_STATE] = State.CLEAN

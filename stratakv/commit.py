@@ -22,7 +22,6 @@ from stratakv.bias import LOOK, Bias
 from stratakv.bloom import PATTERN_MASK, PATTERNS
 from stratakv.control import (
     COMMIT_STATE,
-    OFFSET_MASK,
     W_AHEAD,
     W_BUSY,
     W_CHAIN,
@@ -41,6 +40,7 @@ from stratakv.indexing import insert, takes_over
 from stratakv.installing import Held
 from stratakv.interrupted import check_refused, unless_refused
 from stratakv.locks import EXCLUSIVE_NOW, UNLOCK, FileLock
+from stratakv.log import OFFSET_MASK
 from stratakv.record import LINK_MASK, PREFIX_BYTES, pack_prefix
 from stratakv.segment import Segment
 from stratakv.structure import Structure

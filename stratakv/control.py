@@ -34,6 +34,7 @@ from typing import Any
 
 from stratakv.directory import CONTROL_NAME, Directory
 from stratakv.log import HEADER_BYTES as LOG_HEADER_BYTES
+from stratakv.log import OFFSET_BITS, OFFSET_MASK
 from stratakv.manifest import Manifest
 
 MAGIC = int.from_bytes(b"STRATACT", "little")
@@ -43,8 +44,6 @@ ROWS = 255
 ROW_WORDS = 8
 SIZE = PAGE + (1 + ROWS) * ROW_WORDS * 8
 
-POSITION_BITS = 40
-OFFSET_MASK = (1 << POSITION_BITS) - 1
 _EMPTY = memoryview(bytes(ROW_WORDS * 8)).cast("Q")
 _U64 = (1 << 64) - 1
 _U63 = (1 << 63) - 1
@@ -104,14 +103,14 @@ class Figure(enum.IntEnum):
 
 
 def position(number: int, offset: int) -> int:
-    return number << POSITION_BITS | offset
+    return number << OFFSET_BITS | offset
 
 
 def bytes_below(reached: int, number: int, size: int) -> int:
     """How many of the `size` bytes of segment `number` lie below the position `reached`."""
-    if reached >> POSITION_BITS > number:
+    if reached >> OFFSET_BITS > number:
         return size
-    return reached & OFFSET_MASK if reached >> POSITION_BITS == number else 0
+    return reached & OFFSET_MASK if reached >> OFFSET_BITS == number else 0
 
 
 class Control:

@@ -14,7 +14,7 @@ from pathlib import Path
 from stratakv.errors import DirectoryError, FormatError, ReadOnlyError, removed_error, reported, storage_error
 from stratakv.files import NETWORK_FILE_SYSTEMS, Attributes, Files
 from stratakv.interrupted import check_refused, unless_refused
-from stratakv.log import HEADER_BYTES, LogHeader
+from stratakv.log import HEADER_BYTES, OFFSET_BITS, LogHeader
 
 FORMAT = 1
 FORMAT_NAME = "FORMAT"
@@ -44,7 +44,7 @@ _OTHER_NAMES = (
 )
 logger = logging.getLogger("stratakv")
 
-MOST_NUMBER = 2**24 - 1  # of a segment: what a position has bits for
+MOST_NUMBER = 2 ** (64 - OFFSET_BITS) - 1  # of a segment: what a position has bits for
 _NUMBERED = re.compile(r"(\d{6,8})\.(log|idx)")
 _TEMPORARY = re.compile(r"(\d{6,8}(\.\d+)?|MANIFEST|MANIFEST\.old|FORMAT|GHOSTS|SIEVE)\.tmp")
 _FORMAT_BYTES = 64  # more than the line can have: what is behind them makes it another

@@ -31,12 +31,11 @@ from mmh3 import mmh3_x64_128_utupledigest
 from xxhash import xxh3_64
 
 from stratakv import bloom
+from stratakv.log import OFFSET_BITS
 
 HEADER_BYTES = 128
 FORMAT = 1
 MAGIC = int.from_bytes(b"STRATAIX", "little")
-OFFSET_BITS = 40
-OFFSET_MASK = (1 << OFFSET_BITS) - 1
 FINGERPRINT = (1 << 64) - (1 << OFFSET_BITS)  # the mask of a slot's fingerprint, and of a hash's
 ORDER_STRIDE = 16  # where the log itself is in key order; 1 where it is not
 HOTTEST = 3

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from stratakv import record
 from stratakv.bloom import PATTERN_MASK, PATTERNS
-from stratakv.control import OFFSET_MASK, W_CHAIN, W_INDEXED, W_TIP, W_USED
+from stratakv.control import W_CHAIN, W_INDEXED, W_TIP, W_USED
 from stratakv.ghosts import Ghosts
 from stratakv.index import FINGERPRINT, hash_key, occupied
+from stratakv.log import OFFSET_MASK
 from stratakv.record import LINK_MASK, unpack_header
 from stratakv.segment import Segment
 

@@ -13,18 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from stratakv import manifest
-from stratakv.control import (
-    POSITION_BITS,
-    W_GENERATION,
-    W_INDEXED,
-    W_NEXT,
-    W_POISONED,
-    W_SYNCED,
-    W_TIP,
-    position,
-)
+from stratakv.control import W_GENERATION, W_INDEXED, W_NEXT, W_POISONED, W_SYNCED, W_TIP, position
 from stratakv.directory import MOST_NUMBER
 from stratakv.errors import CorruptionError, StorageError, reported
+from stratakv.log import OFFSET_BITS
 from stratakv.manifest import Edit, Manifest
 from stratakv.resume import MOST_AHEAD
 from stratakv.segment import Segment
@@ -121,7 +113,7 @@ class Installer(Views):
         with reported(self.directory.path):
             self._remove_begun(found)
         begun = None
-        if self.control.words[W_TIP] >> POSITION_BITS != found.active:
+        if self.control.words[W_TIP] >> OFFSET_BITS != found.active:
             with reported(self.directory.path):
                 begun = self.open_active(found.active)
         self._publish(found, begun)
@@ -152,5 +144,5 @@ class Installer(Views):
         words = self.control.words
         # The generation first: whoever sees the new tip must have reason to look for its segment.
         words[W_GENERATION] = found.generation
-        if begun is not None and words[W_TIP] >> POSITION_BITS != found.active:
+        if begun is not None and words[W_TIP] >> OFFSET_BITS != found.active:
             self.control.set_active(found.active, *begun.filled())

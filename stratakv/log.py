@@ -31,6 +31,8 @@ from xxhash import xxh3_64_intdigest
 HEADER_BYTES = 72
 FORMAT = 1
 RANKS_PER_NUMBER = 1 << 16
+OFFSET_BITS = 40  # of an offset in a log, in a slot and in a position: a log is shorter than 1 TiB
+OFFSET_MASK = (1 << OFFSET_BITS) - 1
 _MAGIC = b"STRATALG"
 _HEADER = struct.Struct("<8sIIQQQQQHHI")
 _CHECKSUM = struct.Struct("<Q")

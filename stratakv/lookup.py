@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from xxhash import xxh3_64_intdigest
 
 from stratakv.bloom import PATTERN_MASK, PATTERNS
-from stratakv.control import OFFSET_MASK
 from stratakv.errors import CorruptionError
 from stratakv.index import FINGERPRINT, W_CHECKSUM, hash_key
+from stratakv.log import OFFSET_MASK
 from stratakv.record import HEADER_BYTES, PREFIX_BYTES, is_live, unpack_fields
 from stratakv.segment import Segment
 from stratakv.sieve import Sieve

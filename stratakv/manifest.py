@@ -20,12 +20,11 @@ from stratakv.directory import MANIFEST_NAME, MOST_NUMBER, OLD_MANIFEST_NAME, Di
 from stratakv.errors import CorruptionError, DirectoryError
 from stratakv.interrupted import check_refused
 from stratakv.log import HEADER_BYTES as LOG_HEADER_BYTES
-from stratakv.log import LogHeader, rank_of
+from stratakv.log import OFFSET_MASK, LogHeader, rank_of
 from stratakv.record import HEADER_BYTES as RECORD_HEADER_BYTES
 
 _TITLE = "stratakv-manifest 1 "
 _MOST_BYTES = 16 * 2**20  # of a manifest: more segments than a process can map
-_MOST_SIZE = 2**40  # of a log: what an offset has bits for
 _MOST = 2**63  # of anything else
 _NESTED = 3  # an object in a list in an object
 
@@ -206,7 +205,7 @@ def _is_entry(entry: Entry) -> bool:
         and all(type(getattr(entry, name)) is bool for name in _FLAGS)
         and entry.kind in ("young", "main")
         and entry.oldest <= entry.newest <= rank_of(entry.number)
-        and LOG_HEADER_BYTES <= entry.size < _MOST_SIZE
+        and LOG_HEADER_BYTES <= entry.size <= OFFSET_MASK
         and entry.keys * RECORD_HEADER_BYTES <= entry.size
         and entry.synced <= entry.size
     )

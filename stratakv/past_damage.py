@@ -9,8 +9,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 
-from stratakv import index, record
-from stratakv.log import HEADER_BYTES
+from stratakv import record
+from stratakv.log import HEADER_BYTES, OFFSET_MASK
 from stratakv.record import Record
 from stratakv.segment import Segment
 
@@ -60,5 +60,5 @@ def follower(segment: Segment, offset: int, end: int) -> Record | None:
 
 def offsets_beyond(segment: Segment, offset: int = 0) -> list[int]:
     """Return where the slots lead, beyond `offset`, ascending; for when the log itself does not tell."""
-    places = (slot & index.OFFSET_MASK for slot in segment.slots if slot)
+    places = (slot & OFFSET_MASK for slot in segment.slots if slot)
     return sorted(place for place in places if place > offset)

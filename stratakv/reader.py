@@ -14,10 +14,11 @@ from xxhash import xxh3_64_intdigest
 from stratakv import past_damage
 from stratakv.arguments import check_key, check_prefix
 from stratakv.bloom import PATTERN_MASK, PATTERNS
-from stratakv.control import OFFSET_MASK, POSITION_BITS, W_GENERATION, W_INDEXED, W_TIP, Figure
+from stratakv.control import W_GENERATION, W_INDEXED, W_TIP, Figure
 from stratakv.errors import CorruptionError, TransactionError
 from stratakv.files import now_ms
 from stratakv.index import FINGERPRINT, HOTTEST, hash_key
+from stratakv.log import OFFSET_BITS, OFFSET_MASK
 from stratakv.lookup import Choices, Found, lookup, newest, probe
 from stratakv.options import MAX_KEY_BYTES
 from stratakv.prefetch import together
@@ -210,7 +211,7 @@ class Reader:
         words = self._words
         view = self._views.current()
         tip = words[W_TIP]
-        if words[W_INDEXED] != tip or tip >> POSITION_BITS != view.active.number:
+        if words[W_INDEXED] != tip or tip >> OFFSET_BITS != view.active.number:
             return None
         tip &= OFFSET_MASK
         active, now, hidden, marks = view.active, now_ms(), view.hidden, view.marks

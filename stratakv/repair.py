@@ -23,7 +23,8 @@ from stratakv.bit_flip import flipped_back
 from stratakv.build import build_index
 from stratakv.control import W_TIP
 from stratakv.errors import CorruptionError, StorageError, reported
-from stratakv.index import FINGERPRINT, OFFSET_MASK, hash_key
+from stratakv.index import FINGERPRINT, hash_key
+from stratakv.log import OFFSET_MASK
 from stratakv.lost_found import LostFound
 from stratakv.maintenance.blocks import Block, merged, placeholder
 from stratakv.maintenance.early_end import SupersededError

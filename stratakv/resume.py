@@ -21,8 +21,6 @@ import logging
 
 from stratakv import index
 from stratakv.control import (
-    OFFSET_MASK,
-    POSITION_BITS,
     W_BUSY,
     W_CHAIN,
     W_GENERATION,
@@ -39,7 +37,7 @@ from stratakv.control import (
 )
 from stratakv.directory import MANIFEST_NAME, Directory
 from stratakv.errors import CorruptionError
-from stratakv.log import HEADER_BYTES
+from stratakv.log import HEADER_BYTES, OFFSET_BITS, OFFSET_MASK
 from stratakv.manifest import Manifest
 from stratakv.record import LINK_MASK
 from stratakv.segment import Segment
@@ -57,7 +55,7 @@ def resume(directory: Directory, control: Control, found: Manifest, *, write: bo
     one with a damaged header and for a manifest that is not the last there was.
     """
     words = control.words
-    number, tip = words[W_TIP] >> POSITION_BITS, words[W_TIP] & OFFSET_MASK
+    number, tip = words[W_TIP] >> OFFSET_BITS, words[W_TIP] & OFFSET_MASK
     segment = _mapped(directory, number, write=write)
     if segment is None or not HEADER_BYTES <= tip <= segment.end:
         return False

@@ -19,7 +19,7 @@ from stratakv import index, record
 from stratakv.bloom import PATTERN_MASK, PATTERNS
 from stratakv.directory import Directory
 from stratakv.errors import CorruptionError
-from stratakv.log import HEADER_BYTES, LogHeader
+from stratakv.log import HEADER_BYTES, OFFSET_MASK, LogHeader
 from stratakv.manifest import Entry
 from stratakv.record import Record, Sliceable
 
@@ -184,7 +184,7 @@ class Segment:
             if not slot:
                 return
             if slot & index.FINGERPRINT == tag:
-                yield slot & index.OFFSET_MASK
+                yield slot & OFFSET_MASK
             place = (place + 1) % self.slot_count
 
     def record_at(self, offset: int) -> Record | None:

@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 
-from stratakv.control import OFFSET_MASK, W_INDEXED, W_TIP, position
+from stratakv.control import W_INDEXED, W_TIP, position
 from stratakv.directory import CONTROL_NAME
 from stratakv.errors import CorruptionError, StrataKVError
+from stratakv.log import OFFSET_MASK
 from stratakv.view import View
 from stratakv.views import Views
 

@@ -16,7 +16,7 @@ from stratakv.directory import Directory
 from stratakv.errors import CorruptionError, StrataKVError
 from stratakv.index import hash_key
 from stratakv.interrupted import check_refused
-from stratakv.log import HEADER_BYTES, LogHeader
+from stratakv.log import HEADER_BYTES, OFFSET_MASK, LogHeader
 from stratakv.lookup import lookup
 from stratakv.record import END, LINK_MASK, TOMBSTONE
 from stratakv.segment import Segment
@@ -224,7 +224,7 @@ def _check_index(found: Condition) -> None:
 def _misleading(found: Condition) -> list[int]:
     """Return where slots lead that lead to no key's last record, and note the one that leads furthest."""
     right = {*found.newest.values(), *found.unsound}
-    offsets = [slot & index.OFFSET_MASK for slot in found.segment.slots if slot]
+    offsets = [slot & OFFSET_MASK for slot in found.segment.slots if slot]
     found.furthest = max(offsets, default=0)
     sealed, end = found.segment.entry is not None, found.end
     return [offset for offset in offsets if offset not in right and (offset < end or sealed)]

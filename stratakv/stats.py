@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stratakv.control import (
-    OFFSET_MASK,
-    POSITION_BITS,
-    W_GENERATION,
-    W_LOGGED,
-    W_SYNCED,
-    W_TIP,
-    W_USED,
-    Figure,
-)
+from stratakv.control import W_GENERATION, W_LOGGED, W_SYNCED, W_TIP, W_USED, Figure
 from stratakv.files import now_ms
+from stratakv.log import OFFSET_BITS, OFFSET_MASK
 from stratakv.lost_found import lost_found_bytes
 from stratakv.segment import Segment
 from stratakv.store import Store
@@ -87,7 +79,7 @@ def collect(store: Store) -> Stats:
     now = now_ms()
     active = _active(view.active, words[W_USED], tip & OFFSET_MASK, now)
     segments = (active, *(_sealed(segment, now) for segment in view.sealed))
-    same = synced >> POSITION_BITS == tip >> POSITION_BITS
+    same = synced >> OFFSET_BITS == tip >> OFFSET_BITS
     hits, misses = control.total(Figure.HITS), control.total(Figure.MISSES)
     written, rewritten = words[W_LOGGED] + (tip & OFFSET_MASK), control.total(Figure.REWRITTEN)
     return Stats(

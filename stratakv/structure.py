@@ -16,7 +16,6 @@ from stratakv import index, manifest
 from stratakv.budget import DISK_BLOCK, LARGEST_SHARE, hard_limit, is_oversized, on_disk, segment_capacity
 from stratakv.build import build_index
 from stratakv.control import (
-    OFFSET_MASK,
     W_BUSY,
     W_LOGGED,
     W_NEXT,
@@ -34,7 +33,7 @@ from stratakv.files import now_ms
 from stratakv.handover import NOTHING, Beginning, without
 from stratakv.installing import Held, Installer
 from stratakv.interrupted import unless_refused
-from stratakv.log import HEADER_BYTES, LogHeader, rank_of
+from stratakv.log import HEADER_BYTES, OFFSET_MASK, LogHeader, rank_of
 from stratakv.manifest import Edit, Entry, Manifest
 from stratakv.opening import young_keys
 from stratakv.segment import Segment

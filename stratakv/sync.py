@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from stratakv.company import Company
-from stratakv.control import POSITION_BITS, W_POISONED, W_SYNCED, W_TIP
+from stratakv.control import W_POISONED, W_SYNCED, W_TIP
 from stratakv.errors import ClosedError, ReadOnlyError, SyncError, TransactionError, storage_error
 from stratakv.forks import HERE, notice
 from stratakv.gathering import Gathering, Wish
 from stratakv.interrupted import check_refused, is_interrupted, new_turn, under
 from stratakv.locks import FileLock
+from stratakv.log import OFFSET_BITS
 from stratakv.manifest import Edit
 from stratakv.segment import Segment
 from stratakv.structure import Structure
@@ -113,7 +114,7 @@ class Syncer:
         return self._words[W_SYNCED] < self._words[W_TIP]
 
     def _covered(self, wanted: int) -> bool:
-        number, poisoned = wanted >> POSITION_BITS, self._words[W_POISONED]
+        number, poisoned = wanted >> OFFSET_BITS, self._words[W_POISONED]
         if poisoned:
             if not self._structure.is_given_up(poisoned):
                 self._give_up(poisoned)  # who found it out did not live to do so, or could not
@@ -149,9 +150,9 @@ class Syncer:
         if words[W_POISONED] and not self._structure.is_given_up(words[W_POISONED]):
             return
         view, tip = self._structure.current(), words[W_TIP]
-        if words[W_SYNCED] >= wanted or tip >> POSITION_BITS > view.active.number:
+        if words[W_SYNCED] >= wanted or tip >> OFFSET_BITS > view.active.number:
             return  # another process was faster, or the view has become old
-        for segment in self._unsynced(view, words[W_SYNCED] >> POSITION_BITS):
+        for segment in self._unsynced(view, words[W_SYNCED] >> OFFSET_BITS):
             try:
                 files.fdatasync(segment.fd)
             except OSError as cause:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from stratakv import manifest
 from stratakv.control import (
-    OFFSET_MASK,
-    POSITION_BITS,
     W_BUSY,
     W_CHAIN,
     W_GENERATION,
@@ -29,6 +27,7 @@ from stratakv.directory import (
 )
 from stratakv.errors import CorruptionError, StrataKVError, reported
 from stratakv.interrupted import check_refused
+from stratakv.log import OFFSET_BITS, OFFSET_MASK
 from stratakv.progress import Progress
 from stratakv.resume import MOST_AHEAD
 from stratakv.snapshots import Snapshots
@@ -113,7 +112,7 @@ def inspect(snapshots: Snapshots, progress: Progress) -> Inspection:
 def _check_reach(views: Views, active: Condition) -> None:
     """Check where the slots lead in what has been written since we began; a slot is set after the tip."""
     tip = views.control.words[W_TIP]  # once: it may be in another segment the next moment
-    same = tip >> POSITION_BITS == active.segment.number
+    same = tip >> OFFSET_BITS == active.segment.number
     if same and active.furthest >= max(tip & OFFSET_MASK, active.end):
         note_index(active, "one of its slots leads beyond the end of the log")
 
@@ -186,7 +185,7 @@ def _wrong_words(views: Views, active: Condition) -> Iterator[tuple[int, str]]:
     view, tip = views.current(), words[W_TIP]
     if words[W_GENERATION] != view.generation:
         yield W_GENERATION, "the generation is not that of the manifest"
-    if tip >> POSITION_BITS != view.active.number or tip & OFFSET_MASK > view.active.end:
+    if tip >> OFFSET_BITS != view.active.number or tip & OFFSET_MASK > view.active.end:
         yield W_TIP, "the tip is not in the segment being written"
     if words[W_INDEXED] != tip:
         yield W_INDEXED, "the index does not reach to the tip"

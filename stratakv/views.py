@@ -8,18 +8,13 @@ from weakref import WeakMethod
 
 from stratakv import index, manifest
 from stratakv.build import build_index
-from stratakv.control import (
-    OFFSET_MASK,
-    POSITION_BITS,
-    W_GENERATION,
-    W_INDEXED,
-    Control,
-)
+from stratakv.control import W_GENERATION, W_INDEXED, Control
 from stratakv.directory import CONTROL_NAME, GHOSTS_NAME, MANIFEST_NAME, SIEVE_NAME, Directory
 from stratakv.errors import CorruptionError, StorageError, removed_error, reported
 from stratakv.forks import notice
 from stratakv.ghosts import Ghosts
 from stratakv.interrupted import check_refused, new_turn, under
+from stratakv.log import OFFSET_BITS, OFFSET_MASK
 from stratakv.manifest import Entry, Manifest
 from stratakv.opening import map_ghosts, map_sieve, open_sealed
 from stratakv.segment import Segment
@@ -202,7 +197,7 @@ class Views:
     def _check_active(self, segment: Segment) -> None:
         """Raise CorruptionError for an index that does not lead to the last record: it is an older copy."""
         reached = self.control.words[W_INDEXED]
-        if reached >> POSITION_BITS != segment.number or reached & OFFSET_MASK > segment.end:
+        if reached >> OFFSET_BITS != segment.number or reached & OFFSET_MASK > segment.end:
             return
         last = segment.last_records(reached & OFFSET_MASK)
         if last and not any(segment.leads_to(found.key, found.offset) for found in last):

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from types import CodeType
 
 from stratakv.bias import Bias
-from stratakv.control import OFFSET_MASK, W_BUSY, W_TIP, W_TURNS, Control, Figure
+from stratakv.control import W_BUSY, W_TIP, W_TURNS, Control, Figure
 from stratakv.errors import ClosedError, InvalidValueError, TransactionError, storage_error
 from stratakv.files import Files
 from stratakv.forks import HERE, notice
@@ -27,6 +27,7 @@ from stratakv.indexing import catch_up
 from stratakv.installing import Held, Message
 from stratakv.interrupted import is_interrupted
 from stratakv.locks import FileLock
+from stratakv.log import OFFSET_MASK
 from stratakv.structure import Structure
 from stratakv.view import FORKED
 

@@ -7,8 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from stratakv.budget import SEGMENTS
-from stratakv.control import OFFSET_MASK, W_TIP
+from stratakv.control import W_TIP
 from stratakv.files import now_ms
+from stratakv.log import OFFSET_MASK
 from stratakv.maintenance.early_end import NoRoomError, Pace, SupersededError
 from stratakv.maintenance.evict import is_current
 from stratakv.maintenance.task import Task, generations

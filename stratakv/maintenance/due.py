@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 
-from stratakv.control import OFFSET_MASK, W_LOGGED, W_TIP, Figure
+from stratakv.control import W_LOGGED, W_TIP, Figure
 from stratakv.directory import SIEVE_NAME
 from stratakv.files import now_ms
 from stratakv.interrupted import check_refused
+from stratakv.log import OFFSET_MASK
 from stratakv.maintenance import plan
 from stratakv.maintenance.room import Room
 from stratakv.maintenance.task import Limits, Task

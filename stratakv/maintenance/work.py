@@ -14,11 +14,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stratakv.control import OFFSET_MASK, W_GENERATION, W_TIP
+from stratakv.control import W_GENERATION, W_TIP
 from stratakv.errors import CorruptionError, StoreBusyError, reported
 from stratakv.forks import notice
 from stratakv.interrupted import new_turn
 from stratakv.locks import FileLock
+from stratakv.log import OFFSET_MASK
 from stratakv.maintenance.compaction import CompactionReport, compact
 from stratakv.maintenance.due import Due
 from stratakv.maintenance.early_end import Pace, StoppedError, SupersededError

@@ -640,9 +640,9 @@ _COMMITS = (
         "who sees a new tip looks for its segment",
         "stratakv/installing.py",
         "        words[W_GENERATION] = found.generation\n"
-        "        if begun is not None and words[W_TIP] >> POSITION_BITS != found.active:\n"
+        "        if begun is not None and words[W_TIP] >> OFFSET_BITS != found.active:\n"
         "            self.control.set_active(found.active, *begun.filled())\n",
-        "        if begun is not None and words[W_TIP] >> POSITION_BITS != found.active:\n"
+        "        if begun is not None and words[W_TIP] >> OFFSET_BITS != found.active:\n"
         "            self.control.set_active(found.active, *begun.filled())\n"
         "        words[W_GENERATION] = found.generation\n",
         (f"{_COMMIT}::TestRotation::test_death_as_soon_as_others_may_see_the_tip",),

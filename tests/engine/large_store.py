@@ -10,7 +10,8 @@ from functools import lru_cache
 from itertools import takewhile
 
 from stratakv import DB
-from stratakv.index import HEADER_BYTES, OFFSET_MASK, hash_key
+from stratakv.index import HEADER_BYTES, hash_key
+from stratakv.log import OFFSET_MASK
 from stratakv.segment import Segment
 from tests.engine.conftest import Open
 from tests.engine.machine import rotate

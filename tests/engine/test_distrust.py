@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from stratakv import DB, CorruptionError, StorageError, rewrite
-from stratakv.index import OFFSET_MASK
-from stratakv.log import HEADER_BYTES
+from stratakv.log import HEADER_BYTES, OFFSET_MASK
 from stratakv.maintenance import output
 from stratakv.maintenance.blocks import in_key_order
 from stratakv.maintenance.early_end import SupersededError

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from stratakv import DB
-from stratakv.index import HEADER_BYTES, OFFSET_MASK
+from stratakv.index import HEADER_BYTES
+from stratakv.log import OFFSET_MASK
 from tests.engine.conftest import Open
 from tests.engine.free_bits import CONTROL_WORDS, is_free
 from tests.engine.machine import flip

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from stratakv import bloom, index
 from stratakv.index import Arrays, Shape
+from stratakv.log import OFFSET_MASK
 
 MAGIC = b"STRATAIX"
 
@@ -36,7 +37,7 @@ def candidates(arrays: Arrays, key: bytes) -> list[int]:
     place, found = first % size, []
     while slot := arrays.slots[place]:
         if slot >> 40 == first >> 40:
-            found.append(slot & index.OFFSET_MASK)
+            found.append(slot & OFFSET_MASK)
         place = (place + 1) % size
     return found
 

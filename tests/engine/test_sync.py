@@ -14,9 +14,10 @@ import pytest
 
 import stratakv
 from stratakv import DB, ReadOnlyError, SyncError, TransactionError
-from stratakv.control import OFFSET_MASK, W_POISONED, W_SYNCED, W_TIP
+from stratakv.control import W_POISONED, W_SYNCED, W_TIP
 from stratakv.errors import storage_error
 from stratakv.gathering import Gathering, Wish
+from stratakv.log import OFFSET_MASK
 from stratakv.sync import Syncer
 from tests.engine.machine import Machine, in_time
 from tests.support.waiting import wait_until

@@ -12,8 +12,9 @@ import pytest
 
 from stratakv import DB, InvalidKeyError, InvalidValueError, TransactionError, commit
 from stratakv.commit import Committer
-from stratakv.control import OFFSET_MASK, W_TIP
+from stratakv.control import W_TIP
 from stratakv.files import Files
+from stratakv.log import OFFSET_MASK
 from stratakv.manifest import Edit
 from stratakv.reader import Found, Reader
 from stratakv.record import HEADER_BYTES

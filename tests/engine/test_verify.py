@@ -10,8 +10,7 @@ import pytest
 
 from stratakv import DB, CorruptionError, StorageError, past_damage, record, soundness
 from stratakv.control import W_BUSY, W_GENERATION, W_NEXT, W_SYNCED, W_TIP
-from stratakv.index import OFFSET_MASK
-from stratakv.log import HEADER_BYTES, LogHeader
+from stratakv.log import HEADER_BYTES, OFFSET_MASK, LogHeader
 from tests.engine.conftest import Open
 from tests.engine.machine import Machine, flip
 

@@ -12,9 +12,9 @@ import pytest
 
 from stratakv import DB
 from stratakv.commit import AHEAD_BYTES
-from stratakv.control import OFFSET_MASK, W_AHEAD, W_TIP
+from stratakv.control import W_AHEAD, W_TIP
 from stratakv.files import Files
-from stratakv.log import HEADER_BYTES
+from stratakv.log import HEADER_BYTES, OFFSET_MASK
 from tests.engine.machine import Death, Machine
 from tests.engine.test_commit import check
 

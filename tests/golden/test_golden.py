@@ -16,7 +16,7 @@ import stratakv
 from stratakv import control, ghosts, index, manifest, record
 from stratakv.directory import Directory
 from stratakv.index import Shape
-from stratakv.log import HEADER_BYTES, rank_of
+from stratakv.log import HEADER_BYTES, OFFSET_BITS, OFFSET_MASK, rank_of
 from stratakv.manifest import Manifest
 from stratakv.segment import Segment
 from stratakv.segment_files import map_index, open_log
@@ -181,7 +181,7 @@ class TestBytes:
             index.seal(new, old.header[index.W_KEYS], old.header[index.W_COVERED])
             assert old.header[index.W_SEALED] == 0 or new.header == old.header
             for key, offset in latest.items():
-                assert old.slots[index.place_of(old, key, offset)] & index.OFFSET_MASK == offset
+                assert old.slots[index.place_of(old, key, offset)] & OFFSET_MASK == offset
 
     def latest(self, segment: Segment) -> dict[bytes, int]:
         link = segment.header.first_link
@@ -197,7 +197,7 @@ class TestBytes:
         assert words[control.W_BOOT_HIGH] << 64 | words[control.W_BOOT_LOW] == BOOT
         assert words[control.W_GENERATION] == found.generation
         assert words[control.W_NEXT] == found.next_number
-        assert words[control.W_TIP] >> control.POSITION_BITS == found.active
+        assert words[control.W_TIP] >> OFFSET_BITS == found.active
         assert words[control.W_STATE] == (1 if golden.name == "killed" else 2)
 
     def test_ghosts(self, golden: Path) -> None:
