@@ -37,15 +37,15 @@ class _Put(Wish):
 class GroupCommit:
     """Commits single records as `Committer.commit_one` does, and returns once they are on disk.
 
-    reach: returns once all below a position is on disk. syncs: whether a thread is in that already.
+    reach: returns once all below a position is on disk. is_syncing: whether a thread is in `reach` already.
     """
 
     def __init__(
-        self, committer: Committer, reach: Callable[[int], None], syncs: Callable[[int], bool]
+        self, committer: Committer, reach: Callable[[int], None], is_syncing: Callable[[int], bool]
     ) -> None:
         self._committer = committer
         self._reach = reach
-        self._syncs = syncs
+        self._is_syncing = is_syncing
         self.begin_process()
 
     def begin_process(self) -> None:
@@ -64,7 +64,7 @@ class GroupCommit:
             return self._committer.commit_one(*write)
         gathering = self._gathering
         # In a `__del__` or the like: others wait for what this thread has not finished.
-        if gathering.has(thread) or self._syncs(thread):
+        if gathering.has(thread) or self._is_syncing(thread):
             return self._committer.commit_one(*write)
         put = _Put(write)
         try:

@@ -74,7 +74,7 @@ class Store:
         self.syncer = Syncer(
             self.structure, self.committer, sync_lock, options.sync_interval, self.reader.publish
         )
-        self.group = GroupCommit(self.committer, self.syncer.reach, self.syncer.has)
+        self.group = GroupCommit(self.committer, self.syncer.reach, self.syncer.is_syncing)
         self.writer = Writer(
             self.structure,
             self.reader,

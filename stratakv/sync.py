@@ -94,8 +94,8 @@ class Syncer:
             finally:
                 gathering.leave(wish)  # again, where a signal ended the first
 
-    def has(self, thread: int) -> bool:
-        """Whether this very thread is syncing, or waits for a sync."""
+    def is_syncing(self, thread: int) -> bool:
+        """Whether this thread is syncing, or waits for a sync."""
         return self._gathering.has(thread)
 
     def everything(self) -> None:
