@@ -19,7 +19,7 @@ LONGEST_TTL = 2**53  # seconds, and less than that; 285 million years, and still
 
 
 def check_key(key: bytes) -> bytes:
-    """Return `key` as what it is made of; raises InvalidKeyError unless that is 1 to 65,535 bytes."""
+    """Return `key` as plain `bytes`; raises InvalidKeyError unless it has 1 to 65,535 of them."""
     if not isinstance(key, bytes):
         raise InvalidKeyError(f"a key must be bytes, not {type(key).__name__}{_advice(key)}")
     if key.__class__ is not bytes:  # it may call itself longer or shorter than it is

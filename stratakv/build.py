@@ -24,8 +24,8 @@ def build_index(
     """Build the index of a sealed log as its file on disk, and seal and attach it.
 
     ordered: in its final form, with the offsets in key order, and durable. hot: the index whose hot bytes it
-    gets; without one they are all 0. elected: this is the one process that does maintenance. take: is told
-    file and size first, and raises what is wrong with that.
+    gets; without one they are all 0. elected: this is the one process that does maintenance. take: called
+    with the file and its size before it is written; raises where there is no room for that.
     """
     shape, keys = _layout(segment, ordered=ordered)
     files, path = directory.files, directory.index_path(segment.number)

@@ -234,24 +234,24 @@ class Files(Processes):
         return mmap.mmap(fd, size, prot=mmap.PROT_READ | (mmap.PROT_WRITE if write else 0))
 
     def expect_lookups(self, mapped: mmap.mmap) -> None:
-        """Let what is touched of a map be read from the disk, and nothing around it."""
-        with unless_refused():  # a wish only
+        """Tell the kernel to read only the pages of a map that are touched, and none ahead (MADV_RANDOM)."""
+        with unless_refused():  # advice only
             mapped.madvise(mmap.MADV_RANDOM)
 
     def expect_a_walk(self, mapped: mmap.mmap) -> None:
-        """Let the kernel read ahead of where a map is read, as it does of its own."""
+        """Let the kernel read ahead in a map again, as it does by default (MADV_NORMAL)."""
         with unless_refused():
             mapped.madvise(mmap.MADV_NORMAL)
 
     def bring_in(self, mapped: mmap.mmap, start: int, end: int) -> None:
-        """Have the pages with these offsets of a map read from the disk, without waiting; a wish only."""
+        """Begin to read the pages of a map within these offsets from the disk, without waiting."""
         first = start // mmap.PAGESIZE * mmap.PAGESIZE
         if first < len(mapped):
             with unless_refused():
                 mapped.madvise(mmap.MADV_WILLNEED, first, min(end, len(mapped)) - first)
 
     def forget(self, mapped: mmap.mmap, start: int, end: int) -> None:
-        """Let go of the pages of a map within these offsets: they stay in the kernel's cache, not in ours."""
+        """Drop the pages of a map within these offsets from our memory; they stay in the page cache."""
         first, last = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE
         if first < last:
             mapped.madvise(mmap.MADV_DONTNEED, first, last - first)

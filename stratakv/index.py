@@ -143,7 +143,7 @@ def is_described(index: Arrays, number: int) -> bool:
 
 
 def seal(index: Arrays, keys: int, covered: int) -> None:
-    """Make the index checkable, as the index of `covered` bytes of log."""
+    """Write the checksum of the index, as that of `covered` bytes of log."""
     index.header[W_KEYS], index.header[W_COVERED], index.header[W_SEALED] = keys, covered, 1
     index.header[W_CHECKSUM] = checksum(index)
 

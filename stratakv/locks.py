@@ -67,7 +67,7 @@ class FileLock:
         self.free()
 
     def exclusive(self) -> None:
-        """Wait for the lock: with open eyes for as long as a few commits take, then asleep."""
+        """Wait for the lock: try again for as long as a few commits take, then sleep until it is free."""
         for _ in range(_TRIES):
             if self.try_exclusive():
                 return

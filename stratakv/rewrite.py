@@ -21,7 +21,7 @@ _SYNC_BYTES = 16 * 2**20
 class LogWriter:
     """A log in the making; `finish` makes it durable. `link` is what the next record's link must be.
 
-    take: is told file and size before it grows, and raises what is wrong with that.
+    take: called with the file and its size before it grows; raises where there is no room for that.
     """
 
     def __init__(

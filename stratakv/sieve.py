@@ -90,7 +90,7 @@ class Sieve:
                 table[slot >> shift] |= bit
 
     def seal(self) -> None:
-        """Make it checkable."""
+        """Write the checksum."""
         self._words[W_CHECKSUM] = self._checksum()
 
     def is_sound(self) -> bool:

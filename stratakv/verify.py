@@ -129,7 +129,7 @@ def _leave_out_gone(views: Views, inspection: Inspection) -> None:
 
 
 def _check_files(directory: Directory) -> Iterator[Damage]:
-    """Check what is no segment. GHOSTS is never synced: what a power cut has left of it is no damage."""
+    """Check FORMAT and MANIFEST. GHOSTS and SIEVE are never synced: what a power cut leaves is no damage."""
     path = directory.path
     try:
         if not directory.is_store():

@@ -25,10 +25,10 @@ from stratakv.view import FORKED, View
 logger = logging.getLogger("stratakv")
 
 _TRIES = 100
-# Of memory. Where the logs take more than that, what is read around a record drives out what was read before;
-# where they take less, it is all in memory the sooner.
+# A part of memory. Where the logs take more, reading ahead evicts pages that are still wanted; where they
+# take less, it brings all of them into memory sooner.
 _CACHED = 0.5
-# Of a record, on average. Up to here a lookup in a log that is not in memory is as fast or faster if only the
+# Average length of a record. Up to here a lookup in a log that is not in memory is no slower if only the
 # record is read, and not the 128 KiB and more around it (docs/decisions/2026-11-26-cold-reads.md).
 _ALONE_BYTES = 16 * 2**10
 
