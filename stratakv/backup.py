@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from stratakv import manifest
 from stratakv.arguments import absolute
 from stratakv.control import start_control
 from stratakv.directory import Directory
-from stratakv.errors import DirectoryError, reported
+from stratakv.errors import CorruptionError, DirectoryError, reported
 from stratakv.index import occupied
 from stratakv.interrupted import unless_refused
-from stratakv.log import HEADER_BYTES
+from stratakv.log import HEADER_BYTES, LogHeader
 from stratakv.manifest import Entry, Manifest
 from stratakv.opening import begin_empty
 from stratakv.progress import Progress
 from stratakv.record import HEADER_BYTES as RECORD_HEADER_BYTES
 from stratakv.segment import Segment
 from stratakv.snapshots import Snapshot, Snapshots
+
+_STEP_RECORDS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ def backup(
 
     No lock is needed: sealed logs never change, and of the active one what lies below the tip does not
     either. The copy is a complete store, durable when this returns; where it raises, nothing is left of it.
+    Raises CorruptionError where a log is damaged: the copy, which has no indexes yet, would not open.
     """
     directory = snapshots.views.directory
     files, path = directory.files, absolute(target)
@@ -95,12 +100,14 @@ def _copy_logs(copy: Directory, segments: dict[Segment, Entry], progress: Progre
     total = sum(entry.size for entry in segments.values())
     done = 0
 
-    def copied(step: int) -> None:
-        nonlocal done
-        done += step
+    def copied(_step: int) -> None:
         progress(done, total)
 
     for segment, entry in segments.items():
+        with reported(segment.path):
+            for offset in _checked(segment, entry.size):
+                progress(done + offset, total)
+        done += entry.size
         path = copy.log_path(segment.number)
         with reported(path):
             fd = copy.open(path, write=True, create=True)
@@ -109,3 +116,13 @@ def _copy_logs(copy: Directory, segments: dict[Segment, Entry], progress: Progre
                 copy.files.fdatasync(fd)
             finally:
                 copy.files.close(fd)
+
+
+def _checked(segment: Segment, end: int) -> Iterator[int]:
+    """Yield now and then how far a log is sound; raises CorruptionError where it is not."""
+    if segment.files.size(segment.fd) < end:
+        raise CorruptionError(segment.path, end, "the log is cut short")
+    if LogHeader.unpack(segment.log[:HEADER_BYTES]) != segment.header:
+        raise CorruptionError(segment.path, 0, "the header of the log is not sound")
+    for found in islice(segment.records(end), 0, None, _STEP_RECORDS):
+        yield found.offset

@@ -257,7 +257,10 @@ class DB:
                 return mending.run(told)
 
     def backup(self, path: str | os.PathLike[str], progress: Progress | None = None) -> BackupReport:
-        """Copy the store as it is now to `path`, a new or empty directory, while others read and write."""
+        """Copy the store as it is now to `path`, a new or empty directory, while others read and write.
+
+        Raises CorruptionError where a record is damaged: `verify` with `repair` first.
+        """
         store = self._open_store
         with apart(progress or untold) as told:
             return backup(store.snapshots, path, store.options.segment_bytes, told)

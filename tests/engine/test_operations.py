@@ -17,7 +17,7 @@ import pytest
 
 import stratakv
 from stratakv import DB, ClosedError, InvalidValueError, KeyNotFoundError, ReadOnlyError, reader
-from tests.engine.machine import descriptors_open
+from tests.engine.machine import descriptors_open, flip
 
 VALUES = [b"", b"\0", b"\0" * 1000, bytes(range(256)), b"x" * 10_000]
 
@@ -483,6 +483,29 @@ class TestBackup:
         db.backup(tmp_path / "copy")
         with stratakv.open(tmp_path / "copy") as copy:
             assert copy.get(b"k") == b"v"
+
+    @pytest.mark.parametrize("compacted", [True, False])
+    @pytest.mark.parametrize("part", ["header", "first record", "last record"])
+    def test_no_copy_is_made_of_what_would_not_open(
+        self, db: DB, tmp_path: Path, part: str, compacted: bool
+    ) -> None:
+        for number in range(20):
+            db.put(b"%d" % number, b"v" * 20)
+        if compacted:
+            db.compact()
+        view = db._store.structure.current()
+        segment = view.sealed[0] if compacted else view.active
+        end = segment.end if compacted else segment.filled()[0]
+        offsets = [found.offset for found in segment.records(end)]
+        damaged = {"header": 30, "first record": offsets[0] + 10, "last record": offsets[-1] + 10}
+        flip(segment.path, damaged[part])
+        with pytest.raises(stratakv.CorruptionError, match=f"verify --repair {db.path}"):
+            db.backup(tmp_path / "copy")
+        assert not (tmp_path / "copy").exists()
+        flip(segment.path, damaged[part])
+        db.backup(tmp_path / "copy")
+        with stratakv.open(tmp_path / "copy") as copy:
+            assert len(dict(copy.scan())) == 20
 
 
 class TestVerify:
