@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from weakref import WeakMethod
 
 from stratakv.attach import attach, seal_active
@@ -11,7 +12,7 @@ from stratakv.bias import Bias
 from stratakv.commit import Committer
 from stratakv.control import open_control
 from stratakv.directory import Directory
-from stratakv.errors import DiskFullError
+from stratakv.errors import DiskFullError, RemovedError
 from stratakv.group import GroupCommit
 from stratakv.locks import FileLock
 from stratakv.maintenance.keeper import Keeper
@@ -188,7 +189,8 @@ class Store:
         self.control.leave_row()
         self.committer.leave()
         if self._attach_lock.try_exclusive():
-            seal_active(self.control, self.structure.current().active)
+            with suppress(RemovedError):  # nobody will open it here
+                seal_active(self.control, self.structure.current().active)
 
 
 def _child_options(options: Options) -> dict[str, object]:

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from copy import copy
 from typing import Any
 
@@ -187,7 +187,8 @@ class Store:
         """Close the store; the next use opens it again."""
         handle, self.handle = self.handle, None
         if handle is not None:
-            handle.close()
+            with suppress(stratakv.RemovedError):  # nothing is left to be synced
+                handle.close()
 
 
 class MisconfiguredStore(Store):
@@ -211,8 +212,9 @@ def store(path: str, options: stratakv.Options) -> Store:
 
 def close_all() -> None:
     """Close every store that is open, before its directory is moved, say; the next use opens it again."""
-    for each in list(_stores.values()):
-        each.close()
+    with ExitStack() as every:  # also where one cannot be synced
+        for each in list(_stores.values()):
+            every.callback(each.close)
 
 
 @receiver(setting_changed)

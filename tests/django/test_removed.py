@@ -79,6 +79,20 @@ def test_the_end_of_a_request_is_no_error_where_another_thread_was_faster(cache:
     cache.close()
 
 
+def test_all_are_closed_where_one_has_gone(
+    tolerant: StrataKVCache, make_cache: MakeCache, store: Path, run: Callable[..., list[str]]
+) -> None:
+    """Others have changed it since this process last looked."""
+    another = make_cache(location="another")
+    for cache in (tolerant, another):
+        cache.set("key", "old")
+    run("cache.clear()")
+    store.rename(store.with_name("away"))
+    handles.close_all()
+    assert tolerant.get("key") is None
+    assert another.get("key") == "old"
+
+
 def test_other_settings_in_a_test_begin_with_what_is_there(store: Path) -> None:
     aliases = {"default": {"BACKEND": "stratakv_django.cache.StrataKVCache", "LOCATION": str(store)}}
     with override_settings(CACHES=aliases):

@@ -138,6 +138,15 @@ def test_closed_and_opened_again_it_goes_on(db: DB, path: Path) -> None:
         assert anew.in_place()
 
 
+def test_closed_after_others_have_changed_it_and_it_has_gone(path: Path) -> None:
+    with stratakv.open(path, **OPTIONS) as db:
+        db.put(b"key", b"old")
+        elsewhere(path, "db.clear()")
+        path.rename(path.with_name("away"))
+    code = "db.put(b'key', b'new'); print(*db.scan())"
+    assert elsewhere(path.with_name("away"), code) == "(b'key', b'new')"
+
+
 @removals
 def test_opened_again_beside_it_the_new_one_is_found(
     db: DB, path: Path, remove: Callable[[Path], None]
