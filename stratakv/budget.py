@@ -57,9 +57,22 @@ def part_bytes(max_bytes: int) -> int:
     return -(-max_bytes // SEGMENTS)
 
 
-def parts_of(size: int, max_bytes: int) -> int:
-    """Return how many parts a log of so many bytes may be split into, and one more."""
-    return size // part_bytes(max_bytes) + 2
+def parts_of(living: int, max_bytes: int) -> int:
+    """Return how many parts so many bytes of log may be split into, and one more."""
+    return living // part_bytes(max_bytes) + 2
+
+
+def ranks_of_parts(newest: int, above: int, parts: int) -> range:
+    """Return the ranks of so many parts, highest first; fewer where there are not so many.
+
+    newest: the highest rank of the segment that is split. above: the lowest one of the next newer segment.
+    They begin in the middle, as the upper half is for what evictions put before the main segments. Where that
+    leaves too few, they begin at the top: the one above is a part then, of a split that was broken off, and
+    has as many below it as were wanted for the rest.
+    """
+    free = above - newest - 1
+    first = newest + (free // 2 if free // 2 >= parts else free)
+    return range(first, newest, -1)[:parts]
 
 
 def lost_found_limit(max_bytes: int) -> int:

@@ -26,6 +26,7 @@ from stratakv.budget import (
     left_by_split,
     on_disk,
     parts_of,
+    ranks_of_parts,
 )
 from stratakv.maintenance.merging import FAN_IN, affordable, at_rest, merges
 from stratakv.maintenance.task import Limits, Task, disk_bytes, fits, generations, live
@@ -106,14 +107,15 @@ def _split(segments: Sequence[Entry], place: int, limits: Limits) -> Task | None
     """Return the split of an oversized segment, or what comes before, where there is space for that."""
     entry = segments[place]
     above = segments[place - 1].oldest if place else limits.active_oldest
-    has_ranks = (above - entry.newest) // 2 > parts_of(entry.size, limits.max_bytes)
+    parts = parts_of(live(entry), limits.max_bytes)
+    has_ranks = len(ranks_of_parts(entry.newest, above, parts)) == parts
     if not is_oversized(entry.size, limits.max_bytes) or not has_ranks:
         return None
     if not entry.finished and disk_bytes(0, entry.keys) <= limits.free_bytes:
         return Task("finish", (entry.number,))  # which counts what is dead in it
     needed = disk_bytes(live(entry), entry.keys)
-    if limits.used_bytes > limits.max_bytes:  # so it is the oldest, and some of it has to go
-        others = limits.used_bytes - disk_bytes(entry.size, entry.keys)
+    others = limits.used_bytes - disk_bytes(entry.size, entry.keys)
+    if others + needed > limits.max_bytes:  # so it is the oldest, and some of it has to go
         needed = min(needed, left_by_split(limits.max_bytes, others))
     return Task("split", (entry.number,)) if 0 < needed <= limits.free_bytes else None
 

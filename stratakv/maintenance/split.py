@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
-from stratakv.budget import part_bytes, parts_of
+from stratakv.budget import part_bytes, parts_of, ranks_of_parts
 from stratakv.index import ORDER_STRIDE, Shape
 from stratakv.maintenance.blocks import Block, Item
 from stratakv.maintenance.merge import Job
@@ -24,15 +24,14 @@ from stratakv.view import View
 _BLOCK_BYTES = 2**19  # of log: bounds the memory that a part takes
 
 
-def ranks_for(view: View, segment: Segment) -> range:
-    """Return the lower half of the ranks between a segment and the next newer one, highest first.
+def ranks_for(view: View, segment: Segment, parts: int) -> range:
+    """Return the ranks of so many parts of a segment, highest first; fewer where there are not so many.
 
-    Each part is older than the one before, so that it may be installed before the next one is made. The upper
-    half is for what evictions put before the main segments.
+    Each part is older than the one before, so that it may be installed before the next one is made.
     """
     place = view.sealed.index(segment)
     following = view.sealed[place - 1] if place else view.active
-    return range((segment.header.newest + following.header.oldest) // 2, segment.header.newest, -1)
+    return ranks_of_parts(segment.header.newest, following.header.oldest, parts)
 
 
 class Split:
@@ -52,7 +51,7 @@ class Split:
         self._first_cold, self._first_hot = round(entry.size * (1 - cold)), round(entry.size * (1 - hot))
         self._segment, self._older = segment, older
         self._part_bytes = part_bytes(max_bytes)
-        self.most_parts = parts_of(entry.size, max_bytes)
+        self.most_parts = parts_of(living, max_bytes)
         self._expected = self._part_bytes * entry.keys // living
         self._dead = entry.dead  # now: each part that is installed adds to it
         self.seen = self.dropped = self._moved = 0

@@ -20,7 +20,7 @@ from stratakv.maintenance.merge import Job, Merger, job_of
 from stratakv.maintenance.room import Room
 from stratakv.maintenance.sift import sift
 from stratakv.maintenance.split import Split, ranks_for
-from stratakv.maintenance.task import Task, generations
+from stratakv.maintenance.task import Task, disk_bytes, generations, live
 from stratakv.manifest import Edit, SegmentKind
 from stratakv.segment import Segment
 from stratakv.structure import Structure
@@ -130,26 +130,29 @@ class Tasks:
 
     def _split(self, view: View, segment: Segment) -> None:
         """Put parts in the place of an oversized segment, of what is to stay of it."""
-        max_bytes, used = view.manifest.max_bytes, self._room.used(view)
-        older = view.older_than(segment)
-        must_shrink = not older and used > max_bytes
-        others = used - self._structure.directory.used_by(segment.number)
+        max_bytes, older, entry = view.manifest.max_bytes, view.older_than(segment), segment.sealed_entry
+        others = self._room.used(view) - self._structure.directory.used_by(segment.number)
+        must_shrink = not older and others + disk_bytes(live(entry), entry.keys) > max_bytes
         left = left_by_split(max_bytes, others) if must_shrink else None
-        split, ranks = Split(segment, older, max_bytes, left), ranks_for(view, segment)
+        split = Split(segment, older, max_bytes, left)
+        ranks = ranks_for(view, segment, split.most_parts)
         if len(ranks) < split.most_parts:
             raise SupersededError  # the active segment has become another one
         blocks = current(view, segment, self._merger.whole(view, segment))
-        lowest = ranks[split.most_parts - 1]
+        unused, lowest = iter(ranks[:-1]), ranks[-1]
         try:
-            for rank, part in zip(ranks, split.parts(blocks), strict=False):
+            for part in split.parts(blocks):
                 self._check_budget(max_bytes)
+                rank = next(unused, None)
+                if rank is None:
+                    raise SupersededError  # more of it is current than was known: the next try makes the rest
                 self._merger.run(view, split.job(rank), [part])
             if older and segment.ranges:
                 self._merger.run(view, split.job(lowest, range_prefixes([segment])), [iter(())])
         except NoRoomError:
             if not must_shrink:
                 raise SupersededError from None  # others have written meanwhile
-            split.dropped += segment.sealed_entry.keys - split.seen
+            split.dropped += entry.keys - split.seen
         self._check_budget(max_bytes)
         self._drop(view, segment)
         self._structure.control.row[Figure.EVICTED] += split.dropped

@@ -164,7 +164,7 @@ class Run:
     def _split(self) -> None:
         """Put a segment for each key in the place of the newest sealed one, as if it were too large."""
         view = self.db._store.structure.current()
-        if view.sealed and len(split.ranks_for(view, view.sealed[0])) > 2**11:  # else it would be left
+        if view.sealed and len(split.ranks_for(view, view.sealed[0], 2**12)) == 2**12:  # else it is left
             small_parts = mock.patch.object(budget, "SEGMENTS", 2**12)
             with self._tasks() as tasks, small_parts, suppress(SupersededError):
                 tasks.do(Task("split", (view.sealed[0].number,)))

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ import stratakv
 from stratakv import DB
 from stratakv.maintenance import plan
 from stratakv.maintenance.early_end import StoppedError
+from stratakv.maintenance.merge import Merger
 from tests.engine.machine import Death, Machine, rotate, used
 
 Open = Callable[..., DB]
@@ -215,6 +217,29 @@ class TestWhereItEndsEarly:
         db.maintain()
         assert len(left_of(db, model)) > 0.7 * BUDGET / 1100
         assert used(db.path) <= BUDGET
+        assert db.verify().ok
+
+    def test_by_being_stopped_again_and_again(self, open_: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+        """However often that is, there are ranks for the parts that follow, and nothing needs to go."""
+        calls, run = count(), Merger.run
+
+        def run_once(*arguments: Any, **named: Any) -> Any:
+            if next(calls) % 2:
+                raise StoppedError
+            return run(*arguments, **named)
+
+        monkeypatch.setattr(Merger, "run", run_once)
+        db = open_(segment_bytes=LARGE)
+        model = fill(db)
+        db.compact()
+        db.close()
+        db = open_(segment_bytes=LARGE, max_bytes=6 * 2**20)
+        stopped = 0
+        while max(size for _, size in entries(db)) > BUDGET:
+            db.maintain()
+            stopped += 1
+        assert stopped > 20
+        assert set(left_of(db, model)) == set(model)
         assert db.verify().ok
 
     @pytest.mark.parametrize("steps", [30, 100, 200, 300])
