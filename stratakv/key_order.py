@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from stratakv import past_damage, record
@@ -57,13 +57,18 @@ def _follow(
     segment: Segment, start: bytes, offsets: array[int] | memoryview, damaged: Damaged
 ) -> Iterator[Record]:
     places = range(_bisect(segment, start, offsets), len(offsets))
+    return sound(segment, (offsets[place] for place in places), damaged)
+
+
+def sound(segment: Segment, offsets: Iterable[int], damaged: Damaged) -> Iterator[Record]:
+    """Yield the records with these offsets that are sound; `damaged` is told the others."""
     with segment.walked():  # not from front to back, but all of it
-        for place in places:
-            found = segment.record_at(offsets[place])
+        for offset in offsets:
+            found = segment.record_at(offset)
             if found:
                 yield found
             else:
-                damaged(segment, offsets[place])
+                damaged(segment, offset)
 
 
 def _walk_from(segment: Segment, start: bytes, damaged: Damaged | None = None) -> Iterator[Record]:

@@ -18,7 +18,7 @@ from stratakv.files import now_ms
 from stratakv.index import hash_key
 from stratakv.lookup import lookup
 from stratakv.past_damage import Damaged
-from stratakv.record import PUT, Record
+from stratakv.record import PREFIX_BYTES, PUT, Record, checksum_of
 from stratakv.segment import Segment
 from stratakv.snapshots import Snapshots
 from stratakv.view import View
@@ -53,7 +53,7 @@ def scan(
     sources = [(view.active, _young(view.active, end, first, damaged))]
     sources += [(segment, key_order.in_order(segment, first, damaged)) for segment in view.sealed]
     found = _live(sources, view.hides, now_ms())
-    return _within(_certain(found, view, broken), prefix, stop)
+    return _within(_certain(found, view, broken), prefix, stop, damaged)
 
 
 def _young(active: Segment, end: int, first: bytes, damaged: Damaged) -> Iterator[Record]:
@@ -61,7 +61,7 @@ def _young(active: Segment, end: int, first: bytes, damaged: Damaged) -> Iterato
         latest = active.latest(end)
     except CorruptionError:
         latest = past_damage.latest(active, end, damaged)
-    return (active.sound(latest[key]) for key in sorted(latest) if key >= first)
+    return key_order.sound(active, [latest[key] for key in sorted(latest) if key >= first], damaged)
 
 
 def _live(
@@ -112,9 +112,13 @@ def _is_certain(view: View, broken: set[Segment], segment: Segment, key: bytes) 
 
 
 def _within(
-    found: Iterator[tuple[Segment, Record]], prefix: bytes, stop: bytes | None
+    found: Iterator[tuple[Segment, Record]], prefix: bytes, stop: bytes | None, damaged: Damaged
 ) -> Iterator[tuple[bytes, bytes]]:
     for segment, record in found:
         if not record.key.startswith(prefix) or (stop is not None and record.key >= stop):
             return
-        yield record.key, segment.value(record)
+        # Once more: it was read when the one before it was asked for, which may be hours ago.
+        if checksum_of(segment.view[record.offset + PREFIX_BYTES : record.end]) == record.checksum:
+            yield record.key, segment.value(record)
+        else:
+            damaged(segment, record.offset)

@@ -125,6 +125,25 @@ def test_a_key_that_is_written_again_meanwhile_comes_once(db: DB) -> None:
     assert [*shown, *keys] == [b"first", b"again"]
 
 
+@pytest.mark.parametrize("segments", [1, 2])
+def test_what_is_damaged_meanwhile_is_left_out(db: DB, segments: int) -> None:
+    """Also what was read ahead: of each of two segments, one record is."""
+    values = {b"%d" % number: bytes([65 + number]) * 50 for number in range(6)}
+    db.put_many(values)
+    if segments == 2:
+        db.compact()
+        db.put(b"3", values[b"3"])
+    scan = db.scan()
+    shown = [next(scan)]
+    for key in (b"3", b"4"):
+        logs = [segment.path for segment in db._store.structure.current().segments()]
+        log = next(log for log in logs if values[key] in log.read_bytes())
+        flip(log, log.read_bytes().index(values[key]) + 7)
+    shown += scan
+    assert shown == [(key, value) for key, value in values.items() if key not in (b"3", b"4")]
+    assert db.stats().damaged_reads == 2
+
+
 def test_keys_go_on_behind_a_damaged_record(db: DB, path: Path) -> None:
     for key in (b"1", b"2", b"3"):
         db.put(key, b"v" * 50)
