@@ -82,6 +82,8 @@ def _check_use(directory: Directory, options: Options, *, write: bool) -> None:
             "or only read it (in Python with read_only=True)"
         )
     if not directory.is_store():
+        if directory.numbers("log"):
+            _check_unclaimed(directory)  # which says how to get a store that has lost its FORMAT back
         if options.read_only or not options.create:
             raise DirectoryError(f"{directory.path} is not a StrataKV store; nothing was created")
         _check_unclaimed(directory)

@@ -175,7 +175,7 @@ class Directory:
         if not found:
             raise DirectoryError(
                 f"{self.path} is not a StrataKV store, or its {FORMAT_NAME} file is damaged: "
-                "`python -m stratakv recover` writes it anew"
+                f"`python -m stratakv recover {self.path}` writes it anew"
             )
         if int(found[1]) > FORMAT:
             raise FormatError(

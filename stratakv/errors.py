@@ -126,9 +126,10 @@ class CorruptionError(StrataKVError):
         store = Path(self.path).parent
         super().__init__(
             f"{self.path}: damaged at byte {offset}: {reason}; "
-            f"`python -m stratakv verify --repair {store}` mends what can be mended while the store is used, "
-            f"and `python -m stratakv recover {store}` one that does not open; for a Django cache, these are "
-            "`manage.py stratakv_verify --repair` and `manage.py stratakv_recover`"
+            f"if the store opens, `python -m stratakv verify --repair {store}` mends it while it is used; "
+            f"if it does not, `python -m stratakv recover {store}` keeps what was written before, "
+            "and with `--mode salvage` all that is sound; for a Django cache, "
+            "these are `manage.py stratakv_verify --repair` and `manage.py stratakv_recover`"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

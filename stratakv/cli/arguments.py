@@ -63,15 +63,20 @@ def open_for_writing(directory: Path, *, create: bool = False, max_bytes: int | 
 def mode_of(directory: Path) -> int:
     """The `mode` to open a store with: a directory that is open to its group alone is shared with the group.
 
-    Not one of somebody else for root, whom a member of the group could make write to any file that has a
-    second name there.
+    Raises DirectoryError for root and one of somebody else: a member of the group could make root write to
+    any file that has a second name there.
     """
     try:
         found = directory.stat()
     except OSError:  # there is none, or opening it will say what is wrong
         return 0o700
     is_shared = bool(found.st_mode & stat.S_IWGRP) and not found.st_mode & stat.S_IRWXO
-    return 0o770 if is_shared and (os.geteuid() or not found.st_uid) else 0o700
+    if is_shared and found.st_uid and not os.geteuid():
+        raise stratakv.DirectoryError(
+            f"{directory} is shared by a group, and belongs to the user with the number {found.st_uid}: "
+            f"run this as that user (`sudo -u '#{found.st_uid}' …`), not as root"
+        )
+    return 0o770 if is_shared else 0o700
 
 
 def key_bytes(text: str, *, hexadecimal: bool) -> bytes:

@@ -29,14 +29,15 @@ def maintain(directory: Path, max_bytes: int | None, watch: bool, style: str) ->
     """Finish, merge and evict what is due.
 
     While others use the store, and instead of what their processes would do in the background. Ends with
-    a report. With --watch, it writes a line to standard error for each task as well, and ends at SIGTERM,
-    with status 0.
+    a report. With --watch, it writes a line to standard error for each task as well, and ends at SIGTERM or
+    Ctrl-C, with status 0.
     """
     if watch or _on_terminal():
         logging.getLogger("stratakv").setLevel(logging.INFO)  # where each task is told
     stopped = threading.Event()
     if watch:
-        signal.signal(signal.SIGTERM, lambda number, frame: stopped.set())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda signum, frame: stopped.set())
     with open_for_writing(directory, max_bytes=max_bytes) as db:
         if watch:
             click.echo(f"stratakv: watching {db.path}", err=True)

@@ -35,7 +35,7 @@ def stats(directory: Path, style: str) -> int:
 def verify(directory: Path, repair: bool, style: str) -> int:
     """Check every byte of the store.
 
-    Exits with status 1 when something is damaged, or with --repair when something still is.
+    Exits with status 1 when something is damaged, or with --repair when something still is, or was lost.
     """
     opened = open_for_writing(directory) if repair else open_for_reading(directory)
     with opened as db, progress_bar("verify") as progress:
@@ -44,7 +44,7 @@ def verify(directory: Path, repair: bool, style: str) -> int:
     if not found.ok and style == "text":
         command, when = ("recover", "while nobody uses it") if repair else ("verify --repair", "meanwhile")
         streams.write_line(f"To mend it, {when}: python -m stratakv {command} {directory}")
-    return OK if found.ok else DAMAGED
+    return OK if found.ok and not found.lost_records else DAMAGED
 
 
 @click.command(cls=Command)

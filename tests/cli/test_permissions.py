@@ -58,6 +58,14 @@ def test_a_member_of_the_group_may_use_a_shared_store(as_user, shared):
 
 
 @as_root
+def test_root_is_told_to_run_as_the_owner_of_a_shared_store(refused, shared):
+    os.chown(shared, 30001, 30000)
+    for words in (["put", shared, "key", "value"], ["get", shared, "key"]):
+        assert "run this as that user (`sudo -u '#30001' …`), not as root" in refused(*words)
+    assert not any(shared.iterdir())
+
+
+@as_root
 def test_a_store_of_another_user_says_whose_it_is(as_user, store):
     os.chown(store, 30001, 30000)
     let_in(store)

@@ -209,6 +209,15 @@ def test_verify_repairs_what_it_finds(stratakv, store):
     assert stratakv("get", store, "banana").stdout == b"2"
 
 
+def test_a_repair_that_lost_a_record_says_so(stratakv, store):
+    (log,) = store.glob("*.log")
+    data = log.read_bytes()
+    log.write_bytes(data.replace(b"banana2", b"banana\xff"))
+    mended = stratakv("verify", store, "--repair", "--format", "json")
+    assert (mended.returncode, json.loads(mended.stdout)["lost_records"]) == (1, 1)
+    assert stratakv("verify", store).returncode == 0
+
+
 def flip_last_byte_of(path, record):
     data = bytearray(path.read_bytes())
     data[data.index(record) + len(record) - 1] ^= 1

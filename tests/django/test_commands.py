@@ -428,9 +428,10 @@ def test_a_bar_has_a_colour_unless_none_is_wanted(
 def test_damage_is_repaired_while_the_site_runs(tmp_path: Path, store: Path) -> None:
     damage(store)
     repair = manage(tmp_path, store, "stratakv_verify", "--repair", "--format", "json")
-    assert repair.returncode == 0, repair.stderr
+    assert repair.returncode == 1
+    assert "records that are lost, and misses from now on: 1." in repair.stderr
     report = json.loads(repair.stdout)
-    assert report["ok"] is True
+    assert (report["ok"], report["lost_records"]) == (False, 1)
     assert report["repaired"][0]["path"].endswith(".log")
     assert manage(tmp_path, store, "stratakv_verify").returncode == 0
 

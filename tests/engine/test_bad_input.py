@@ -427,8 +427,9 @@ class TestDirectory:
             db.put(key, value)
         db.close()
         (path / "FORMAT").unlink()
-        with pytest.raises(DirectoryError, match="recover"):
-            open_()
+        for options in ({}, {"create": False}, {"read_only": True}):
+            with pytest.raises(DirectoryError, match=f"stratakv recover {path}"):
+                open_(**options)
         stratakv.recover(path)
         assert dict(open_().scan()) == model
 

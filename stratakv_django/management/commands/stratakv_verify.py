@@ -25,6 +25,8 @@ class Command(StoreCommand):
             return db.verify(progress, repair=self.repaired)
 
     def problem(self, report: stratakv.VerifyReport) -> str | None:
+        if report.ok and report.lost_records:
+            return f"Mended, but for records that are lost, and misses from now on: {report.lost_records:,}."
         if report.ok:
             return None
         found = f"Damaged places: {len(report.damage):,}."
