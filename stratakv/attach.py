@@ -82,11 +82,11 @@ def _check_use(directory: Directory, options: Options, *, write: bool) -> None:
             "or only read it (in Python with read_only=True)"
         )
     if not directory.is_store():
-        if directory.numbers("log"):
+        makes = options.create and not options.read_only
+        if makes or directory.numbers("log"):
             _check_unclaimed(directory)  # which says how to get a store that has lost its FORMAT back
-        if options.read_only or not options.create:
+        if not makes:
             raise DirectoryError(f"{directory.path} is not a StrataKV store; nothing was created")
-        _check_unclaimed(directory)
 
 
 def attach(directory: Directory, options: Options, *, write: bool) -> FileLock:

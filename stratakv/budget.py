@@ -44,12 +44,12 @@ def is_oversized(size: int, max_bytes: int) -> bool:
     return size * SEGMENTS > _OVERSIZED_32NDS * max_bytes
 
 
-def left_by_split(max_bytes: int, others: int) -> int:
-    """Return how many bytes may be left of a segment that is split.
+def left_by_split(max_bytes: int, others: int, living: int) -> int | None:
+    """Return how many bytes may be left of a segment that is split, None for all that lives in it.
 
-    others: what all the rest of the store takes.
+    others: what all the rest of the store takes. living: what all that lives in the segment would take.
     """
-    return max(0, max_bytes * _SPLIT_EIGHTHS // 8 - others)
+    return None if others + living <= max_bytes else max(0, max_bytes * _SPLIT_EIGHTHS // 8 - others)
 
 
 def part_bytes(max_bytes: int) -> int:

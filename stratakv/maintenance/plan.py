@@ -113,10 +113,10 @@ def _split(segments: Sequence[Entry], place: int, limits: Limits) -> Task | None
         return None
     if not entry.finished and disk_bytes(0, entry.keys) <= limits.free_bytes:
         return Task("finish", (entry.number,))  # which counts what is dead in it
-    needed = disk_bytes(live(entry), entry.keys)
     others = limits.used_bytes - disk_bytes(entry.size, entry.keys)
-    if others + needed > limits.max_bytes:  # so it is the oldest, and some of it has to go
-        needed = min(needed, left_by_split(limits.max_bytes, others))
+    living = disk_bytes(live(entry), entry.keys)
+    left = left_by_split(limits.max_bytes, others, living)  # where that is not all, it is the oldest segment
+    needed = living if left is None else min(living, left)
     return Task("split", (entry.number,)) if 0 < needed <= limits.free_bytes else None
 
 

@@ -132,8 +132,8 @@ class Tasks:
         """Put parts in the place of an oversized segment, of what is to stay of it."""
         max_bytes, older, entry = view.manifest.max_bytes, view.older_than(segment), segment.sealed_entry
         others = self._room.used(view) - self._structure.directory.used_by(segment.number)
-        must_shrink = not older and others + disk_bytes(live(entry), entry.keys) > max_bytes
-        left = left_by_split(max_bytes, others) if must_shrink else None
+        living = disk_bytes(live(entry), entry.keys)
+        left = None if older else left_by_split(max_bytes, others, living)
         split = Split(segment, older, max_bytes, left)
         ranks = ranks_for(view, segment, split.most_parts)
         if len(ranks) < split.most_parts:
@@ -150,7 +150,7 @@ class Tasks:
             if older and segment.ranges:
                 self._merger.run(view, split.job(lowest, range_prefixes([segment])), [iter(())])
         except NoRoomError:
-            if not must_shrink:
+            if left is None:
                 raise SupersededError from None  # others have written meanwhile
             split.dropped += entry.keys - split.seen
         self._check_budget(max_bytes)
