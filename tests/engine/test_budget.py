@@ -49,6 +49,14 @@ def promised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, "_SMALL", BUDGET)
 
 
+def put_wanted(db: DB) -> list[bytes]:
+    """Put what is to be read again and again; return the keys."""
+    wanted = [b"wanted%d" % number for number in range(50)]
+    for key in wanted:
+        db.put(key, bytes(500))
+    return wanted
+
+
 class TestBudget:
     def test_it_is_kept_by_maintenance(self, open_: Open, path: Path) -> None:
         db = open_(max_bytes=BUDGET, segment_bytes=64 * 2**20)
@@ -268,9 +276,7 @@ class TestBudget:
 
     def test_what_is_read_stays(self, open_: Open) -> None:
         db = open_(max_bytes=BUDGET, segment_bytes=2**26)
-        wanted = [b"wanted%d" % number for number in range(50)]
-        for key in wanted:
-            db.put(key, bytes(500))
+        wanted = put_wanted(db)
         for number in range(10_000):
             db.put(b"%d" % number, bytes(500))
             if number % 20 == 0:
@@ -282,9 +288,7 @@ class TestBudget:
     def test_what_is_read_stays_beside_a_damaged_segment(self, open_: Open) -> None:
         """It grows old as others do, and does not cost what is older than it."""
         db = open_(max_bytes=BUDGET, segment_bytes=2**26)
-        wanted = [b"wanted%d" % number for number in range(50)]
-        for key in wanted:
-            db.put(key, bytes(500))
+        wanted = put_wanted(db)
         for number in range(12_000):
             db.put(b"%d" % number, bytes(500))
             if number % 20 == 0:

@@ -61,6 +61,13 @@ def members(group: Gathering[Named], those: str) -> list[Member]:
     return found
 
 
+def leader_of(members: list[Member]) -> Member:
+    """The only one of them that works for the others, once there is one."""
+    wait_until(lambda: any(member.led for member in members))
+    (leader,) = [member for member in members if member.led]
+    return leader
+
+
 def test_who_is_alone_begins_at_once(group: Gathering[Named]) -> None:
     for _ in range(2):
         wish = Named("a")
@@ -75,8 +82,7 @@ def test_those_that_came_meanwhile_are_served_together(group: Gathering[Named]) 
     time.sleep(0.01)
     assert [other.led for other in others] == [None] * 3, "one is at work"
     group.leave(first)
-    wait_until(lambda: any(other.led for other in others))
-    (leader,) = [other for other in others if other.led]
+    leader = leader_of(others)
     assert leader.led == "bcd"
     group.leave(leader.wish)
     for other in others:
@@ -135,8 +141,7 @@ def test_a_thread_that_is_interrupted_is_not_waited_for(group: Gathering[Named],
     late.join()
     group.leave(interrupted)
     group.leave(first)
-    wait_until(lambda: any(other.led for other in others))
-    (leader,) = [other for other in others if other.led]
+    leader = leader_of(others)
     assert leader.led == "b" * place + "c"
     group.leave(leader.wish)
     for other in others:
@@ -319,8 +324,7 @@ def test_a_leader_that_never_gets_to_leave_keeps_nobody_waiting(
     time.sleep(0.2)
     assert [other.led for other in others] == [None] * 2, "it may take that long"
     gone.is_left = True
-    wait_until(lambda: any(other.led for other in others))
-    (leader,) = [other for other in others if other.led]
+    leader = leader_of(others)
     assert leader.led == "bc"
     group.leave(leader.wish)
     assert all_ended(others)
@@ -338,8 +342,7 @@ def test_one_that_never_gets_to_leave_keeps_nobody_asleep(
     others = [Member(group, name) for name in "cd"]
     wait_until(lambda: len(group._waiting) == 3)
     group.leave(first)
-    wait_until(lambda: any(other.led for other in others))
-    (leader,) = [other for other in others if other.led]
+    leader = leader_of(others)
     assert leader.led == "bcd"
     group.leave(leader.wish)
     assert all_ended(others)
