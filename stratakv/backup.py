@@ -109,13 +109,9 @@ def _copy_logs(copy: Directory, segments: dict[Segment, Entry], progress: Progre
                 progress(done + offset, total)
         done += entry.size
         path = copy.log_path(segment.number)
-        with reported(path):
-            fd = copy.open(path, write=True, create=True)
-            try:
-                copy.files.copy(segment.fd, fd, entry.size, copied)
-                copy.files.fdatasync(fd)
-            finally:
-                copy.files.close(fd)
+        with reported(path), copy.open(path, write=True, create=True) as file:
+            copy.files.copy(segment.fd, file.fileno(), entry.size, copied)
+            copy.files.fdatasync(file.fileno())
 
 
 def _checked(segment: Segment, end: int) -> Iterator[int]:

@@ -221,15 +221,12 @@ class Control:
 def open_control(directory: Directory, *, write: bool) -> Control:
     """Map CONTROL, made or brought to its size first where `write` allows it; its content is not judged."""
     files = directory.files
-    fd = directory.open(directory.path / CONTROL_NAME, write=write, create=write)
-    try:
+    with directory.open(directory.path / CONTROL_NAME, write=write, create=write) as file:
         if write:
-            files.allocate(fd, SIZE)
-        elif files.size(fd) < SIZE:
+            files.allocate(file.fileno(), SIZE)
+        elif files.size(file.fileno()) < SIZE:
             raise FileNotFoundError(os.fspath(directory.path / CONTROL_NAME))
-        return Control(directory, fd, write=write)
-    finally:
-        files.close(fd)
+        return Control(directory, file.fileno(), write=write)
 
 
 def start_control(directory: Directory, manifest: Manifest, first_link: int) -> None:

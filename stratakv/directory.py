@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stratakv.errors import DirectoryError, FormatError, ReadOnlyError, removed_error, reported, storage_error
-from stratakv.files import NETWORK_FILE_SYSTEMS, Attributes, Files
+from stratakv.files import NETWORK_FILE_SYSTEMS, Attributes, Files, OpenFile
 from stratakv.interrupted import check_refused, unless_refused
 from stratakv.log import HEADER_BYTES, OFFSET_BITS, LogHeader
 
@@ -152,10 +152,8 @@ class Directory:
         try:
             owner = self.files.owner(fd)
         except OSError as cause:
-            self.files.close(fd)
             raise storage_error(path, cause) from cause
         if self._owner not in (None, owner) and not self.mode & 0o070:
-            self.files.close(fd)
             raise DirectoryError(
                 f"{path} belongs to user {owner}, and its directory to user {self._owner}; "
                 f"`chown -R` {self.path} if all of it is yours"
@@ -222,11 +220,8 @@ class Directory:
 
     def _has_records(self, number: int) -> bool:
         """Whether anything was ever written to a log behind its header, or it has another one than ours."""
-        fd = self.open(self.log_path(number), write=False)
-        try:
-            head = self.files.pread(fd, 4096, 0)
-        finally:
-            self.files.close(fd)
+        with self.open(self.log_path(number), write=False) as file:
+            head = self.files.pread(file.fileno(), 4096, 0)
         return any(head[HEADER_BYTES:]) or (any(head) and LogHeader.unpack(head) is None)
 
     def write_format(self) -> None:
@@ -254,10 +249,10 @@ class Directory:
         """Return a number from `least` on that no log has had; names that none can have do not count."""
         return max([least, *(number + 1 for number in self.numbers("log") if number < MOST_NUMBER)])
 
-    def open(self, path: Path, *, write: bool, create: bool = False) -> int:
-        """Open or create one of the store's files and return its descriptor."""
+    def open(self, path: Path, *, write: bool, create: bool = False) -> OpenFile:
+        """Open or create one of the store's files."""
         try:
-            fd = self.files.open(path, write=write, create=create, mode=self.mode & 0o666)
+            file = self.files.open(path, write=write, create=create, mode=self.mode & 0o666)
         except FileNotFoundError:
             raise
         except OSError as cause:
@@ -267,8 +262,12 @@ class Directory:
                     "or only read the store (in Python with read_only=True)"
                 ) from cause
             raise storage_error(path, cause) from cause
-        self._check_owner(fd, path)
-        return fd
+        try:
+            self._check_owner(file.fileno(), path)
+        except BaseException:
+            file.let_go()
+            raise
+        return file
 
     def replace(self, name: str, data: bytes) -> None:
         """Put `data` under `name` as a whole: on disk either the old or the new is found, never a part."""
@@ -287,12 +286,10 @@ class Directory:
         files, temporary = self.files, temporary or path.with_suffix(".tmp")
         with reported(path):
             files.unlink(temporary)
-            fd = self.open(temporary, write=True, create=True)
+            file = self.open(temporary, write=True, create=True)
             try:
-                try:
-                    yield fd
-                finally:
-                    files.close(fd)
+                with file:
+                    yield file.fileno()
                 files.rename(temporary, path)
             except BaseException:
                 with unless_refused():

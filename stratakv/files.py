@@ -22,7 +22,6 @@ from stratakv.interrupted import check_refused, unless_refused
 from stratakv.processes import Processes
 
 Attributes = os.stat_result
-Owned = FileIO
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs"})
 # These overwrite a block in its place and never share it between two files, so a store into a page that has
 # its block already needs no new one.
@@ -40,26 +39,62 @@ def now_ms() -> int:
     return int(time.time() * 1000)
 
 
-def _beyond_standard(fd: int) -> int:
-    """Return a descriptor of the same file that is none of standard input, output and error.
-
-    A program that has closed those, as daemons do, would print into the store. /dev/null takes their place,
-    so that nothing else does, as the descriptors that `mmap` makes.
-    """
-    if fd >= _FIRST:
-        return fd
-    low, fd = fd, fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST)
+def _is_closed(fd: int) -> bool:
     try:
-        null = os.open(os.devnull, os.O_RDWR)
-    except OSError as cause:  # not as the error that a missing file of the store would be
-        os.close(fd)
-        os.close(low)
-        raise OSError(errno.ENODEV, "standard output is closed, and there is no /dev/null") from cause
-    os.dup2(null, low)
-    while null < _FIRST:
-        null = os.open(os.devnull, os.O_RDWR)
-    os.close(null)
-    return fd
+        fcntl.fcntl(fd, fcntl.F_GETFD)
+    except OSError as answer:
+        check_refused(answer)
+        return True
+    return False
+
+
+def _fill_standard() -> None:
+    """Let /dev/null take the place of standard input, output and error where they are closed.
+
+    A program that has closed those, as daemons do, would print into the store, or into what `mmap` opens.
+    """
+    if closed := [fd for fd in range(_FIRST) if _is_closed(fd)]:
+        try:
+            null = os.open(os.devnull, os.O_RDWR)
+        except OSError as cause:  # not as the error that a missing file of the store would be
+            raise OSError(errno.ENODEV, "standard output is closed, and there is no /dev/null") from cause
+        for fd in closed:
+            os.dup2(null, fd)
+        if null not in closed:
+            os.close(null)
+
+
+class OpenFile(FileIO):
+    """An open file. It is closed at the end of a `with` block, by `let_go`, or with the last reference.
+
+    So it does not stay open whatever a signal's handler raises, and wherever. IMPORTANT: `close` is not ours,
+    which such a handler could keep from closing anything.
+    """
+
+    _finalizing = False  # hides that of FileIO, by which it warns where the last reference did it
+
+    def let_go(self) -> None:
+        """Close it. Linux does so whatever it answers, and what must be on disk was synced."""
+        try:
+            self.close()
+        except OSError as answer:
+            check_refused(answer)
+            if answer.errno == errno.EBADF:
+                raise
+
+    def __exit__(self, *error: object) -> None:
+        self.let_go()
+
+
+def _open(path: Path, flags: int, mode: int = 0) -> OpenFile:
+    # One call: a signal that comes while the kernel is at work has its handler called at the end of that.
+    # Between the calls there is nobody yet whom the descriptor belongs to.
+    try:
+        return next(map(OpenFile, map(os.open, (path,), (flags,), (mode,)), ("r+",)))
+    except IsADirectoryError as refusal:
+        if isinstance(refusal.filename, int):  # it was opened, and is not wanted
+            os.close(refusal.filename)
+        raise
 
 
 class Files(Processes):
@@ -71,33 +106,33 @@ class Files(Processes):
     flock = staticmethod(fcntl.flock)
     fdatasync = staticmethod(os.fdatasync)
 
-    def open(self, path: Path, *, write: bool, create: bool = False, mode: int = 0o600) -> int:
-        """Open a regular file and return its descriptor; never follows a symbolic link, never blocks.
+    def open(self, path: Path, *, write: bool, create: bool = False, mode: int = 0o600) -> OpenFile:
+        """Open a regular file; never follows a symbolic link, never blocks.
 
         With `create` the file is made where there is none, with exactly the permissions `mode`.
         """
+        _fill_standard()
         flags = (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         made = False
         try:
-            fd = os.open(path, flags)
+            file = _open(path, flags)
         except FileNotFoundError:
             if not create:
                 raise
             try:
-                fd = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode)
+                file = _open(path, flags | os.O_CREAT | os.O_EXCL, mode)
                 made = True
             except FileExistsError:  # somebody was faster, and whose it is now is not for us to say
-                fd = os.open(path, flags)
-        fd = _beyond_standard(fd)
+                file = _open(path, flags)
         try:
             if made:
-                self._adopt(fd, path, mode)
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                self._adopt(file.fileno(), path, mode)
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise OSError(0, "not a regular file", os.fspath(path))
         except BaseException:
-            os.close(fd)  # but a new one stays: it may be a lock, and others may have it open by now
+            file.let_go()  # but a new one stays: it may be a lock, and others may have it open by now
             raise
-        return fd
+        return file
 
     def _adopt(self, fd: int, path: Path, mode: int) -> None:
         """Give a new file its permissions and its directory's group; when we are root, its owner, too."""
@@ -107,18 +142,6 @@ class Files(Processes):
             os.fchown(fd, owner.st_uid, owner.st_gid)
         elif mode & 0o070:
             os.fchown(fd, -1, owner.st_gid)
-
-    def close(self, fd: int) -> None:
-        """Close a descriptor. Linux does so whatever it answers, and what must be on disk was synced."""
-        try:
-            os.close(fd)
-        except OSError as answer:
-            if answer.errno == errno.EBADF:
-                raise
-
-    def own(self, fd: int) -> Owned:
-        """Return an object that closes the descriptor with the last reference to it, if not before."""
-        return Owned(fd, "r+")
 
     def lock_byte(self, fd: int, place: int) -> bool:
         """Lock one byte for this open file, at once; return False where another one has locked it.
@@ -151,12 +174,8 @@ class Files(Processes):
 
     def read_all(self, path: Path, most: int = 16 * 2**20) -> bytes:
         """Read a file whole, but for what lies behind its first `most` bytes."""
-        fd = self.open(path, write=False)
-        try:
-            size = os.fstat(fd).st_size
-            return self.pread(fd, min(size, most), 0)
-        finally:
-            os.close(fd)
+        with self.open(path, write=False) as file:
+            return self.pread(file.fileno(), min(self.size(file.fileno()), most), 0)
 
     def copy(self, source: int, target: int, size: int, progress: Callable[[int], None]) -> None:
         """Copy the first `size` bytes of one descriptor to another; `progress` is told each step's bytes."""
@@ -352,19 +371,22 @@ class Files(Processes):
         path.unlink(missing_ok=True)
 
     def sync_directory(self, path: Path) -> None:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        opened: list[int] = []
         try:
-            os.fsync(fd)
+            # One call, as in `_open`.
+            opened += map(os.open, (path,), (os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC,))
+            os.fsync(opened[0])
         finally:
-            os.close(fd)
+            for fd in opened:
+                os.close(fd)
 
     def can_write(self, path: Path) -> bool:
         return os.access(path, os.W_OK | os.X_OK, effective_ids=True)
 
-    def memory_file(self) -> Owned | None:
+    def memory_file(self) -> OpenFile | None:
         """Return a file in memory, which goes when it is closed; None where there are none."""
         try:
-            return self.own(os.memfd_create("stratakv"))
+            return OpenFile(os.memfd_create("stratakv"), "r+")
         except (AttributeError, OSError):  # Python was built for an old C library, or the kernel forbids it
             return None
 

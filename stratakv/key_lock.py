@@ -15,7 +15,7 @@ from weakref import WeakSet
 from stratakv.backoff import pauses
 from stratakv.directory import Directory
 from stratakv.errors import LockError, reported
-from stratakv.files import Owned
+from stratakv.files import OpenFile
 from stratakv.forks import in_each_child, notice
 from stratakv.index import hash_key
 
@@ -35,7 +35,7 @@ class Lock:
         self._path = directory.path / "keys.lock"
         self._place = hash_key(key)[0] >> 2  # a file's offsets have 63 bits
         # While it is held; closed, and the lock free, with the last reference.
-        self._file: Owned | None = None
+        self._file: OpenFile | None = None
         _locks.add(self)
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
@@ -61,7 +61,7 @@ class Lock:
             self._file = file
         return taken
 
-    def _take(self, file: Owned, patience: float) -> bool:
+    def _take(self, file: OpenFile, patience: float) -> bool:
         end = time.monotonic() + patience
         pause = pauses(_PAUSE, _LONGEST_PAUSE)
         while not self._directory.files.lock_byte(file.fileno(), self._place):
@@ -89,8 +89,8 @@ class Lock:
         with reported(self._path), self._open() as file:
             return self._directory.files.byte_is_locked(file.fileno(), self._place)
 
-    def _open(self) -> Owned:
-        file = self._directory.files.own(self._directory.open(self._path, write=True, create=True))
+    def _open(self) -> OpenFile:
+        file = self._directory.open(self._path, write=True, create=True)
         _files.add(file)
         return file
 
@@ -111,7 +111,7 @@ class Lock:
 
 
 _locks = WeakSet[Lock]()
-_files = WeakSet[Owned]()  # of those that are held, or that a thread is waiting for
+_files = WeakSet[OpenFile]()  # of those that are held, or that a thread is waiting for
 
 
 def _after_fork_in_child() -> None:

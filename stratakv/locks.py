@@ -22,6 +22,7 @@ from types import TracebackType
 
 from stratakv.directory import Directory
 from stratakv.errors import storage_error
+from stratakv.files import OpenFile
 
 EXCLUSIVE, SHARED, UNLOCK = fcntl.LOCK_EX, fcntl.LOCK_SH, fcntl.LOCK_UN
 EXCLUSIVE_NOW = EXCLUSIVE | fcntl.LOCK_NB
@@ -44,7 +45,9 @@ class FileLock:
     close    closes the file: of a lock that is not held, or in a forked child, whose parent holds it on
     """
 
-    fd = -1  # also of one that a signal ended as it was being made
+    # Also of one that a signal ended as it was being made.
+    fd = -1
+    _file: OpenFile | None = None
 
     def __init__(self, directory: Directory, name: str, *, write: bool) -> None:
         self._files = directory.files
@@ -52,7 +55,8 @@ class FileLock:
         # Not a method: a signal may raise at the beginning of any function of ours.
         self.unlock: Callable[[], object] = bool
         with suppress(FileNotFoundError):
-            self.fd = directory.open(self.path, write=write, create=write)
+            self._file = directory.open(self.path, write=write, create=write)
+            self.fd = self._file.fileno()
             self.unlock = partial(self._files.flock, self.fd, UNLOCK)
 
     def __del__(self) -> None:
@@ -109,7 +113,6 @@ class FileLock:
         That frees the lock only if no forked child has the file open too: whoever holds it must `free` it.
         A child must not: it would free its parent's lock.
         """
-        if self.fd >= 0:
-            self.unlock = bool
-            fd, self.fd = self.fd, -1  # in this order: others may have the number as soon as it is closed
-            self._files.close(fd)
+        self.unlock, self.fd = bool, -1  # first: others may have the number as soon as it is closed
+        if self._file:
+            self._file.let_go()

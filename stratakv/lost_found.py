@@ -46,11 +46,8 @@ class LostFound:
         if not self._has_room(self._files.allocated(path)):
             return None
         with reported(path):
-            fd = self._directory.open(path, write=False)
-            try:
-                self._files.fdatasync(fd)
-            finally:
-                self._files.close(fd)
+            with self._directory.open(path, write=False) as file:
+                self._files.fdatasync(file.fileno())
             self._files.link(path, self._here() / name)
         return self._took(name)
 
@@ -62,13 +59,11 @@ class LostFound:
         with reported(self._directory.path / LOST_FOUND_NAME):
             path = self._here() / part
             self._took(part)
-            fd = self._directory.open(path, write=True, create=True)
-            try:
+            with self._directory.open(path, write=True, create=True) as file:
+                fd = file.fileno()
                 for offset in range(start, end, _STEP_BYTES):
                     self._files.write_all(fd, log[offset : min(end, offset + _STEP_BYTES)], offset - start)
                 self._files.fdatasync(fd)
-            finally:
-                self._files.close(fd)
         return f"{self.folder}/{part}"
 
     def sync(self) -> None:

@@ -75,14 +75,11 @@ def begin_empty(
 def map_ghosts(directory: Directory) -> Ghosts | None:
     """Map the table of ghosts; None where the file holds none. Raises FileNotFoundError."""
     files = directory.files
-    fd = directory.open(directory.path / GHOSTS_NAME, write=True)
-    try:
-        size = files.size(fd)
+    with directory.open(directory.path / GHOSTS_NAME, write=True) as file:
+        size = files.size(file.fileno())
         if size <= ghosts.size_of(0) or size % 8:
             return None
-        found = Ghosts(files.map(fd, size, write=True))
-    finally:
-        files.close(fd)
+        found = Ghosts(files.map(file.fileno(), size, write=True))
     return found if found.is_sound() else None
 
 
@@ -90,14 +87,11 @@ def map_sieve(directory: Directory) -> Sieve | None:
     """Map the sieve; None where the file holds none, or a damaged one. Raises FileNotFoundError."""
     files = directory.files
     path = directory.path / SIEVE_NAME
-    fd = directory.open(path, write=False)
-    try:
-        size = files.size(fd)
+    with directory.open(path, write=False) as file:
+        size = files.size(file.fileno())
         if not sieve.size_of(0) < size <= sieve.LARGEST or size % 8:
             return None
-        found = Sieve(files.map(fd, size, write=False))
-    finally:
-        files.close(fd)
+        found = Sieve(files.map(file.fileno(), size, write=False))
     if found.is_sound():
         return found
     logger.warning("%s is damaged, and is not used; maintenance makes another one", path)

@@ -28,11 +28,8 @@ def remove_orphans(directory: Directory, found: Manifest, *, alone: bool = False
 def _is_ours(directory: Directory, number: int) -> bool:
     """Whether a file named like a log is one, or one that was never finished; not just a name like ours."""
     try:
-        fd = directory.open(directory.log_path(number), write=False)
+        with directory.open(directory.log_path(number), write=False) as file:
+            head = directory.files.pread(file.fileno(), HEADER_BYTES, 0)
     except FileNotFoundError:
         return True  # an index without a log
-    try:
-        head = directory.files.pread(fd, HEADER_BYTES, 0)
-    finally:
-        directory.files.close(fd)
     return not any(head) or LogHeader.unpack(head) is not None

@@ -19,6 +19,7 @@ from stratakv import index, record
 from stratakv.bloom import PATTERN_MASK, PATTERNS
 from stratakv.directory import Directory
 from stratakv.errors import CorruptionError
+from stratakv.files import OpenFile
 from stratakv.log import HEADER_BYTES, OFFSET_MASK, LogHeader
 from stratakv.manifest import Entry
 from stratakv.record import Record, Sliceable
@@ -54,6 +55,7 @@ class Segment:
     """
 
     __slots__ = (
+        "_file",
         "arrays",
         "bloom",
         "chain",
@@ -82,7 +84,7 @@ class Segment:
     def __init__(
         self,
         directory: Directory,
-        fd: int,
+        file: OpenFile,
         header: LogHeader,
         end: int,
         entry: Entry | None,
@@ -90,17 +92,18 @@ class Segment:
         mapped_writes: bool = False,
     ) -> None:
         self.files = directory.files
-        self.fd = fd
+        self._file = file
+        self.fd = file.fileno()
         self.number = header.number
         self.path = directory.log_path(header.number)
         self.header = header
         self.end = end
         self.entry = entry  # None while active
-        self.inode = self.files.inode(fd)
+        self.inode = self.files.inode(self.fd)
         self.index_inode = 0
         self.mapped_writes = mapped_writes
         self.lookup_bytes = 0
-        self.log: mmap = self.files.map(fd, end, write=mapped_writes)
+        self.log: mmap = self.files.map(self.fd, end, write=mapped_writes)
         self.view = sliceable(self.log)
         self.arrays: index.Arrays
         self.slots: memoryview
@@ -121,7 +124,7 @@ class Segment:
     def __del__(self) -> None:
         # The maps go when the last view of them does; a reader may hold one longer than the segment.
         with suppress(AttributeError):  # of one that a signal ended as it was being made
-            self.files.close(self.fd)
+            self._file.let_go()
 
     def attach_index(self, buffer: Any, shape: index.Shape, inode: int = 0) -> None:
         """Lay the index in `buffer` over the log; lookups then read the arrays without a further step."""

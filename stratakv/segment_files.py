@@ -7,6 +7,7 @@ import errno
 from stratakv import index
 from stratakv.directory import Directory
 from stratakv.errors import CorruptionError, reported
+from stratakv.files import OpenFile
 from stratakv.interrupted import unless_refused
 from stratakv.log import HEADER_BYTES, LogHeader
 from stratakv.manifest import Entry
@@ -16,25 +17,22 @@ from stratakv.segment import Segment
 _SPARE_INDEX_BYTES = 4 * 2**20
 
 
-def create_log(directory: Directory, header: LogHeader, beginning: bytes = b"") -> int:
-    """Make a new log of its header and the records it begins with, durable if there are any.
-
-    Returns its descriptor.
-    """
+def create_log(directory: Directory, header: LogHeader, beginning: bytes = b"") -> OpenFile:
+    """Make a new log of its header and the records it begins with, durable if there are any."""
     path = directory.log_path(header.number)
     with reported(path):
         directory.files.unlink(path)  # what a process left behind that died while making it
-        fd = directory.open(path, write=True, create=True)
+        file = directory.open(path, write=True, create=True)
         try:
-            directory.files.write_all(fd, header.pack() + beginning, 0)
+            directory.files.write_all(file.fileno(), header.pack() + beginning, 0)
             if beginning:
-                directory.files.fdatasync(fd)
+                directory.files.fdatasync(file.fileno())
         except OSError:
-            directory.files.close(fd)
+            file.let_go()
             with unless_refused():  # a full disk must not fill up with attempts
                 directory.files.unlink(path)
             raise
-    return fd
+    return file
 
 
 def create_active(
@@ -45,26 +43,23 @@ def create_active(
     beginning: what it begins with, the range tombstones that `header` tells of first.
     """
     files = directory.files
-    fd = create_log(directory, header, beginning)
+    file = create_log(directory, header, beginning)
     path = directory.index_path(header.number)
     with reported(directory.log_path(header.number)):
         try:
-            files.truncate(fd, capacity)
+            files.truncate(file.fileno(), capacity)
         except OSError:
-            files.close(fd)
+            file.let_go()
             raise
     with reported(path):
-        segment = Segment(directory, fd, header, capacity, None, mapped_writes=directory.mapped_writes)
+        segment = Segment(directory, file, header, capacity, None, mapped_writes=directory.mapped_writes)
         segment.read_ranges()
         shape = index.Shape.young(keys)
         files.unlink(path)
-        index_fd = directory.open(path, write=True, create=True)
-        try:
-            files.allocate(index_fd, shape.size)
-            buffer = files.map(index_fd, shape.size, write=True)
-            segment.attach_index(buffer, shape, files.inode(index_fd))
-        finally:
-            files.close(index_fd)
+        with directory.open(path, write=True, create=True) as index_file:
+            fd = index_file.fileno()
+            files.allocate(fd, shape.size)
+            segment.attach_index(files.map(fd, shape.size, write=True), shape, files.inode(fd))
     index.write_header(segment.arrays, header.number)
     index.fill(segment.arrays, segment.latest(HEADER_BYTES + len(beginning)).items())
     return segment
@@ -84,20 +79,20 @@ def open_log(
     mapped_writes: it is the one being written, and may be written through its map.
     """
     path = directory.log_path(number)
-    fd = directory.open(path, write=write)
+    file = directory.open(path, write=write)
     try:
-        size = directory.files.size(fd)
+        size = directory.files.size(file.fileno())
         end = size if entry is None else entry.size
-        header = LogHeader.unpack(directory.files.pread(fd, HEADER_BYTES, 0))
+        header = LogHeader.unpack(directory.files.pread(file.fileno(), HEADER_BYTES, 0))
         if header is None or header.number != number:
             raise CorruptionError(path, 0, "the header of the log is not sound")
         if size < end or end < HEADER_BYTES:
             raise CorruptionError(path, size, f"the log is cut short: {end} bytes were written")
     except BaseException:
-        directory.files.close(fd)
+        file.let_go()
         raise
     try:
-        return Segment(directory, fd, header, end, entry, mapped_writes=mapped_writes)
+        return Segment(directory, file, header, end, entry, mapped_writes=mapped_writes)
     except ValueError as shorter:
         # Sealed, and so cut, since we asked for its size: there is a manifest that says so.
         raise FileNotFoundError(errno.ENOENT, "no longer being written", str(path)) from shorter
@@ -110,18 +105,16 @@ def map_index(directory: Directory, segment: Segment, *, write: bool) -> bool:
     """
     files = directory.files
     try:
-        fd = directory.open(directory.index_path(segment.number), write=write)
+        file = directory.open(directory.index_path(segment.number), write=write)
     except FileNotFoundError:
         if files.is_removed(segment.fd):  # the log goes first, see `Directory.remove`
             raise
         return False
-    try:
-        size = files.size(fd)
+    with file:
+        size = files.size(file.fileno())
         if not index.HEADER_BYTES <= size <= _SPARE_INDEX_BYTES + 2 * segment.end:
             return False
-        buffer, inode = files.map(fd, size, write=write), files.inode(fd)
-    finally:
-        files.close(fd)
+        buffer, inode = files.map(file.fileno(), size, write=write), files.inode(file.fileno())
     shape = index.read_shape(buffer, size, segment.number)
     if shape is None:
         return False

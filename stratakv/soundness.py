@@ -129,18 +129,16 @@ def _is_same(directory: Directory, path: Path, fd: int, inode: int, end: int) ->
         return bool(found)
     files = directory.files
     try:
-        other = directory.open(path, write=False)
+        file = directory.open(path, write=False)
     except (OSError, StrataKVError) as problem:
         check_refused(problem)
         return False
-    try:
-        steps = range(0, end, _STEP_BYTES)
+    with file:
+        other, steps = file.fileno(), range(0, end, _STEP_BYTES)
         return all(
             files.pread(fd, min(_STEP_BYTES, end - o), o) == files.pread(other, min(_STEP_BYTES, end - o), o)
             for o in steps
         )
-    finally:
-        files.close(other)
 
 
 def _check_header(found: Condition) -> None:

@@ -151,15 +151,12 @@ def _check_control(views: Views, active: Condition) -> Iterator[Damage]:
     """
     path = views.directory.path / CONTROL_NAME
     try:
-        fd = views.directory.open(path, write=False)
+        with views.directory.open(path, write=False) as file:
+            same = views.files.identity(file.fileno()) == views.control.identity
     except (OSError, StrataKVError) as problem:
         check_refused(problem)
         yield Damage(str(path), 0, str(problem))
         return
-    try:
-        same = views.files.identity(fd) == views.control.identity
-    finally:
-        views.files.close(fd)
     if not same:
         yield Damage(str(path), 0, "the file was deleted or replaced; all processes must reopen the store")
     wrong = set(_wrong_words(views, active))

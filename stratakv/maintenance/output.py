@@ -5,13 +5,13 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 from stratakv import index
 from stratakv.bloom import PATTERN_MASK, PATTERNS
 from stratakv.build import build_index, entries
 from stratakv.directory import Directory
 from stratakv.errors import CorruptionError, reported
+from stratakv.files import OpenFile
 from stratakv.index import FINGERPRINT, ORDER_STRIDE, Shape, hash_key
 from stratakv.log import LogHeader
 from stratakv.lookup import lookup
@@ -51,26 +51,29 @@ class Output:
         self._warm = False
         self._soonest = self._latest = self._expiring = self._tombstone_bytes = 0
         self.keys = 0
-        self._index_fd = -1
         self._log = LogWriter(directory, header, take)
         try:
             self._log.delete_ranges(ranges)
-            self._index = self._make_index()
+            self._index_file = self._make_index()
         except BaseException:
-            self.close()
+            self._log.close()
             raise
 
-    def _make_index(self) -> Any:
+    def _make_index(self) -> OpenFile:
         self._shape = Shape.exact(self._room, ORDER_STRIDE)
         files, path = self._directory.files, self._directory.index_path(self._header.number)
         with reported(path):
             files.unlink(path)
-            self._index_fd = self._directory.open(path, write=True, create=True)
-            self._take(self._index_fd, self._shape.size)
-            files.allocate_large(self._index_fd, self._shape.size)
-            buffer = files.map(self._index_fd, self._shape.size, write=True)
-        self._arrays = index.arrays(buffer, self._shape)
-        return buffer
+            file = self._directory.open(path, write=True, create=True)
+            try:
+                self._take(file.fileno(), self._shape.size)
+                files.allocate_large(file.fileno(), self._shape.size)
+                self._index = files.map(file.fileno(), self._shape.size, write=True)
+            except BaseException:
+                file.let_go()
+                raise
+        self._arrays = index.arrays(self._index, self._shape)
+        return file
 
     @property
     def size(self) -> int:
@@ -121,9 +124,8 @@ class Output:
             raise CorruptionError(path, 0, "the merged logs have more keys than the manifest says")
         self._room = min(self._most, 2 * keys)
         before = self._arrays
-        self._directory.files.close(self._index_fd)
-        self._index_fd = -1
-        self._index = self._make_index()
+        self._index_file.let_go()
+        self._index_file = self._make_index()
         self._log.flush()
         written = Entry.of(self._header, self._log.size, self.keys, self._log.size)
         segment = open_log(self._directory, self._header.number, written, write=True)
@@ -166,13 +168,12 @@ class Output:
         index.seal(arrays, self.keys, entry.size)
         files = self._directory.files
         with reported(self._directory.index_path(entry.number)):
-            files.truncate(self._index_fd, shape.size)
-            files.fdatasync(self._index_fd)
+            files.truncate(self._index_file.fileno(), shape.size)
+            files.fdatasync(self._index_file.fileno())
 
     def close(self) -> None:
         self._log.close()
-        if self._index_fd >= 0:
-            self._directory.files.close(self._index_fd)
+        self._index_file.let_go()
 
 
 def _check(directory: Directory, entry: Entry) -> None:

@@ -61,17 +61,17 @@ def open_anyhow(directory: Directory, entry: Entry, floor: int) -> tuple[Segment
     with suppress(CorruptionError):
         return open_log(directory, entry.number, write=True), False
     path = directory.log_path(entry.number)
-    fd = directory.open(path, write=True)
+    file = directory.open(path, write=True)
     try:
-        size = directory.files.size(fd)
+        size = directory.files.size(file.fileno())
         if size < HEADER_BYTES:
             raise CorruptionError(path, size, "the log is shorter than its header")
         # The first record knows what its link must be.
-        first_link = int.from_bytes(directory.files.pread(fd, 4, HEADER_BYTES + 8), "little")
+        first_link = int.from_bytes(directory.files.pread(file.fileno(), 4, HEADER_BYTES + 8), "little")
     except BaseException:
-        directory.files.close(fd)
+        file.let_go()
         raise
-    return Segment(directory, fd, header_of(entry, entry.number, floor, first_link), size, None), True
+    return Segment(directory, file, header_of(entry, entry.number, floor, first_link), size, None), True
 
 
 def header_of(entry: Entry, number: int, floor: int, first_link: int, ranges: int = 0) -> LogHeader:

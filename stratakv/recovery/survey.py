@@ -129,12 +129,9 @@ def _original(number: int) -> Entry:
 def _by_its_records(directory: Directory, number: int) -> Entry | None:
     """Return the entry of a log that writers wrote and that has only its records to show for it."""
     entry = _original(number)
-    fd = directory.open(directory.log_path(number), write=False)
-    try:
-        if LogHeader.unpack(directory.files.pread(fd, HEADER_BYTES, 0)):
+    with directory.open(directory.log_path(number), write=False) as file:
+        if LogHeader.unpack(directory.files.pread(file.fileno(), HEADER_BYTES, 0)):
             return None  # the header is sound, and that of another log
-    finally:
-        directory.files.close(fd)
     try:
         found = examine(directory, entry, 0)
     except CorruptionError:

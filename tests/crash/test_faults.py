@@ -9,7 +9,6 @@ for the next one, and after a crash of the machine as far as it was promised.
 from __future__ import annotations
 
 import errno
-import os
 import signal
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -18,7 +17,6 @@ from pathlib import Path
 import pytest
 
 import stratakv
-from stratakv.files import Files
 from tests.crash.test_crash_points import CACHE, STORE, base, disk_at, empty, place, settings
 from tests.crash.work import KEYS, Content, Judge, Run, Setting, machine
 from tests.support.crash_files import CrashFiles, Fault, Image, everything, nothing, write_image
@@ -178,21 +176,3 @@ def one(place: Path, setting: Setting, before: Image, number: int, fault: Fault,
             for key in KEYS:
                 assert left.get(key) in kept[key], (key, left.get(key), kept[key])
     return len(attempt.refused)
-
-
-def test_a_file_that_is_closed_with_an_error_is_closed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "file").touch()
-    files, close = Files(), os.close
-
-    def refuse(fd: int) -> None:
-        close(fd)
-        raise OSError(errno.EIO, "")
-
-    fd = files.open(tmp_path / "file", write=False)
-    monkeypatch.setattr(os, "close", refuse)
-    files.close(fd)
-    monkeypatch.undo()
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        files.close(fd)

@@ -35,7 +35,7 @@ from stratakv import (
 )
 from stratakv.control import W_NEXT
 from stratakv.directory import MOST_NUMBER
-from stratakv.files import Files
+from stratakv.files import Files, OpenFile
 from stratakv.log import LogHeader, rank_of
 from tests.engine.machine import content, descriptors_open
 
@@ -520,7 +520,7 @@ class TestFullDisk:
         """The message has what the kernel said, also where several steps pass the error on."""
         files, real = db._store.directory.files, db._store.directory.files.open
 
-        def refuse(path: Path, *, create: bool = False, **others: Any) -> int:
+        def refuse(path: Path, *, create: bool = False, **others: Any) -> OpenFile:
             if create and path.suffix == suffix:
                 raise OSError(errno.ENOSPC, "No space left on device", str(path))
             return real(path, create=create, **others)

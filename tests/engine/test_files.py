@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import stratakv
-from stratakv.files import Files
+from stratakv.files import Files, OpenFile
 from tests.support.children import run
 from tests.support.users import let_in
 
@@ -29,9 +29,8 @@ def files() -> Files:
 
 @pytest.fixture
 def fd(tmp_path: Path, files: Files) -> Iterator[int]:
-    fd = files.open(tmp_path / "file", write=True, create=True)
-    yield fd
-    os.close(fd)
+    with files.open(tmp_path / "file", write=True, create=True) as file:
+        yield file.fileno()
 
 
 def test_no_file_takes_the_place_of_standard_output(tmp_path: Path, files: Files) -> None:
@@ -39,7 +38,8 @@ def test_no_file_takes_the_place_of_standard_output(tmp_path: Path, files: Files
 
     def work() -> None:
         os.closerange(0, 3)
-        opened = [files.open(tmp_path / name, write=True, create=True) for name in "ab"]
+        kept = [files.open(tmp_path / name, write=True, create=True) for name in "ab"]
+        opened = [file.fileno() for file in kept]
         assert min(opened) > 2
         assert not any(os.get_inheritable(fd) for fd in opened)
         assert {Path(f"/proc/self/fd/{fd}").readlink() for fd in range(3)} == {Path(os.devnull)}
@@ -72,8 +72,8 @@ def test_a_file_that_is_shared_gets_the_group_of_its_directory(tmp_path: Path, f
     tmp_path.chmod(0o770)
 
     with as_user(30_001, [GROUP]):
-        os.close(files.open(tmp_path / "shared", write=True, create=True, mode=0o660))
-        os.close(files.open(tmp_path / "private", write=True, create=True))
+        files.open(tmp_path / "shared", write=True, create=True, mode=0o660).close()
+        files.open(tmp_path / "private", write=True, create=True).close()
     groups = {file.name: file.stat().st_gid for file in tmp_path.iterdir()}
     assert groups == {"shared": GROUP, "private": 30_001}
 
@@ -87,36 +87,35 @@ def test_root_makes_a_directory_for_the_owner_of_the_next_above(tmp_path: Path, 
     assert stat.S_IMODE((tmp_path / "above" / "store").stat().st_mode) == 0o700
 
 
-def test_only_the_wrong_descriptor_is_an_error_of_close(
-    files: Files, monkeypatch: pytest.MonkeyPatch
+def test_whatever_the_kernel_says_a_file_is_closed(
+    tmp_path: Path, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever else the kernel says, for example that a disk over NFS is full, the descriptor is gone."""
+    """For example that a disk over NFS is full."""
 
-    really_close = os.close
+    def close(file: OpenFile) -> None:
+        really_close(file)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    def answer(number: int) -> None:
-        def close(fd: int) -> None:
-            if fd != 999:
-                return really_close(fd)  # of a store of another test, which is collected just now
-            raise OSError(number, os.strerror(number))
+    really_close = OpenFile.close
+    with monkeypatch.context() as patch, files.open(tmp_path / "file", write=True, create=True) as file:
+        patch.setattr(OpenFile, "close", close)
+        file.let_go()
+        assert file.closed
+        file.let_go()
 
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "close", close)
-            files.close(999)
 
-    answer(errno.EIO)
+def test_a_descriptor_that_somebody_else_has_closed(tmp_path: Path, files: Files) -> None:
+    file = files.open(tmp_path / "file", write=True, create=True)
+    os.close(file.fileno())
     with pytest.raises(OSError, match="Bad file descriptor"):
-        answer(errno.EBADF)
+        file.let_go()
 
 
 def test_a_file_that_becomes_shorter_while_it_is_copied(tmp_path: Path, files: Files, fd: int) -> None:
     os.truncate(tmp_path / "file", 100)
     target = files.open(tmp_path / "copy", write=True, create=True)
-    try:
-        with pytest.raises(OSError, match="became shorter"):
-            files.copy(fd, target, 101, lambda done: None)
-    finally:
-        os.close(target)
+    with target, pytest.raises(OSError, match="became shorter"):
+        files.copy(fd, target.fileno(), 101, lambda done: None)
 
 
 def test_a_copy_onto_another_file_system(tmp_path: Path, files: Files, fd: int) -> None:

@@ -454,8 +454,7 @@ class TestPermissions:
 
         with monkeypatch.context() as patch:
             patch.setattr(os, "open", late)
-            fd = Files().open(planted, write=True, create=True)
-        os.close(fd)
+            Files().open(planted, write=True, create=True).close()
         assert stat.S_IMODE(planted.stat().st_mode) == 0o640
 
 

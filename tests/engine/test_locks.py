@@ -126,14 +126,10 @@ def test_who_handles_a_message_holds_nobody_up(
 
 def test_a_number_is_forgotten_before_others_can_have_it(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = FileLock(db._store.directory, "writer.lock", write=True)
-    close, seen = lock._files.close, []
-
-    def noted(fd: int) -> None:
-        seen.append(lock.fd)
-        close(fd)
-
-    monkeypatch.setattr(lock._files, "close", noted, raising=False)
-    lock.close()
+    seen = []
+    with monkeypatch.context() as patch:
+        patch.setattr(lock._file, "close", lambda: seen.append(lock.fd))
+        lock.close()
     assert seen == [-1]
 
 

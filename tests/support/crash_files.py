@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stratakv.files import Files
+from stratakv.files import Files, OpenFile
 
 SECTOR = 512
 
@@ -378,13 +378,13 @@ class CrashFiles(Files):
         self._links += 1
         return self._links * 0x9E3779B1 & 0xFFFF_FFFF
 
-    def open(self, path: Path, *, write: bool, create: bool = False, mode: int = 0o600) -> int:
+    def open(self, path: Path, *, write: bool, create: bool = False, mode: int = 0o600) -> OpenFile:
         self._enter("open")
         new = create and not path.exists()
-        fd = super().open(path, write=write, create=create, mode=mode)
+        file = super().open(path, write=write, create=create, mode=mode)
         if new:
-            self._step(Name(self._know(os.fstat(fd).st_ino), self._name(path)))
-        return fd
+            self._step(Name(self._know(os.fstat(file.fileno()).st_ino), self._name(path)))
+        return file
 
     def pwrite(self, fd: int, data: Any, offset: int) -> int:  # type: ignore[override]
         half = self._enter("pwrite")
