@@ -12,9 +12,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stratakv.errors import DirectoryError, FormatError, ReadOnlyError, removed_error, reported, storage_error
-from stratakv.files import NETWORK_FILE_SYSTEMS, Attributes, Files, OpenFile
+from stratakv.files import NETWORK_FILE_SYSTEMS, Attributes, Files
 from stratakv.interrupted import check_refused, unless_refused
 from stratakv.log import HEADER_BYTES, OFFSET_BITS, LogHeader
+from stratakv.open_file import OpenFile
 
 FORMAT = 1
 FORMAT_NAME = "FORMAT"

@@ -15,10 +15,10 @@ import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from io import FileIO
 from pathlib import Path
 
 from stratakv.interrupted import check_refused, unless_refused
+from stratakv.open_file import OpenFile, fill_standard, open_file
 from stratakv.processes import Processes
 
 Attributes = os.stat_result
@@ -27,7 +27,6 @@ NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", 
 # its block already needs no new one.
 _IN_PLACE = frozenset({"ext4"})
 _COPY_BYTES = 8 * 2**20
-_FIRST = 3  # descriptor that is none of standard input, output and error
 # Bytes of a large page, the most that the kernel keeps and maps in one piece on x86 with pages of 4 KiB. It
 # begins at a multiple of its size.
 LARGE_PAGE = 2 * 2**20
@@ -37,64 +36,6 @@ _BYTE_LOCK = struct.Struct("hhqqi")  # struct flock: type, whence, start, length
 def now_ms() -> int:
     """Milliseconds since the epoch, as expiries are stored."""
     return int(time.time() * 1000)
-
-
-def _is_closed(fd: int) -> bool:
-    try:
-        fcntl.fcntl(fd, fcntl.F_GETFD)
-    except OSError as answer:
-        check_refused(answer)
-        return True
-    return False
-
-
-def _fill_standard() -> None:
-    """Let /dev/null take the place of standard input, output and error where they are closed.
-
-    A program that has closed those, as daemons do, would print into the store, or into what `mmap` opens.
-    """
-    if closed := [fd for fd in range(_FIRST) if _is_closed(fd)]:
-        try:
-            null = os.open(os.devnull, os.O_RDWR)
-        except OSError as cause:  # not as the error that a missing file of the store would be
-            raise OSError(errno.ENODEV, "standard output is closed, and there is no /dev/null") from cause
-        for fd in closed:
-            os.dup2(null, fd)
-        if null not in closed:
-            os.close(null)
-
-
-class OpenFile(FileIO):
-    """An open file. It is closed at the end of a `with` block, by `let_go`, or with the last reference.
-
-    So it does not stay open whatever a signal's handler raises, and wherever. IMPORTANT: `close` is not ours,
-    which such a handler could keep from closing anything.
-    """
-
-    _finalizing = False  # hides that of FileIO, by which it warns where the last reference did it
-
-    def let_go(self) -> None:
-        """Close it. Linux does so whatever it answers, and what must be on disk was synced."""
-        try:
-            self.close()
-        except OSError as answer:
-            check_refused(answer)
-            if answer.errno == errno.EBADF:
-                raise
-
-    def __exit__(self, *error: object) -> None:
-        self.let_go()
-
-
-def _open(path: Path, flags: int, mode: int = 0) -> OpenFile:
-    # One call: a signal that comes while the kernel is at work has its handler called at the end of that.
-    # Between the calls there is nobody yet whom the descriptor belongs to.
-    try:
-        return next(map(OpenFile, map(os.open, (path,), (flags,), (mode,)), ("r+",)))
-    except IsADirectoryError as refusal:
-        if isinstance(refusal.filename, int):  # it was opened, and is not wanted
-            os.close(refusal.filename)
-        raise
 
 
 class Files(Processes):
@@ -111,19 +52,19 @@ class Files(Processes):
 
         With `create` the file is made where there is none, with exactly the permissions `mode`.
         """
-        _fill_standard()
+        fill_standard()
         flags = (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         made = False
         try:
-            file = _open(path, flags)
+            file = open_file(path, flags)
         except FileNotFoundError:
             if not create:
                 raise
             try:
-                file = _open(path, flags | os.O_CREAT | os.O_EXCL, mode)
+                file = open_file(path, flags | os.O_CREAT | os.O_EXCL, mode)
                 made = True
             except FileExistsError:  # somebody was faster, and whose it is now is not for us to say
-                file = _open(path, flags)
+                file = open_file(path, flags)
         try:
             if made:
                 self._adopt(file.fileno(), path, mode)
@@ -373,7 +314,7 @@ class Files(Processes):
     def sync_directory(self, path: Path) -> None:
         opened: list[int] = []
         try:
-            # One call, as in `_open`.
+            # One call, as in `open_file`.
             opened += map(os.open, (path,), (os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC,))
             os.fsync(opened[0])
         finally:

@@ -15,9 +15,9 @@ from weakref import WeakSet
 from stratakv.backoff import pauses
 from stratakv.directory import Directory
 from stratakv.errors import LockError, reported
-from stratakv.files import OpenFile
 from stratakv.forks import in_each_child, notice
 from stratakv.index import hash_key
+from stratakv.open_file import OpenFile
 
 _PAUSE, _LONGEST_PAUSE = 0.2e-3, 50e-3  # seconds between two looks at a lock that somebody has
 

@@ -22,7 +22,7 @@ from types import TracebackType
 
 from stratakv.directory import Directory
 from stratakv.errors import storage_error
-from stratakv.files import OpenFile
+from stratakv.open_file import OpenFile
 
 EXCLUSIVE, SHARED, UNLOCK = fcntl.LOCK_EX, fcntl.LOCK_SH, fcntl.LOCK_UN
 EXCLUSIVE_NOW = EXCLUSIVE | fcntl.LOCK_NB

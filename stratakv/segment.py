@@ -19,9 +19,9 @@ from stratakv import index, record
 from stratakv.bloom import PATTERN_MASK, PATTERNS
 from stratakv.directory import Directory
 from stratakv.errors import CorruptionError
-from stratakv.files import OpenFile
 from stratakv.log import HEADER_BYTES, OFFSET_MASK, LogHeader
 from stratakv.manifest import Entry
+from stratakv.open_file import OpenFile
 from stratakv.record import Record, Sliceable
 
 _WINDOWS = (2**12, 2**16, 2**20)  # bytes before the end of a log in which its last record is looked for

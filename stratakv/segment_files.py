@@ -7,10 +7,10 @@ import errno
 from stratakv import index
 from stratakv.directory import Directory
 from stratakv.errors import CorruptionError, reported
-from stratakv.files import OpenFile
 from stratakv.interrupted import unless_refused
 from stratakv.log import HEADER_BYTES, LogHeader
 from stratakv.manifest import Entry
+from stratakv.open_file import OpenFile
 from stratakv.segment import Segment
 
 # An index may take so many bytes beyond twice its log: it may have been made for more keys than then came.

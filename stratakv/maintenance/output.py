@@ -11,13 +11,13 @@ from stratakv.bloom import PATTERN_MASK, PATTERNS
 from stratakv.build import build_index, entries
 from stratakv.directory import Directory
 from stratakv.errors import CorruptionError, reported
-from stratakv.files import OpenFile
 from stratakv.index import FINGERPRINT, ORDER_STRIDE, Shape, hash_key
 from stratakv.log import LogHeader
 from stratakv.lookup import lookup
 from stratakv.maintenance.blocks import Block
 from stratakv.maintenance.early_end import Take
 from stratakv.manifest import Entry
+from stratakv.open_file import OpenFile
 from stratakv.record import LINK_MASK, PREFIX_BYTES, TOMBSTONE_EXPIRY, pack_prefix
 from stratakv.rewrite import LogWriter
 from stratakv.segment_files import map_index, open_log

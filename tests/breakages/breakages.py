@@ -683,7 +683,7 @@ _COMMITS = (
     Breakage(
         "file-left-open-as-a-signal-comes",
         "no file stays open, whatever a signal ends",
-        "stratakv/files.py",
+        "stratakv/open_file.py",
         'return next(map(OpenFile, map(os.open, (path,), (flags,), (mode,)), ("r+",)))',
         'return OpenFile(os.open(path, flags, mode), "r+")',
         (f"{_INTERRUPTS}::test_nobody_is_held_up",),

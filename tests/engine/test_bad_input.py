@@ -35,8 +35,9 @@ from stratakv import (
 )
 from stratakv.control import W_NEXT
 from stratakv.directory import MOST_NUMBER
-from stratakv.files import Files, OpenFile
+from stratakv.files import Files
 from stratakv.log import LogHeader, rank_of
+from stratakv.open_file import OpenFile
 from tests.engine.machine import content, descriptors_open
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to own files as others and to mount")

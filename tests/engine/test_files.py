@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import stratakv
-from stratakv.files import Files, OpenFile
+from stratakv.files import Files
+from stratakv.open_file import OpenFile
 from tests.support.children import run
 from tests.support.users import let_in
 

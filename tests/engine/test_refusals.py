@@ -221,6 +221,14 @@ def test_a_file_that_cannot_be_made_is_not_left_open(
     assert descriptors() == before
 
 
+def test_a_directory_in_the_place_of_a_file_is_not_left_open(tmp_path: Path) -> None:
+    before = descriptors()
+    for write in (False, True):
+        with pytest.raises(IsADirectoryError):
+            Files().open(tmp_path, write=write)
+    assert descriptors() == before
+
+
 def test_a_keeper_that_cannot_look_does_not_fill_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

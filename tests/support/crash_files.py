@@ -24,7 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stratakv.files import Files, OpenFile
+from stratakv.files import Files
+from stratakv.open_file import OpenFile
 
 SECTOR = 512
 
