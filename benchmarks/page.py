@@ -45,17 +45,18 @@ def marked(page: str) -> list[str]:
 
 
 def _shown(path: Path) -> Iterator[str]:
-    """Yield a result as Markdown."""
+    """Yield a result as Markdown: its first table and the charts, and folded up whatever else there is."""
     result = Result.load(path)
     first, *others = result.report.tables()
-    yield f"\n`{result.command}` on {result.day}:\n\n"
-    for table in (first, *others):
-        yield f"{markdown(table)}\n"
+    yield f"\n`{result.command}` on {result.day}:\n\n{markdown(first)}\n"
     for chart in result.report.charts():
         yield f"![{chart.title}]({_FOLDER}/{chart_file(path.stem, chart)})\n\n"
+    yield f"<details><summary>{'All figures, settings' if others else 'Settings'} and versions</summary>\n\n"
+    for table in others:
+        yield f"{markdown(table)}\n"
     for line in (first.title, *str(first.caption).splitlines()):
         yield f"- {line}\n"
-    yield "\n"
+    yield "\n</details>\n\n"
 
 
 def markdown(table: Table) -> str:
