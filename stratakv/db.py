@@ -83,7 +83,7 @@ class DB:
     def _refuse(self, *arguments: object, **named: object) -> NoReturn:
         if self._closed:
             raise ClosedError(f"this handle on {self.path} was closed; open the store again")
-        raise ReadOnlyError(f"this handle on {self.path} was opened with read_only=True")
+        raise ReadOnlyError(f"{self.path} was opened with read_only=True, and cannot be written to")
 
     # -- one key -----------------------------------------------------------------------------------------
 

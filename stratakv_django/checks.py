@@ -30,9 +30,11 @@ def check_caches(app_configs: object = None, **kwargs: Any) -> list[CheckMessage
         except conf.LocationError as error:
             messages.append(_error("E001", alias, str(error), "Give LOCATION an absolute path."))
         except conf.CacheOptionError as error:
-            messages.append(_error("E002", alias, str(error), "All options are described in docs/django.md."))
+            hint = "`help(stratakv.open)` in a Python shell describes the options of the engine."
+            messages.append(_error("E002", alias, str(error), hint))
         else:
             messages += _relative(alias, params["LOCATION"])
+            messages += _unread(alias, params)
             messages += _served(alias, parsed[alias])
             messages += _unmakeable(alias, parsed[alias])
             messages += _beyond_the_disk(alias, parsed[alias])
@@ -53,7 +55,8 @@ def _is_ours(backend: str) -> bool:
 
 
 def _error(number: str, alias: str, message: str, hint: str) -> Error:
-    return Error(f"CACHES[{alias!r}]: {message}.", hint=hint, id=f"stratakv.{number}")
+    stop = "" if message.endswith("?") else "."
+    return Error(f"CACHES[{alias!r}]: {message}{stop}", hint=hint, id=f"stratakv.{number}")
 
 
 def _relative(alias: str, location: Any) -> Iterator[CheckMessage]:
@@ -65,6 +68,17 @@ def _relative(alias: str, location: Any) -> Iterator[CheckMessage]:
             f"CACHES[{alias!r}]: LOCATION {path!r} is not an absolute path.{expected}",
             hint="Give the directory as an absolute path, so that every process of the site finds the same.",
             id="stratakv.W001",
+        )
+
+
+def _unread(alias: str, params: dict[str, Any]) -> Iterator[CheckMessage]:
+    """W003: left from another backend, as the SHARDS of diskcache. A subclass may read more than we do."""
+    unread = [str(name) for name in params if name not in (*conf.BESIDE, "OPTIONS")]
+    if unread and import_string(params["BACKEND"]) is StrataKVCache:
+        yield Warning(
+            f"CACHES[{alias!r}]: nothing reads {', '.join(unread)}.",
+            hint="Remove it, or put the option that it stands for into OPTIONS.",
+            id="stratakv.W003",
         )
 
 

@@ -28,7 +28,7 @@ DEFAULT_CULL_FREQUENCY = 3  # as in Django
 _DEFAULT_DURABILITY = "interval"
 _UPPER_CASE = ("MAX_ENTRIES", "CULL_FREQUENCY")
 _BACKEND_OPTIONS = ("strict", "key_warnings", *_UPPER_CASE)
-_BESIDE = ("TIMEOUT", "KEY_PREFIX", "VERSION", "KEY_FUNCTION", "LOCATION", "BACKEND")
+BESIDE = ("TIMEOUT", "KEY_PREFIX", "VERSION", "KEY_FUNCTION", "LOCATION", "BACKEND")
 _ADDRESS = re.compile(r"unix:.*|[^/]+:\d+")  # as Memcached's: no directory that anybody means
 _ENGINE_OPTIONS = tuple(field.name for field in dataclasses.fields(stratakv.Options))
 
@@ -123,7 +123,7 @@ def _engine(options: dict[str, Any]) -> stratakv.Options:
 
 
 def _nearest(name: object) -> str:
-    if str(name).upper() in _BESIDE:
+    if str(name).upper() in BESIDE:
         return f"put {str(name).upper()!r} beside OPTIONS"
     names: Iterable[str] = (*_BACKEND_OPTIONS, *_ENGINE_OPTIONS)
     by_lower = {valid.lower(): valid for valid in names}

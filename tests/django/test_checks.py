@@ -96,6 +96,19 @@ def test_w002_a_budget_that_the_disk_does_not_have(tmp_path: Path) -> None:
         assert not message.is_serious()
 
 
+def test_w003_what_was_left_from_another_backend(store: Path) -> None:
+    (message,) = found(default={"LOCATION": store, "SHARDS": 8, "DATABASE_TIMEOUT": 1, "TIMEOUT": 60})
+    assert message.id == "stratakv.W003"
+    assert message.msg.endswith("nothing reads SHARDS, DATABASE_TIMEOUT.")
+    assert not message.is_serious()
+    assert found(default={"LOCATION": store, "BACKEND": f"{__name__}.Subclass", "SHARDS": 8}) == []
+
+
+def test_a_question_has_no_full_stop(store: Path) -> None:
+    (message,) = found(default={"LOCATION": store, "OPTIONS": {"maxbytes": 1}})
+    assert message.msg.endswith("did you mean 'max_bytes'?")
+
+
 ADDRESSES = [
     "127.0.0.1:11211",
     "unix:/run/mem.sock",
