@@ -147,7 +147,7 @@ class Files(Processes):
             for offset in range(start, min(written, end), _COPY_BYTES):
                 self.write_all(fd, bytes(min(_COPY_BYTES, min(written, end) - offset)), offset)
 
-    def written(self, fd: int) -> int:
+    def data_end(self, fd: int) -> int:
         """Return where the last blocks of a file end: behind that, all of it reads as zeros."""
         end = 0
         while True:

@@ -31,15 +31,15 @@ Message = tuple[int, str, tuple[object, ...]]  # its level, its text, and what i
 class Held:
     """Proof that the writer lock is held, with the view of now.
 
-    said: what is logged once the lock is free; all others would wait for a handler that takes its time.
+    messages: what is logged once the lock is free; all others would wait for a handler that takes its time.
     """
 
     view: View
-    said: list[Message]
+    messages: list[Message]
 
     def say(self, level: int, message: str, *arguments: object) -> None:
         """Log a message once the lock is free."""
-        self.said.append((level, message, arguments))
+        self.messages.append((level, message, arguments))
 
 
 class Installer(Views):

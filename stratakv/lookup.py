@@ -56,7 +56,7 @@ class _Part(dict[int, tuple[Row, ...]]):
         return found
 
 
-class Choices:
+class Candidates:
     """Segments in which keys are looked up, and for each key those of them that a sieve leaves to be asked.
 
     all: their rows, newest first. sieved: the numbers of those that the sieve knows. The others are always
@@ -156,7 +156,7 @@ def probe(segment: Segment, key: bytes, first: int, whole: bool = True) -> Hit |
     return None
 
 
-def newest(segments: Choices, key: bytes) -> Found | None:
+def newest(segments: Candidates, key: bytes) -> Found | None:
     """Return the record of `key` in the first of `segments` that has one, live or not.
 
     Of that nothing is known but that it is there, with this key: neither its expiry nor where its value ends

@@ -19,7 +19,7 @@ from stratakv.errors import CorruptionError, TransactionError
 from stratakv.files import now_ms
 from stratakv.index import FINGERPRINT, HOTTEST, hash_key
 from stratakv.log import OFFSET_BITS, OFFSET_MASK
-from stratakv.lookup import Choices, Found, lookup, newest, probe
+from stratakv.lookup import Candidates, Found, lookup, newest, probe
 from stratakv.options import MAX_KEY_BYTES
 from stratakv.prefetch import together
 from stratakv.record import HEADER_BYTES, PREFIX_BYTES, PUT, unpack_fields
@@ -312,7 +312,7 @@ def _of_log(active: Segment, offset: int) -> Found:
     return Found(active, 0, offset, record.value_offset, record.end, record.expiry)
 
 
-def _of_sealed(view: View, sealed: Choices, key: bytes) -> Found | None:
+def _of_sealed(view: View, sealed: Candidates, key: bytes) -> Found | None:
     try:
         found = _sound(sealed, key)
     except CorruptionError:
@@ -320,7 +320,7 @@ def _of_sealed(view: View, sealed: Choices, key: bytes) -> Found | None:
     return None if found and view.hides(found.segment, key) else found
 
 
-def _sound(segments: Choices, key: bytes) -> Found | None:
+def _sound(segments: Candidates, key: bytes) -> Found | None:
     """Do as `newest`; raises CorruptionError where that record is damaged."""
     found = newest(segments, key)
     if found:

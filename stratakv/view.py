@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stratakv.ghosts import Ghosts
-from stratakv.lookup import Choices, Row, is_sieved, rows_of
+from stratakv.lookup import Candidates, Row, is_sieved, rows_of
 from stratakv.manifest import Manifest
 from stratakv.segment import Segment
 from stratakv.sieve import Sieve
@@ -29,7 +29,7 @@ class View:
     active: Segment
     sealed: tuple[Segment, ...]  # newest first
     rows: tuple[Row, ...]
-    older: Choices | None
+    older: Candidates | None
     hidden: Mapping[int, tuple[bytes, ...]]
     marks: bool
     ghosts: Ghosts | None
@@ -54,7 +54,7 @@ class View:
             active=active,
             sealed=sealed,
             rows=rows_of(segments[:newer]),
-            older=Choices(segments[newer:], sieve) if newer < len(segments) else None,
+            older=Candidates(segments[newer:], sieve) if newer < len(segments) else None,
             hidden=_hidden(segments),
             marks=marks,
             ghosts=ghosts,
@@ -78,9 +78,9 @@ class View:
         """Return the sealed segments that are older than this one, newest first."""
         return self.sealed[self.sealed.index(segment) + 1 :]
 
-    def among(self, segments: Iterable[Segment]) -> Choices:
+    def among(self, segments: Iterable[Segment]) -> Candidates:
         """Return how to look many keys up in some of the segments, newest first."""
-        return Choices(segments, self.sieve)
+        return Candidates(segments, self.sieve)
 
     def hides(self, segment: Segment, key: bytes) -> bool:
         """Whether a younger range tombstone has deleted what `segment` holds of `key`."""

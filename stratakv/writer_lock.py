@@ -81,7 +81,7 @@ class WriterLock:
         if not HERE[0]:
             notice()
         turn, begun = self._turn, False
-        said: list[Message] = []
+        messages: list[Message] = []
         if turn.locked():
             self._check_not_inside(3)  # this, contextlib's, and whoever wants the lock
         # A signal may raise behind any call and at the beginning of any function. So the one is a `with` and
@@ -91,7 +91,7 @@ class WriterLock:
                 begun = True
                 try:
                     self.owner = threading.get_ident()
-                    yield self._begin(said)
+                    yield self._begin(messages)
                     self.check_held()
                     self.settle()
                 except InvalidValueError:  # those come before anything is done
@@ -109,7 +109,7 @@ class WriterLock:
                 _thread.start_new_thread(self._let_go, (turn,))  # which no signal interrupts
             raise
         finally:
-            for level, message, arguments in said:
+            for level, message, arguments in messages:
                 logger.log(level, message, *arguments)
 
     def _let_go(self, turn: threading.Lock) -> None:
@@ -146,7 +146,7 @@ class WriterLock:
         if self._turn.locked():
             self._check_not_inside(0)
 
-    def _begin(self, said: list[Message]) -> Held:
+    def _begin(self, messages: list[Message]) -> Held:
         structure, words = self._structure, self._words
         self._open_lock()
         self.publish()
@@ -156,10 +156,11 @@ class WriterLock:
         self.bias.look(self.records)
         if words[W_BUSY]:
             structure.finish()
-            self._heal(Held(structure.current(), said))
+            self._heal(Held(structure.current(), messages))
         words[W_BUSY] = 1
         words[W_TURNS] += 1
-        return Held(structure.current(), said)  # made anew each time: kept, it would keep removed files open
+        # Made anew each time: kept, it would keep removed files open.
+        return Held(structure.current(), messages)
 
     def settle(self) -> None:
         """Say that nothing is half done, so that nobody has to heal, whatever is raised now."""

@@ -20,7 +20,7 @@ from stratakv.directory import GHOSTS_NAME, Directory
 from stratakv.errors import CorruptionError
 from stratakv.ghosts import Ghosts
 from stratakv.index import HOTTEST, hash_key
-from stratakv.lookup import Choices, newest
+from stratakv.lookup import Candidates, newest
 from stratakv.maintenance.blocks import Block, Item, heat_in, hiding, in_key_order, range_prefixes, warmed
 from stratakv.maintenance.early_end import Take
 from stratakv.maintenance.merge import Job, job_of, living_keys
@@ -103,7 +103,7 @@ class Retirement:
                     moved.append(hiding(item))
             yield moved
 
-    def _taken_over(self, older: Choices, key: bytes) -> tuple[int, bool]:
+    def _taken_over(self, older: Candidates, key: bytes) -> tuple[int, bool]:
         """Return the heat of the version that was the key's before this one, and whether there may be one."""
         try:
             found = newest(older, key)
@@ -138,7 +138,7 @@ class Retirement:
             if moved:
                 yield moved
 
-    def _moves(self, newer: Choices, segment: Segment, item: Item, heat: int) -> bool:
+    def _moves(self, newer: Candidates, segment: Segment, item: Item, heat: int) -> bool:
         """Whether this is the live and current version of the key; a newer one gets the heat."""
         key, expiry = item[0], item[4]
         if not is_live(expiry, self._now) or self._view.hides(segment, key):
@@ -157,7 +157,7 @@ def _least(segment: Segment) -> tuple[int, int]:
     return 1, left
 
 
-def is_current(newer: Choices, key: bytes, heat: int = 0) -> bool:
+def is_current(newer: Candidates, key: bytes, heat: int = 0) -> bool:
     """Whether no newer segment has a record of `key`.
 
     heat: of this record; one that has taken its place gets it.

@@ -14,7 +14,7 @@ from stratakv.build import build_index
 from stratakv.control import W_POISONED
 from stratakv.errors import CorruptionError
 from stratakv.interrupted import check_refused
-from stratakv.lookup import Choices, newest
+from stratakv.lookup import Candidates, newest
 from stratakv.maintenance.early_end import Pace, SupersededError, Take
 from stratakv.manifest import Edit, Entry
 from stratakv.record import HEADER_BYTES, TOMBSTONE_EXPIRY, unpack_fields
@@ -82,7 +82,7 @@ def finish(
         structure.install(held, Edit(drop={entry.number for entry in changed}, add=tuple(changed)))
 
 
-def _count(segment: Segment, older: Choices, pace: Pace) -> _Counts:
+def _count(segment: Segment, older: Candidates, pace: Pace) -> _Counts:
     """Count what the records are that the index of `segment` leads to; it was just made of sound ones.
 
     Its order has all of them, as a log that is in key order itself needs no finishing.
@@ -109,7 +109,7 @@ def _count(segment: Segment, older: Choices, pace: Pace) -> _Counts:
     return counts
 
 
-def _count_hidden(counts: _Counts, key: bytes, older: Choices) -> None:
+def _count_hidden(counts: _Counts, key: bytes, older: Candidates) -> None:
     """Count the next older record of `key` as hidden in its segment."""
     try:
         found = newest(older, key)

@@ -39,7 +39,7 @@ class Examined:
 def examine(directory: Directory, entry: Entry, floor: int) -> Examined:
     """Walk a log as far as its chain is sound; CorruptionError where it is shorter than a header."""
     segment, header_damaged = open_anyhow(directory, entry, floor)
-    limit = min(segment.end, entry.size or segment.files.written(segment.fd))
+    limit = min(segment.end, entry.size or segment.files.data_end(segment.fd))
     whole, records, ranges = HEADER_BYTES, 0, 0
     keys: set[bytes] = set()
     pending: list[bytes] = []  # the keys of a commit whose end has not come yet, and may never
@@ -92,7 +92,7 @@ def header_of(entry: Entry, number: int, floor: int, first_link: int, ranges: in
 
 def _last_byte(segment: Segment, start: int) -> int:
     """Return where the last byte of a log ends that is not 0; `start` where there is none behind it."""
-    end = segment.files.written(segment.fd)
+    end = segment.files.data_end(segment.fd)
     while end > start:
         step = max(start, end - _STEP_BYTES)
         found = len(segment.log[step:end].rstrip(b"\0"))

@@ -169,7 +169,7 @@ _DURABLE = (
         "message-under-the-lock",
         "nobody waits for who handles a message",
         "stratakv/installing.py",
-        "        self.said.append((level, message, arguments))",
+        "        self.messages.append((level, message, arguments))",
         '        logging.getLogger("stratakv").log(level, message, *arguments)',
         ("tests/engine/test_locks.py::test_who_handles_a_message_holds_nobody_up",),
     ),

@@ -71,7 +71,7 @@ def test_a_full_disk(
 ) -> None:
     """Even where the disk takes all of one put of several: nobody was told that it is stored."""
     files, active = db._store.directory.files, db._store.structure.view.active
-    full, real = files.written(active.fd) + left * BLOCK, files.pwrite
+    full, real = files.data_end(active.fd) + left * BLOCK, files.pwrite
 
     def pwrite(fd: int, data: bytes, offset: int) -> int:
         if fd == active.fd and offset >= full:

@@ -155,7 +155,7 @@ def test_the_active_segment_is_always_asked(sieved: Store) -> None:
     sieve.start(8)
     for segment in view.segments():
         sieve.add(segment.number, segment.arrays.header[W_CHECKSUM], [])
-    choices = lookup.Choices(view.segments(), sieve)
+    choices = lookup.Candidates(view.segments(), sieve)
     assert [segment for _, _, segment in choices.of(first(b"k"))] == [view.active]
 
 
@@ -168,7 +168,7 @@ def test_segments_are_asked_in_their_order(sieved: Store, turned: bool) -> None:
     sieve.start(8)
     for segment in view.sealed[::-2] if turned else view.sealed[::2]:  # and others between them
         sieve.add(segment.number, segment.arrays.header[W_CHECKSUM], [2**64 - 1])
-    choices = lookup.Choices(view.segments(), sieve)
+    choices = lookup.Candidates(view.segments(), sieve)
     assert [segment for _, _, segment in choices.of(2**64 - 1)] == list(view.segments())
     asked = [segment for _, _, segment in choices.of(0)]
     assert asked == [segment for segment in view.segments() if segment.number not in choices.sieved]
