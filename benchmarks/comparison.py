@@ -41,9 +41,9 @@ class Comparison(report.Report):
             table.add_row(peer, *cells)
         return table
 
-    def tables(self) -> Iterable[Table]:
-        """Return that, all figures, and what each peer costs."""
-        return self.table(), self._timings_table(), self._costs_table()
+    def details(self) -> Iterable[Table]:
+        """Return all figures, and what each peer costs."""
+        return self._timings_table(), self._costs_table()
 
     def _timings_table(self) -> Table:
         table = report.plain_table()

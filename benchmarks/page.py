@@ -45,16 +45,18 @@ def marked(page: str) -> list[str]:
 
 
 def _shown(path: Path) -> Iterator[str]:
-    """Yield a result as Markdown: its first table and the charts, and folded up whatever else there is."""
+    """Yield a result as Markdown: its tables and charts, and folded up the details."""
     result = Result.load(path)
-    first, *others = result.report.tables()
-    yield f"\n`{result.command}` on {result.day}:\n\n{markdown(first)}\n"
+    tables, details = tuple(result.report.tables()), tuple(result.report.details())
+    yield f"\n`{result.command}` on {result.day}:\n\n"
+    for table in tables:
+        yield f"{markdown(table)}\n"
     for chart in result.report.charts():
         yield f"![{chart.title}]({_FOLDER}/{chart_file(path.stem, chart)})\n\n"
-    yield f"<details><summary>{'All figures, settings' if others else 'Settings'} and versions</summary>\n\n"
-    for table in others:
+    yield f"<details><summary>{'All figures, settings' if details else 'Settings'} and versions</summary>\n\n"
+    for table in details:
         yield f"{markdown(table)}\n"
-    for line in (first.title, *str(first.caption).splitlines()):
+    for line in (tables[0].title, *str(tables[0].caption).splitlines()):
         yield f"- {line}\n"
     yield "\n</details>\n\n"
 

@@ -37,8 +37,12 @@ class Report(ABC):
         """Return the figures as a table, with what they depend on in its caption."""
 
     def tables(self) -> Iterable[Table]:
-        """Return all tables there are, that one first."""
+        """Return what is to be seen first, that one before others."""
         return (self.table(),)
+
+    def details(self) -> Iterable[Table]:
+        """Return further tables, for who wants to know more."""
+        return ()
 
     def charts(self) -> Sequence[Chart]:
         """Return what is worth drawing."""
@@ -68,7 +72,7 @@ def show(report: Report, style: str) -> None:
     if style == "json":
         click.echo(json.dumps(dataclasses.asdict(report)))
     else:
-        Console().print(*report.tables())
+        Console().print(*report.tables(), *report.details())
 
 
 def titled_table(benchmark: str, parameters: dict[str, int], *depends_on: dict[str, str]) -> Table:
