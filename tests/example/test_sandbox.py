@@ -249,8 +249,10 @@ def test_a_command_that_can_not_start_says_so(tmp_path: Path) -> None:
 def meanwhile(act: Callable[[list[int]], object]) -> Iterator[None]:
     """Once this process has a launcher and a program below it, give both to `act`, in a thread."""
 
+    before = family(os.getpid())  # of other tests
+
     def watch() -> None:
-        while len(below := family(os.getpid())) < 2:
+        while len(below := [pid for pid in family(os.getpid()) if pid not in before]) < 2:
             time.sleep(0.05)
         act(below)
 
