@@ -24,9 +24,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from stratakv.interrupted import check_refused
@@ -164,12 +163,19 @@ def removed_error(path: str | os.PathLike[str]) -> RemovedError:
     return RemovedError(f"{os.fspath(path)} was removed or replaced while it was open; open it again")
 
 
-@contextmanager
-def reported(path: str | os.PathLike[str]) -> Iterator[None]:
+class reported:  # noqa: N801 - as those of contextlib
     """Let what the kernel refuses inside leave as a StorageError about the file it names, or about `path`."""
-    try:
-        yield
-    except StorageError:
-        raise
-    except OSError as cause:
-        raise storage_error(cause.filename or path, cause) from cause
+
+    # No generator: see `unless_refused`.
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, OSError) and not isinstance(error, StorageError):
+            raise storage_error(error.filename or self._path, error) from error

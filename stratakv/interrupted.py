@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from types import CodeType, FrameType, TracebackType
 from typing import ParamSpec, Protocol, TypeVar, cast
 
@@ -55,13 +54,20 @@ def check_refused(error: Exception) -> None:
         raise error
 
 
-@contextmanager
-def unless_refused() -> Iterator[None]:
-    """Go on behind the block where the kernel refuses something inside it."""
-    try:
-        yield
-    except OSError as error:
-        check_refused(error)
+class unless_refused:  # noqa: N801 - as those of contextlib
+    """Go on behind the block where the kernel refuses something inside it.
+
+    No generator: since Python 3.12 an error in the block of one is in a cycle with all frames above, which
+    would keep the files of a store that was closed open until it is collected.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        return isinstance(error, OSError) and error.errno is not None
 
 
 def is_interrupted(codes: Collection[CodeType], owner: object, above: int) -> bool:
