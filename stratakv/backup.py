@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 
 from stratakv import manifest
@@ -99,10 +100,6 @@ def _copy(snapshot: Snapshot, copy: Directory, segment_bytes: int, progress: Pro
 def _copy_logs(copy: Directory, segments: dict[Segment, Entry], progress: Progress) -> None:
     total = sum(entry.size for entry in segments.values())
     done = 0
-
-    def copied(_step: int) -> None:
-        progress(done, total)
-
     for segment, entry in segments.items():
         with reported(segment.path):
             for offset in _checked(segment, entry.size):
@@ -110,7 +107,7 @@ def _copy_logs(copy: Directory, segments: dict[Segment, Entry], progress: Progre
         done += entry.size
         path = copy.log_path(segment.number)
         with reported(path), copy.open(path, write=True, create=True) as file:
-            copy.files.copy(segment.fd, file.fileno(), entry.size, copied)
+            copy.files.copy(segment.fd, file.fileno(), entry.size, partial(progress, done, total))
             copy.files.fdatasync(file.fileno())
 
 

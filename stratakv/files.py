@@ -27,6 +27,8 @@ NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", 
 # its block already needs no new one.
 _IN_PLACE = frozenset({"ext4"})
 _COPY_BYTES = 8 * 2**20
+# The kernel's answers where it cannot copy between these files, and a process has to.
+_NOT_BY_THE_KERNEL = frozenset({errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EPERM})
 # Bytes of a large page, the most that the kernel keeps and maps in one piece on x86 with pages of 4 KiB. It
 # begins at a multiple of its size.
 LARGE_PAGE = 2 * 2**20
@@ -118,27 +120,21 @@ class Files(Processes):
         with self.open(path, write=False) as file:
             return self.pread(file.fileno(), min(self.size(file.fileno()), most), 0)
 
-    def copy(self, source: int, target: int, size: int, progress: Callable[[int], None]) -> None:
-        """Copy the first `size` bytes of one descriptor to another; `progress` is told each step's bytes."""
+    def copy(self, source: int, target: int, size: int, after_each: Callable[[], object]) -> None:
+        """Copy the first `size` bytes of one descriptor to another, in steps; calls `after_each` of them."""
         done = 0
         while done < size:
             length = min(_COPY_BYTES, size - done)
             try:
                 step = os.copy_file_range(source, target, length, done, done)
             except OSError as refused:
-                if refused.errno not in (
-                    errno.EXDEV,
-                    errno.EOPNOTSUPP,
-                    errno.EINVAL,
-                    errno.ENOSYS,
-                    errno.EPERM,
-                ):
+                if refused.errno not in _NOT_BY_THE_KERNEL:
                     raise
                 step = self.pwrite(target, self.pread(source, length, done), done)
             if not step:
                 raise OSError(0, "the file became shorter while it was copied")
             done += step
-            progress(step)
+            after_each()
 
     def clear(self, fd: int, start: int, end: int) -> None:
         """Make zeros of what was written behind `start`, up to the first hole or to `end`."""

@@ -116,7 +116,7 @@ def test_a_file_that_becomes_shorter_while_it_is_copied(tmp_path: Path, files: F
     os.truncate(tmp_path / "file", 100)
     target = files.open(tmp_path / "copy", write=True, create=True)
     with target, pytest.raises(OSError, match="became shorter"):
-        files.copy(fd, target.fileno(), 101, lambda done: None)
+        files.copy(fd, target.fileno(), 101, bool)
 
 
 def test_a_copy_onto_another_file_system(tmp_path: Path, files: Files, fd: int) -> None:
@@ -126,10 +126,10 @@ def test_a_copy_onto_another_file_system(tmp_path: Path, files: Files, fd: int) 
         pytest.skip("needs /dev/shm, and the temporary directory elsewhere")
     files.write_all(fd, b"x" * 1000, 0)
     with tempfile.NamedTemporaryFile(dir=memory) as target:
-        steps: list[int] = []
-        files.copy(fd, target.fileno(), 1000, steps.append)
+        steps: list[None] = []
+        files.copy(fd, target.fileno(), 1000, lambda: steps.append(None))
         assert target.read() == b"x" * 1000
-    assert sum(steps) == 1000
+    assert len(steps) == 1
 
 
 def test_writes_go_on_where_the_kernel_has_stopped(
