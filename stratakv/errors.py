@@ -28,7 +28,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from stratakv.interrupted import check_refused
+from stratakv.interrupted import check_refused, is_refused
 
 
 class StrataKVError(Exception):
@@ -164,9 +164,10 @@ def removed_error(path: str | os.PathLike[str]) -> RemovedError:
 
 
 class reported:  # noqa: N801 - as those of contextlib
-    """Let what the kernel refuses inside leave as a StorageError about the file it names, or about `path`."""
+    """Let what the kernel refuses inside leave as a StorageError about the file it names, or about `path`.
 
-    # No generator: see `unless_refused`.
+    No generator, for the reason that `unless_refused` gives.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = path
@@ -177,5 +178,5 @@ class reported:  # noqa: N801 - as those of contextlib
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, OSError) and not isinstance(error, StorageError):
+        if is_refused(error) and not isinstance(error, StorageError):
             raise storage_error(error.filename or self._path, error) from error

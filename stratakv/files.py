@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from stratakv.interrupted import check_refused, unless_refused
-from stratakv.open_file import OpenFile, fill_standard, open_file
+from stratakv.open_file import OpenFile, open_file, owned
 from stratakv.processes import Processes
 
 Attributes = os.stat_result
@@ -40,6 +40,18 @@ def now_ms() -> int:
     return int(time.time() * 1000)
 
 
+def _in_directory(path: Path, act: Callable[[int], object]) -> None:
+    """Give the descriptor of a directory to `act`. (An `OpenFile` can be none.)"""
+    opened: list[int] = []
+    try:
+        # In one step, as in `owned`.
+        opened += map(os.open, (path,), (os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC,))
+        act(opened[0])
+    finally:
+        for fd in opened:
+            os.close(fd)
+
+
 class Files(Processes):
     """The operating system as StrataKV needs it."""
 
@@ -54,7 +66,6 @@ class Files(Processes):
 
         With `create` the file is made where there is none, with exactly the permissions `mode`.
         """
-        fill_standard()
         flags = (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         made = False
         try:
@@ -287,11 +298,7 @@ class Files(Processes):
     def make_folder(self, path: Path, mode: int) -> None:
         """Make a folder in a directory, durably; permissions and owner are as of a file made there."""
         path.mkdir(mode=mode)
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            self._adopt(fd, path, mode)
-        finally:
-            os.close(fd)
+        _in_directory(path, lambda fd: self._adopt(fd, path, mode))
         self.sync_directory(path.parent)
 
     def remove_folder(self, path: Path) -> None:
@@ -308,14 +315,7 @@ class Files(Processes):
         path.unlink(missing_ok=True)
 
     def sync_directory(self, path: Path) -> None:
-        opened: list[int] = []
-        try:
-            # One call, as in `open_file`.
-            opened += map(os.open, (path,), (os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC,))
-            os.fsync(opened[0])
-        finally:
-            for fd in opened:
-                os.close(fd)
+        _in_directory(path, os.fsync)
 
     def can_write(self, path: Path) -> bool:
         return os.access(path, os.W_OK | os.X_OK, effective_ids=True)
@@ -323,7 +323,7 @@ class Files(Processes):
     def memory_file(self) -> OpenFile | None:
         """Return a file in memory, which goes when it is closed; None where there are none."""
         try:
-            return OpenFile(os.memfd_create("stratakv"), "r+")
+            return owned(os.memfd_create, "stratakv")
         except (AttributeError, OSError):  # Python was built for an old C library, or the kernel forbids it
             return None
 

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Collection
 from types import CodeType, FrameType, TracebackType
-from typing import ParamSpec, Protocol, TypeVar, cast
+from typing import ParamSpec, Protocol, TypeGuard, TypeVar, cast
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -48,10 +48,18 @@ def under(turn: Turn, work: Callable[P, T], *arguments: P.args, **named: P.kwarg
         raise
 
 
+def is_refused(error: BaseException | None) -> TypeGuard[OSError]:
+    """Whether this is an answer of the kernel's, which has a number."""
+    return isinstance(error, OSError) and error.errno is not None
+
+
 def check_refused(error: Exception) -> None:
-    """Raise `error` again where it is an OSError without a number: then it is not one of the kernel's."""
-    if isinstance(error, OSError) and error.errno is None:
-        raise error
+    """Raise `error` again where it is an OSError but not one of the kernel's."""
+    if isinstance(error, OSError) and not is_refused(error):
+        try:
+            raise error
+        finally:
+            del error  # which would be in a cycle with this frame
 
 
 class unless_refused:  # noqa: N801 - as those of contextlib
@@ -67,7 +75,7 @@ class unless_refused:  # noqa: N801 - as those of contextlib
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        return isinstance(error, OSError) and error.errno is not None
+        return is_refused(error)
 
 
 def is_interrupted(codes: Collection[CodeType], owner: object, above: int) -> bool:

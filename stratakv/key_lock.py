@@ -56,7 +56,7 @@ class Lock:
                 taken = self._take(file, patience)
             finally:
                 if not taken:
-                    file.close()
+                    file.let_go()
         if taken:
             self._file = file
         return taken
@@ -118,7 +118,7 @@ def _after_fork_in_child() -> None:
     for lock in list(_locks):
         lock.forked()
     for file in list(_files):
-        file.close()  # a child that has it open would keep the lock when its parent dies
+        file.let_go()  # a child that has it open would keep the lock when its parent dies
 
 
 in_each_child(_after_fork_in_child)

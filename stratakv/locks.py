@@ -57,7 +57,7 @@ class FileLock:
         with suppress(FileNotFoundError):
             self._file = directory.open(self.path, write=write, create=write)
             self.fd = self._file.fileno()
-            self.unlock = partial(self._files.flock, self.fd, UNLOCK)
+            self.unlock = partial(self._files.flock, self._file, UNLOCK)
 
     def __del__(self) -> None:
         self.close()  # of what was being opened when something else failed

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 from stratakv.interrupted import check_refused
 
@@ -20,7 +22,8 @@ class OpenFile(FileIO):
     which such a handler could keep from closing anything.
     """
 
-    _finalizing = False  # hides that of FileIO, by which it warns where the last reference did it
+    # Hides a field of FileIO that is set when the last reference goes, and makes it warn of that.
+    _finalizing = False
 
     def let_go(self) -> None:
         """Close it. Linux does so whatever it answers, and what must be on disk was synced."""
@@ -35,38 +38,42 @@ class OpenFile(FileIO):
         self.let_go()
 
 
+def owned(call: Callable[..., int], *arguments: Any) -> OpenFile:
+    """Return the file whose descriptor a function of C returns.
+
+    All within one call of `next`, which enters no Python: a signal that comes meanwhile has its handler
+    called at the end of it. Between two calls there would be nobody yet whom the descriptor belongs to.
+    """
+    return next(map(OpenFile, map(call, *zip(arguments, strict=True)), ("r+",)))
+
+
 def open_file(path: Path, flags: int, mode: int = 0) -> OpenFile:
     """Open a file with the flags of `os.open`; `mode` are the permissions of one that is made."""
-    # One call: a signal that comes while the kernel is at work has its handler called at the end of that.
-    # Between the calls there is nobody yet whom the descriptor belongs to.
     try:
-        return next(map(OpenFile, map(os.open, (path,), (flags,), (mode,)), ("r+",)))
+        file = owned(os.open, path, flags, mode)
     except IsADirectoryError as refusal:
-        if isinstance(refusal.filename, int):  # it was opened, and is not wanted
-            os.close(refusal.filename)
-        raise
+        if not isinstance(refusal.filename, int):
+            raise
+        os.close(refusal.filename)  # the kernel has opened it, and FileIO does not want it
+        raise OSError(0, "not a regular file", os.fspath(path)) from None
+    return file if file.fileno() >= _FIRST else _beyond_standard(file)
 
 
-def _is_closed(fd: int) -> bool:
-    try:
-        fcntl.fcntl(fd, fcntl.F_GETFD)
-    except OSError as answer:
-        check_refused(answer)
-        return True
-    return False
+def _beyond_standard(file: OpenFile) -> OpenFile:
+    """Return the same file under another number, and let /dev/null take its place.
 
-
-def fill_standard() -> None:
-    """Let /dev/null take the place of standard input, output and error where they are closed.
-
-    A program that has closed those, as daemons do, would print into the store, or into what `mmap` opens.
+    A program that has closed its standard streams, as daemons do, would print into the store. The others get
+    /dev/null as well, so that nothing else of ours takes theirs, as the descriptors that `mmap` makes.
     """
-    if closed := [fd for fd in range(_FIRST) if _is_closed(fd)]:
-        try:
-            null = os.open(os.devnull, os.O_RDWR)
-        except OSError as cause:  # not as the error that a missing file of the store would be
-            raise OSError(errno.ENODEV, "standard output is closed, and there is no /dev/null") from cause
-        for fd in closed:
-            os.dup2(null, fd)
-        if null not in closed:
-            os.close(null)
+    beyond = owned(fcntl.fcntl, file.fileno(), fcntl.F_DUPFD_CLOEXEC, _FIRST)
+    file.let_go()
+    try:
+        # IMPORTANT: only what the kernel gives. A number that was free may be another thread's by now.
+        while (null := os.open(os.devnull, os.O_RDWR)) < _FIRST:
+            os.set_inheritable(null, True)
+    except OSError as cause:  # not as the error that a missing file of the store would be
+        check_refused(cause)
+        beyond.let_go()
+        raise OSError(errno.ENODEV, "standard output is closed, and there is no /dev/null") from cause
+    os.close(null)
+    return beyond

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +143,15 @@ def path_of(fd: int) -> Path:
 
 def descriptors_open() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def open_in(path: Path) -> list[str]:
+    """The files of a directory that this process has open."""
+    found = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # that by which we look
+            found.append(str(descriptor.readlink()))
+    return [name for name in found if name.startswith(str(path))]
 
 
 def fill(db: DB, keys: int = 300, size: int = 100) -> dict[bytes, bytes]:

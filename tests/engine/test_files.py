@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,29 @@ def test_no_file_takes_the_place_of_standard_output(tmp_path: Path, files: Files
         os.write(1, b"printed")
         assert [os.fstat(fd).st_size for fd in opened] == [0, 0]
 
+    assert run(work) == [0]
+
+
+def test_a_number_that_another_thread_has_taken_is_left_to_it(
+    tmp_path: Path, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the moment that one of the standard streams was seen to be closed, and the next."""
+    theirs: list[int] = []
+
+    def open_(path: Any, *more: Any) -> int:
+        if path == os.devnull and not theirs:
+            theirs.append(real(tmp_path / "theirs", os.O_CREAT | os.O_RDWR))
+        return real(path, *more)
+
+    def work() -> None:
+        os.closerange(0, 3)
+        monkeypatch.setattr(os, "open", open_)
+        with files.open(tmp_path / "ours", write=True, create=True) as file:
+            assert file.fileno() > 2
+        assert theirs[0] < 3
+        assert Path(f"/proc/self/fd/{theirs[0]}").readlink() == tmp_path / "theirs"
+
+    real = os.open
     assert run(work) == [0]
 
 

@@ -224,8 +224,9 @@ def test_a_file_that_cannot_be_made_is_not_left_open(
 def test_a_directory_in_the_place_of_a_file_is_not_left_open(tmp_path: Path) -> None:
     before = descriptors()
     for write in (False, True):
-        with pytest.raises(IsADirectoryError):
+        with pytest.raises(OSError, match=r"not a regular file|Is a directory") as caught:
             Files().open(tmp_path, write=write)
+        assert caught.value.filename == str(tmp_path)
     assert descriptors() == before
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 import stratakv
 from stratakv import DB
-from tests.engine.machine import Machine
+from tests.engine.machine import Machine, open_in
 
 Open = Callable[..., DB]
 
@@ -70,6 +71,32 @@ def test_opening(machine: Machine, open_: Open, path: Path) -> None:
     db = open_()
     db.put(b"k", b"v")
     assert db.get(b"k") == b"v"
+
+
+@pytest.mark.parametrize("work", [DB.compact, lambda db: db.backup(db.path.with_name("copy"))])
+def test_nothing_of_it_is_left_for_the_collector(
+    machine: Machine, open_: Open, path: Path, work: Callable[[DB], object]
+) -> None:
+    """As long as the error is in a cycle with what was being done, the files of that stay open."""
+
+    def refuse(name: str, path: Path) -> None:
+        if name == "fdatasync":
+            raise TimeoutError
+
+    db = open_(maintenance="manual")
+    db.put(b"k", b"v")
+    gc.collect()
+    gc.disable()
+    try:
+        machine.refuse = refuse
+        with pytest.raises(TimeoutError):
+            work(db)
+        machine.refuse = lambda name, path: None
+        db.close()
+        del db
+        assert open_in(path) == []
+    finally:
+        gc.enable()
 
 
 def limit(machine: Machine, moment: int) -> list[Any]:

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import pytest
 import stratakv
 from stratakv import DB, commit, open_stores, store
 from stratakv.gathering import Gathering, Wish
-from tests.engine.machine import in_time
+from tests.engine.machine import in_time, open_in
 from tests.support.children import run
 
 INTERRUPTS = 400
@@ -42,15 +41,6 @@ def write_a_little(db: DB) -> None:
 def tidy_up(db: DB) -> None:
     db.put(b"m", b"v")
     db.compact()
-
-
-def open_in(path: Path) -> list[str]:
-    """The files of a directory that this process has open."""
-    found = []
-    for descriptor in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # that by which we look
-            found.append(str(descriptor.readlink()))
-    return [name for name in found if name.startswith(str(path))]
 
 
 @pytest.mark.parametrize(
