@@ -140,10 +140,15 @@ class Directory:
         user = self.files.user()
         in_group = shared and found.st_gid in self.files.groups()
         if user not in (0, found.st_uid) and not in_group:
+            if found.st_uid == 0:
+                advice = f"run `chown -R {user} {self.path}` as root"
+            else:
+                advice = (
+                    "run as that user. To share a store with a group, `chgrp` and `chmod g+rwx` "
+                    f"{self.path} and `chmod g+rw` the files in it, then open it with mode=0o770"
+                )
             raise DirectoryError(
-                f"{self.path} belongs to user {found.st_uid} and you are user {user}; run as that user. "
-                f"To share a store with a group, `chgrp` and `chmod g+rwx` {self.path} and `chmod g+rw` the "
-                "files in it, then open it with mode=0o770, as the shell does by itself"
+                f"{self.path} belongs to user {found.st_uid} and you are user {user}; {advice}"
             )
 
     def _check_owner(self, fd: int, path: Path) -> None:

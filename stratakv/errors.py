@@ -9,7 +9,7 @@ StrataKVError
 ├── ClosedError                       the handle was closed
 ├── ReadOnlyError                     a write through a read-only handle
 ├── TransactionError                  a transaction used after its end, or the store beside it
-├── LockError                         a lock released that is not held
+├── LockError (RuntimeError)          a lock released that is not held
 ├── StoreBusyError                    the store is open elsewhere and this needs it alone
 ├── DirectoryError                    not a store, not ours, not reachable
 │   ├── FormatError                   written by a newer StrataKV
@@ -70,8 +70,8 @@ class TransactionError(StrataKVError):
     """
 
 
-class LockError(StrataKVError):
-    """A lock was released that this object does not hold."""
+class LockError(StrataKVError, RuntimeError):
+    """A lock was released that this object does not hold; a RuntimeError, as of `threading.Lock`."""
 
 
 class StoreBusyError(StrataKVError):

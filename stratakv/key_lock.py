@@ -19,6 +19,7 @@ from stratakv.forks import in_each_child, notice
 from stratakv.index import hash_key
 from stratakv.open_file import OpenFile
 
+_SHOWN_BYTES = 50  # of a key, in an error
 _PAUSE, _LONGEST_PAUSE = 0.2e-3, 50e-3  # seconds between two looks at a lock that somebody has
 
 
@@ -33,6 +34,7 @@ class Lock:
     def __init__(self, directory: Directory, key: bytes) -> None:
         self._directory = directory
         self._path = directory.path / "keys.lock"
+        self._key = key[:_SHOWN_BYTES]
         self._place = hash_key(key)[0] >> 2  # a file's offsets have 63 bits
         # While it is held; closed, and the lock free, with the last reference.
         self._file: OpenFile | None = None
@@ -76,7 +78,9 @@ class Lock:
         notice()
         file, self._file = self._file, None
         if file is None:
-            raise LockError(f"a lock of {self._path} was to be released that is not held")
+            raise LockError(
+                f"the lock {self._key!r} of {self._path.parent} is not held: it cannot be released"
+            )
         with reported(self._path), file:
             # Closing is not enough where a forked child still has the file open.
             self._directory.files.unlock_byte(file.fileno(), self._place)

@@ -11,7 +11,6 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from stratakv.arguments import absolute
@@ -47,10 +46,10 @@ def acquire(path: str | os.PathLike[str], options: Options) -> Store:
         if store is None:
             with _alone(identity, directory.path):
                 store = _stores[identity] = Store(directory, options, identity)
-        elif replace(store.options, create=True) != replace(options, create=True):
+        elif differing := store.options.differing(options):
             raise OptionError(
-                f"{directory.path} is already open in this process with other options "
-                f"({store.options}); use the same ones, or close it first"
+                f"{directory.path} is already open in this process with another {', '.join(differing)}; "
+                "use the same options, or close it first"
             )
         store.users += 1
         return store

@@ -59,6 +59,11 @@ class Options:
         chosen = {name: _CHOICES[name](value) for name, value in given.items() if name in _CHOICES}
         return cls(**{**given, **chosen})
 
+    def differing(self, other: Options) -> list[str]:
+        """Return the names of the options by which a store that is open cannot be shared with `other`."""
+        names = (field.name for field in fields(self) if field.name != "create")
+        return [name for name in names if getattr(self, name) != getattr(other, name)]
+
 
 _CHOICES: dict[str, type[enum.StrEnum]] = {"durability": Durability, "maintenance": MaintenanceMode}
 
@@ -87,7 +92,7 @@ def _flag(name: str, value: object) -> None:
 
 def _mode(name: str, value: object) -> None:
     if type(value) is not int or value not in (0o700, 0o770):
-        shown = oct(value) if isinstance(value, int) else repr(value)
+        shown = f"{value} ({oct(value)})" if isinstance(value, int) else repr(value)
         raise OptionError(
             f"{name} must be 0o700, or 0o770 to share the store with the directory's group, not {shown}"
         )

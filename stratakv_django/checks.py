@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -30,7 +29,7 @@ def check_caches(app_configs: object = None, **kwargs: Any) -> list[CheckMessage
         except conf.LocationError as error:
             messages.append(_error("E001", alias, str(error), "Give LOCATION an absolute path."))
         except conf.CacheOptionError as error:
-            hint = "`help(stratakv.open)` in a Python shell describes the options of the engine."
+            hint = "`help(stratakv.open)` describes the options in lower case, docs/django.md all of them."
             messages.append(_error("E002", alias, str(error), hint))
         else:
             messages += _relative(alias, params["LOCATION"])
@@ -38,7 +37,7 @@ def check_caches(app_configs: object = None, **kwargs: Any) -> list[CheckMessage
             messages += _served(alias, parsed[alias])
             messages += _unmakeable(alias, parsed[alias])
             messages += _beyond_the_disk(alias, parsed[alias])
-    return messages + list(_contradictions(parsed))
+    return [*messages, *_contradictions(parsed), *_sessions(parsed)]
 
 
 def stratakv_aliases() -> dict[str, dict[str, Any]]:
@@ -76,8 +75,8 @@ def _unread(alias: str, params: dict[str, Any]) -> Iterator[CheckMessage]:
     unread = [str(name) for name in params if name not in (*conf.BESIDE, "OPTIONS")]
     if unread and import_string(params["BACKEND"]) is StrataKVCache:
         yield Warning(
-            f"CACHES[{alias!r}]: nothing reads {', '.join(unread)}.",
-            hint="Remove it, or put the option that it stands for into OPTIONS.",
+            f"CACHES[{alias!r}]: {', '.join(unread)} is of no use here.",
+            hint="Take it out; what StrataKV can be told goes into OPTIONS.",
             id="stratakv.W003",
         )
 
@@ -111,7 +110,7 @@ def _unmakeable(alias: str, cache: conf.CacheSettings) -> Iterator[Error]:
         yield _error("E004", alias, f"{there} is not a directory", "Remove the file, or change LOCATION.")
     elif there != path and (read_only or not cache.engine.create):
         hint = "Make the store first, or drop the options 'create' and 'read_only'."
-        yield _error("E004", alias, f"{path} does not exist and the options forbid to create it", hint)
+        yield _error("E004", alias, f"{path} does not exist and the options do not allow to make it", hint)
     elif not os.access(there, os.R_OK | os.X_OK | (0 if read_only else os.W_OK)):
         use = "used" if there == path else "made"
         hint = _for_user("chown -R USER" if there == path else "install -d -o USER -m 700", path)
@@ -163,14 +162,21 @@ def _contradictions(parsed: dict[str, conf.CacheSettings]) -> Iterator[Error]:
     first: dict[tuple[Path, bool], str] = {}
     for alias, cache in parsed.items():
         other = first.setdefault((_real(cache.path), cache.engine.read_only), alias)
-        differing = [
-            field.name
-            for field in fields(cache.engine)
-            if getattr(cache.engine, field.name) != getattr(parsed[other].engine, field.name)
-        ]
-        if differing:
+        if differing := cache.engine.differing(parsed[other].engine):
             message = f"shares its LOCATION with {other!r} but not the options {', '.join(differing)}"
             yield _error("E005", alias, message, "Give both the same options, or each a LOCATION of its own.")
+
+
+def _sessions(parsed: dict[str, conf.CacheSettings]) -> Iterator[CheckMessage]:
+    """W004: Django takes a session that was not saved for a key that is taken, and tries 10,000 others."""
+    alias = settings.SESSION_CACHE_ALIAS
+    in_cache = settings.SESSION_ENGINE == "django.contrib.sessions.backends.cache"
+    if in_cache and alias in parsed and not parsed[alias].strict:
+        yield Warning(
+            f"CACHES[{alias!r}]: sessions are kept in this cache, and it is not strict.",
+            hint="Set its option 'strict'; else each request takes seconds while the cache cannot be used.",
+            id="stratakv.W004",
+        )
 
 
 def _real(path: str) -> Path:

@@ -63,7 +63,7 @@ def parse(location: object, params: Mapping[str, Any]) -> CacheSettings:
     for name in params:
         inside = name if name in _UPPER_CASE else str(name).lower()  # Django reads those in lower case here
         if inside in (*_ENGINE_OPTIONS, *_BACKEND_OPTIONS):
-            raise CacheOptionError(f"{name} does nothing beside OPTIONS: put {inside!r} into them")
+            raise CacheOptionError(f"{name} has no effect outside OPTIONS: put {inside!r} into them")
         if name != "OPTIONS" and difflib.get_close_matches(str(name).upper(), ["OPTIONS"], cutoff=0.8):
             raise CacheOptionError(f"{name} does nothing: did you mean 'OPTIONS'?")
     given = params.get("OPTIONS", {})
@@ -124,7 +124,7 @@ def _engine(options: dict[str, Any]) -> stratakv.Options:
 
 def _nearest(name: object) -> str:
     if str(name).upper() in BESIDE:
-        return f"put {str(name).upper()!r} beside OPTIONS"
+        return f"move {str(name).upper()!r} out of OPTIONS, next to LOCATION"
     names: Iterable[str] = (*_BACKEND_OPTIONS, *_ENGINE_OPTIONS)
     by_lower = {valid.lower(): valid for valid in names}
     near = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)

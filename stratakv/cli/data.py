@@ -55,7 +55,9 @@ def _not_negative(_: click.Context, __: click.Parameter, seconds: float | None) 
 @key_argument
 @click.argument("value", metavar="[VALUE]", default="-")
 @hex_option
-@click.option("--ttl", type=float, metavar="SECONDS", callback=_not_negative, help="Forget it after so long.")
+@click.option(
+    "--ttl", type=float, metavar="SECONDS", callback=_not_negative, help="Let the entry expire after that."
+)
 def put(directory: Path, key: str, value: str, hexadecimal: bool, ttl: float | None) -> int:
     """Store VALUE under KEY.
 

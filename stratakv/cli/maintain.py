@@ -26,11 +26,11 @@ from stratakv.cli.status import OK
 @click.option("--watch", is_flag=True, help="Go on, for what becomes due, until SIGTERM or Ctrl-C.")
 @format_option
 def maintain(directory: Path, max_bytes: int | None, watch: bool, style: str) -> int:
-    """Finish, merge and evict what is due.
+    """Do the maintenance that is due: finish indexes, merge segments, evict.
 
-    While others use the store, and instead of what their processes would do in the background. Ends with
-    a report. With --watch, it writes a line to standard error for each task as well, and ends at SIGTERM or
-    Ctrl-C, with status 0.
+    Others may use the store meanwhile, and need not do it in the background then. Ends with a report. With
+    --watch, it writes a line to standard error for each task as well, and ends at SIGTERM or Ctrl-C, with
+    status 0.
     """
     if watch or _on_terminal():
         logging.getLogger("stratakv").setLevel(logging.INFO)  # where each task is told

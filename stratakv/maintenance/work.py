@@ -195,13 +195,14 @@ class Maintenance:
         return task is not None
 
     def _do(self, task: Task, pace: Pace, done: _Done) -> None:
-        segments = ", ".join(map(str, task.numbers))
+        noun = "segment" if len(task.numbers) == 1 else "segments"
+        segments = f"{noun} {', '.join(map(str, task.numbers))}"
         try:
             Tasks(self._structure, self._writer_lock, self._sync, pace).do(task)
             done.tasks[task.kind] += 1
-            logger.info("%s: segments %s done", task.kind, segments)
+            logger.info("%s: %s done", task.kind, segments)
         except SupersededError:
-            logger.info("%s: segments %s have gone meanwhile", task.kind, segments)
+            logger.info("%s: %s has gone meanwhile", task.kind, segments)
         except CorruptionError as error:
             logger.error("%s; its segment is left as it is", error)
             broken = {number for number in task.numbers if Path(error.path).stem == f"{number:06d}"}

@@ -34,15 +34,19 @@ class StoreCommand(BaseCommand):
     judges = True  # whether the text says "ok"; JSON always does
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--cache", metavar="ALIAS", default="default", help="alias in CACHES")
-        parser.add_argument("--format", choices=("text", "json"), default="text", help="of the report")
+        parser.add_argument(
+            "--cache", metavar="ALIAS", default="default", help="alias in CACHES; default: default"
+        )
+        parser.add_argument(
+            "--format", choices=("text", "json"), default="text", help="of the report; default: text"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.alias = options["cache"]
         self._no_color = options["no_color"]
         cache = _cache_settings(self.alias)
         try:
-            report = self.work(cache, options) if Path(cache.path).is_dir() else self.missing(cache)
+            report = self.work(cache, options) if Path(cache.path).is_dir() else self.missing(cache, options)
         except (stratakv.StrataKVError, OSError) as error:
             raise CommandError(str(error), returncode=FAILED) from error
         problem = self.problem(report)
@@ -64,10 +68,12 @@ class StoreCommand(BaseCommand):
         """Do the work on the store and return its report, a dataclass."""
         raise NotImplementedError
 
-    def missing(self, cache: conf.CacheSettings) -> Any:
+    def missing(self, cache: conf.CacheSettings, options: dict[str, Any]) -> Any:
         """Return the report on a cache whose directory is missing, or raise CommandError."""
-        reason = "this cache was never used, or its directory cannot be made; `manage.py check` tells"
-        raise CommandError(f"{cache.path} is not a directory: {reason}", returncode=FAILED)
+        if Path(cache.path).exists():
+            raise CommandError(f"{cache.path} is not a directory; change LOCATION", returncode=FAILED)
+        reason = "nothing has used it yet, or its directory cannot be made; `manage.py check` says which"
+        raise CommandError(f"There is no cache in {cache.path}: {reason}", returncode=FAILED)
 
     def problem(self, report: Any) -> str | None:
         """Return in a sentence what in `report` makes the command exit with 1, or None."""

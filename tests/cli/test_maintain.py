@@ -103,7 +103,7 @@ def test_a_terminal_sees_each_task_and_a_pipe_none(command, many):
     terminal, side = pty.openpty()
     done = subprocess.run([*command, "maintain", many], stdout=subprocess.PIPE, stderr=side, check=True)
     os.close(side)
-    assert b"finish: segments 1 done" in os.read(terminal, 65536)
+    assert b"finish: segment 1 done" in os.read(terminal, 65536)
     os.close(terminal)
     assert done.stdout.startswith(b"finished ")
 

@@ -99,9 +99,28 @@ def test_w002_a_budget_that_the_disk_does_not_have(tmp_path: Path) -> None:
 def test_w003_what_was_left_from_another_backend(store: Path) -> None:
     (message,) = found(default={"LOCATION": store, "SHARDS": 8, "DATABASE_TIMEOUT": 1, "TIMEOUT": 60})
     assert message.id == "stratakv.W003"
-    assert message.msg.endswith("nothing reads SHARDS, DATABASE_TIMEOUT.")
+    assert message.msg.endswith("SHARDS, DATABASE_TIMEOUT is of no use here.")
     assert not message.is_serious()
     assert found(default={"LOCATION": store, "BACKEND": f"{__name__}.Subclass", "SHARDS": 8}) == []
+
+
+@pytest.mark.parametrize(
+    ("engine", "alias", "strict", "warned"),
+    [
+        ("cache", "default", False, True),
+        ("cache", "default", True, False),
+        ("cache", "another", False, False),
+        ("cached_db", "default", False, False),
+    ],
+)
+def test_w004_sessions_want_a_strict_cache(
+    store: Path, engine: str, alias: str, strict: bool, warned: bool
+) -> None:
+    with override_settings(
+        SESSION_ENGINE=f"django.contrib.sessions.backends.{engine}", SESSION_CACHE_ALIAS=alias
+    ):
+        messages = found(default={"LOCATION": store, "OPTIONS": {"strict": strict}})
+    assert [message.id for message in messages] == ["stratakv.W004"] * warned
 
 
 def test_a_question_has_no_full_stop(store: Path) -> None:
@@ -155,8 +174,8 @@ def test_e001_what_is_no_path_is_named(location: object, says: str) -> None:
         ({"max_entries": 5}, "did you mean 'MAX_ENTRIES'?"),
         ({"STRICT": True}, "did you mean 'strict'?"),
         ({"xyzzy": True}, "the options are strict, "),
-        ({"KEY_PREFIX": "x"}, "put 'KEY_PREFIX' beside OPTIONS"),
-        ({"timeout": 5}, "put 'TIMEOUT' beside OPTIONS"),
+        ({"KEY_PREFIX": "x"}, "move 'KEY_PREFIX' out of OPTIONS"),
+        ({"timeout": 5}, "move 'TIMEOUT' out of OPTIONS"),
         ({"durability": "sometimes"}, "'always', 'interval', 'os'"),
         ({"sync_interval": -1}, "sync_interval must be"),
         ({"max_bytes": 5}, "max_bytes must be a number of bytes from "),

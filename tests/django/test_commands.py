@@ -298,7 +298,7 @@ def test_a_watch_does_the_maintenance_until_it_is_stopped(
     assert process.returncode == 0
     assert re.search(r"^merged +1$", output, re.MULTILINE)
     lines = errors.splitlines()
-    assert any(line.startswith("finish: segments ") for line in lines)
+    assert any(line.startswith("finish: segment ") for line in lines)
     assert any(line.startswith("merge: segments ") for line in lines)
     assert "Traceback" not in errors
     assert cache.get_many(["key", "key 0", "key 699"]) == {
@@ -307,6 +307,17 @@ def test_a_watch_does_the_maintenance_until_it_is_stopped(
         "key 699": "v" * 1000,
     }
     assert cache._db.verify().ok
+
+
+def test_a_watch_may_begin_before_the_cache_is_used(
+    make_cache: MakeCache, store: Path, watching: Callable[..., subprocess.Popen[str]]
+) -> None:
+    process = watching(maintenance="manual")
+    cache = make_cache(OPTIONS={"maintenance": "manual"})
+    cache.set("key", 1)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert (process.returncode, cache.get("key")) == (0, 1)
 
 
 def test_a_watch_keeps_the_budget_in_the_settings(
@@ -338,7 +349,7 @@ def test_a_duration_is_in_words(seconds: float, text: str) -> None:
 @pytest.mark.usefixtures("site")
 @pytest.mark.parametrize("command", sorted({*COMMANDS} - {"stratakv_clear"}))
 def test_a_cache_that_was_never_used_is_left_so(command: str, store: Path) -> None:
-    with pytest.raises(CommandError, match="never used") as error:
+    with pytest.raises(CommandError, match="nothing has used it yet") as error:
         called(command)
     assert error.value.returncode == store_command.FAILED
     assert not store.exists()

@@ -33,6 +33,14 @@ ODD_KEYS = [
 ]
 
 
+@pytest.mark.parametrize(("prefix", "key"), [("", b"0::1:user:7"), ("site", b"4:sitesite:1:user:7")])
+def test_a_key_as_the_shell_sees_it(make_cache: MakeCache, prefix: str, key: bytes) -> None:
+    """docs/django.md says so."""
+    cache = make_cache(KEY_PREFIX=prefix)
+    cache.set("user:7", 1)
+    assert list(cache._db.keys()) == [key]
+
+
 def custom_key(key: str, key_prefix: str, version: int) -> str:
     return f"{version}/{key_prefix}/{key}"
 

@@ -97,7 +97,9 @@ def test_defaults() -> None:
 
 
 def test_one_process_opens_a_store_with_one_set_of_options(db: stratakv.DB, open_: Any) -> None:
-    with pytest.raises(OptionError, match="already open in this process with other options"):
+    with pytest.raises(
+        OptionError, match="already open in this process with another durability; use the same"
+    ):
         open_(durability="always")
     second = open_(create=False)
     second.put(b"k", b"v")

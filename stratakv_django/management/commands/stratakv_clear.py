@@ -30,9 +30,9 @@ class Command(StoreCommand):
             db.maintain()
             return ClearReport(self._key_prefix(), before, db.stats().disk_bytes)
 
-    def missing(self, cache: conf.CacheSettings) -> ClearReport:
+    def missing(self, cache: conf.CacheSettings, options: dict[str, Any]) -> ClearReport:
         if Path(cache.path).exists():
-            super().missing(cache)
+            super().missing(cache, options)
         # Never used, and so empty: the first deployment of a site may clear its cache as any other does.
         return ClearReport(self._key_prefix(), 0, 0)
 

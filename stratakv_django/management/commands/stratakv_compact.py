@@ -39,6 +39,10 @@ class Command(StoreCommand):
             self.say(f"watching {cache.path}")
             return db.maintain(math.inf, stop)
 
+    def missing(self, cache: conf.CacheSettings, options: dict[str, Any]) -> Any:
+        # The site may begin to use it at any time.
+        return self.work(cache, options) if options["watch"] else super().missing(cache, options)
+
     def say(self, line: str) -> None:
         self.stderr.write(line, style_func=str)  # as it is: no error, so not in red
 
