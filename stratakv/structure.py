@@ -28,7 +28,7 @@ from stratakv.control import (
     bytes_below,
 )
 from stratakv.directory import Directory
-from stratakv.errors import CorruptionError, InvalidValueError, StorageError, reported
+from stratakv.errors import CorruptionError, DiskFullError, InvalidValueError, StorageError, reported
 from stratakv.files import now_ms
 from stratakv.handover import NOTHING, Beginning, without
 from stratakv.installing import Held, Installer
@@ -103,11 +103,15 @@ class Structure(Installer):
         """Drop the oldest segments, oldest first, and take their files off the disk."""
         if not doomed:
             return
-        self.install(held, Edit(drop={entry.number for entry in doomed}, floor=doomed[-1].newest + 1))
+        self._drop(held, doomed)
         for entry in doomed:
             self.control.row[Figure.EVICTED] += entry.keys
-            self.directory.remove(entry.number)
             held.say(logging.INFO, "segment %d dropped: the store is over its budget", entry.number)
+
+    def _drop(self, held: Held, doomed: Sequence[Entry]) -> None:
+        self.install(held, Edit(drop={entry.number for entry in doomed}, floor=doomed[-1].newest + 1))
+        for entry in doomed:
+            self.directory.remove(entry.number)
 
     def _end_active(self, held: Held, old: Segment, *, kept: bool) -> None:
         """Cut the log that was active until now to its end, or remove it where it has left the store."""
@@ -201,7 +205,22 @@ class Structure(Installer):
         return sum(map(self.directory.used_by, numbers))
 
     def clear(self, held: Held) -> None:
-        """Drop every segment, at once, and take their files off the disk."""
+        """Drop every segment, at once, and take their files off the disk.
+
+        Where that is full, it takes two steps: the sealed ones go first, and leave room for what takes the
+        place of the active one.
+        """
+        try:
+            self._begin_anew(held)
+        except DiskFullError:
+            sealed = held.view.manifest.segments
+            if not sealed:
+                raise
+            self.control.words[W_BUSY] = 1  # again: something will be half done
+            self._drop(held, sealed[::-1])
+            self._begin_anew(held)
+
+    def _begin_anew(self, held: Held) -> None:
         dropped = held.view.manifest.numbers()
         sealed = {entry.number for entry in held.view.manifest.segments}
         edit = Edit(drop=sealed, floor=rank_of(self.control.words[W_NEXT]))

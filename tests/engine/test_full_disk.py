@@ -110,7 +110,7 @@ def test_what_needs_a_new_segment_changes_nothing_without_room(disk: Path) -> No
         with stratakv.open(disk / "store", **OPTIONS) as db:
             ballast = leave(disk, SIZE * 3 // 8)
             fill(db, model)
-            for call in (db.compact, db.clear, lambda: db.delete_prefix(b"1"), db.maintain):
+            for call in (db.compact, lambda: db.delete_prefix(b"1"), db.maintain):
                 with pytest.raises(DiskFullError):
                     call()
                 check(db, model)
@@ -125,6 +125,94 @@ def test_what_needs_a_new_segment_changes_nothing_without_room(disk: Path) -> No
             check(db, model)
             db.clear()
             check(db, {})
+
+    in_a_child(work)
+
+
+@pytest.mark.parametrize("durability", ["always", "interval", "os"])
+def test_a_store_that_has_filled_its_disk_can_be_cleared(disk: Path, durability: str) -> None:
+    """Though it is full to the last block."""
+
+    def work() -> None:
+        with stratakv.open(disk / "store", **OPTIONS, durability=durability) as db:
+            for _ in range(3):
+                fill(db, {})
+                leave(disk, 0)
+                db.clear()
+                check(db, {})
+                db.put(b"after", b"v")
+                check(db, {b"after": b"v"})
+                (disk / "ballast").unlink()
+                db.delete(b"after")
+        with stratakv.open(disk / "store", **OPTIONS) as db:
+            check(db, {})
+
+    in_a_child(work)
+
+
+def test_what_others_have_open_keeps_its_space(disk: Path) -> None:
+    """Until they look again."""
+
+    def work() -> None:
+        with (
+            stratakv.open(disk / "store", **OPTIONS) as db,
+            stratakv.open(disk / "store", **OPTIONS, read_only=True) as reader,
+        ):
+            model: Model = {}
+            fill(db, model)
+            leave(disk, 0)
+            assert reader.get(b"0") == model[b"0"]
+            with pytest.raises(DiskFullError):
+                db.clear()
+            assert db.verify().ok
+            assert dict(db.scan()).items() < model.items()
+            assert reader.get(b"0") is None
+            db.clear()
+            check(db, {})
+
+    in_a_child(work)
+
+
+def test_who_dies_between_the_steps_of_a_clear_has_begun_it(
+    disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next writer finishes what was begun, and all see it."""
+
+    def work() -> None:
+        model: Model = {}
+        with stratakv.open(disk / "store", **OPTIONS) as db:
+            fill(db, model)
+            leave(disk, 0)
+
+            def rename(source: Path, target: Path) -> None:
+                real(source, target)
+                if target.name == "MANIFEST":
+                    os._exit(7)
+
+            def clear() -> None:
+                monkeypatch.setattr(files, "rename", rename)
+                db.clear()
+
+            files = db._store.directory.files
+            real = files.rename
+            assert run(clear) == [7]
+            assert db.delete(b"-") is False
+            assert dict(db.scan()).items() < model.items()
+            db.maintain()  # takes away the files that were left
+            db.clear()
+            check(db, {})
+
+    in_a_child(work)
+
+
+def test_the_only_segment_cannot_be_cleared_without_room(disk: Path) -> None:
+    def work() -> None:
+        with stratakv.open(disk / "store", maintenance="manual") as db:
+            model: Model = {}
+            fill(db, model)
+            with pytest.raises(DiskFullError):
+                db.clear()
+            check(db, model)
 
     in_a_child(work)
 
