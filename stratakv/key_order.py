@@ -39,9 +39,12 @@ def in_order(segment: Segment, start: bytes, damaged: Damaged) -> Iterator[Recor
     return _follow(segment, start, order(segment, damaged), damaged)
 
 
-def bounds(segment: Segment) -> tuple[bytes, bytes] | None:
-    """Return the first and the last key in key order; None where that is not known yet."""
-    offsets = segment.arrays.order
+def bounds(segment: Segment, *, make: bool = False) -> tuple[bytes, bytes] | None:
+    """Return the first and the last key in key order; None where there is none, or that is not known yet.
+
+    make: where it is not known, sort all keys of the log.
+    """
+    offsets = order(segment) if make and not segment.header.ordered else segment.arrays.order
     if not len(offsets):
         return None
     last = segment.sound(offsets[-1]).key

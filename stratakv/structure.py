@@ -33,6 +33,7 @@ from stratakv.files import now_ms
 from stratakv.handover import NOTHING, Beginning, without
 from stratakv.installing import Held, Installer
 from stratakv.interrupted import unless_refused
+from stratakv.key_order import bounds
 from stratakv.log import HEADER_BYTES, OFFSET_MASK, LogHeader, rank_of
 from stratakv.manifest import Edit, Entry, Manifest
 from stratakv.opening import young_keys
@@ -213,11 +214,9 @@ class Structure(Installer):
         try:
             self._begin_anew(held)
         except DiskFullError:
-            sealed = held.view.manifest.segments
-            if not sealed:
+            if not held.view.sealed:
                 raise
-            self.control.words[W_BUSY] = 1  # again: something will be half done
-            self._drop(held, sealed[::-1])
+            self._make_room(held, held.view.manifest.segments[::-1])
             self._begin_anew(held)
 
     def _begin_anew(self, held: Held) -> None:
@@ -229,14 +228,30 @@ class Structure(Installer):
             self.directory.remove(number)
 
     def delete_prefix(self, held: Held, prefix: bytes) -> None:
-        """Begin a segment with a range tombstone: whatever is older and begins with `prefix` is deleted."""
+        """Begin a segment with a range tombstone: whatever is older and begins with `prefix` is deleted.
+
+        A full disk has room for it where the oldest segments hold nothing else: they go first.
+        """
         words, active = self.control.words, held.view.active
         tip = words[W_TIP] & OFFSET_MASK
         is_deleted = any(prefix.startswith(each) for each in active.ranges)
         if tip == active.start and (is_deleted or not held.view.sealed):
             return  # nothing was written since it was deleted, or nothing at all
         beginning = without(prefix, active, tip, words[W_USED])
-        self._rotate(held, 0, 0, beginning, keep=beginning.replaced is None)
+        keep = beginning.replaced is None
+        while True:
+            try:
+                self._rotate(held, 0, 0, beginning, keep=keep)
+                break
+            except DiskFullError:
+                if not held.view.sealed or not _is_within(held.view.sealed[-1], prefix):
+                    raise
+                self._make_room(held, held.view.manifest.segments[-1:])
+
+    def _make_room(self, held: Held, doomed: Sequence[Entry]) -> None:
+        """Drop the oldest segments, which are to go in any case."""
+        self.control.words[W_BUSY] = 1  # again: something will be half done
+        self._drop(held, doomed)
 
     def _start_segment(
         self, held: Held, edit: Edit, capacity: Capacity, beginning: Beginning = NOTHING
@@ -269,6 +284,14 @@ class Structure(Installer):
                 self.control.words[W_NEXT] = number
                 self.control.words[W_BUSY] = 0  # nothing is half done
             raise
+
+
+def _is_within(segment: Segment, prefix: bytes) -> bool:
+    """Whether all keys of a sealed segment begin with `prefix`, as those do between two that do."""
+    with suppress(CorruptionError):
+        found = bounds(segment, make=True)
+        return found is not None and all(key.startswith(prefix) for key in found)
+    return False
 
 
 def _of_age(found: Manifest, segments: Sequence[Entry]) -> tuple[Entry, ...]:

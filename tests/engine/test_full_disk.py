@@ -150,6 +150,37 @@ def test_a_store_that_has_filled_its_disk_can_be_cleared(disk: Path, durability:
     in_a_child(work)
 
 
+@pytest.mark.parametrize("others", [[], [b"a"], [b"z"], [b"p0"]], ids=str)
+def test_a_prefix_that_has_filled_the_disk_can_be_deleted(disk: Path, others: list[bytes]) -> None:
+    """But for where there is something else as old as that."""
+
+    def work() -> None:
+        model = dict.fromkeys(others, b"kept")
+        reserve = leave(disk, SIZE * 3 // 4).rename(disk / "reserve")
+        with stratakv.open(disk / "store", **OPTIONS) as db:
+            db.put_many(model)
+            for _ in range(2):
+                with suppress(DiskFullError):
+                    for number in range(1000):
+                        db.put(b"p/%d" % number, bytes(1500))
+                with suppress(DiskFullError):
+                    db.maintain()
+            leave(disk, 0)
+            before = dict(db.scan())
+            if others:
+                with pytest.raises(DiskFullError):
+                    db.delete_prefix(b"p/")
+                check(db, before)
+            else:
+                db.delete_prefix(b"p/")
+                check(db, {})
+            reserve.unlink()
+            db.delete_prefix(b"p/")
+            check(db, model)
+
+    in_a_child(work)
+
+
 def test_what_others_have_open_keeps_its_space(disk: Path) -> None:
     """Until they look again."""
 
