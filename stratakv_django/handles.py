@@ -115,7 +115,8 @@ class Store:
         except (stratakv.StrataKVError, OSError) as refusal:
             if is_from_a_signal(refusal):
                 raise
-            damage.add_note(f"It was not rescued: {refusal}")
+            if str(refusal) != str(damage):
+                damage.add_note(f"It was not rescued: {refusal}")
             return False
         self._tell(done)
         return True
