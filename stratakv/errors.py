@@ -151,7 +151,11 @@ def storage_error(path: str | os.PathLike[str], cause: OSError) -> StorageError:
 
     Raises `cause` itself where it is not the kernel's.
     """
-    check_refused(cause)
+    try:
+        check_refused(cause)
+    except OSError:
+        del cause  # which would be in a cycle with this frame
+        raise
     if cause.errno in _FULL:
         return DiskFullError(path, cause, "free some space; nothing stored before is lost")
     advice = _ADVICE.get(cause.errno, "look at the disk and its permissions")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ import pytest
 
 import stratakv
 from stratakv import DB
+from stratakv.errors import reported, storage_error
+from stratakv.interrupted import check_refused, unless_refused
 from tests.engine.machine import Machine, open_in
 
 Open = Callable[..., DB]
@@ -95,6 +99,37 @@ def test_nothing_of_it_is_left_for_the_collector(
         db.close()
         del db
         assert open_in(path) == []
+    finally:
+        gc.enable()
+
+
+class LimitError(TimeoutError):
+    """One that can be looked at from outside."""
+
+
+def raise_inside(block: AbstractContextManager[object], errors: list[LimitError]) -> None:
+    with block:
+        raise errors.pop()
+
+
+@pytest.mark.parametrize(
+    "let_pass",
+    [
+        lambda errors: check_refused(errors.pop()),
+        lambda errors: storage_error("store", errors.pop()),
+        lambda errors: raise_inside(reported("store"), errors),
+        lambda errors: raise_inside(unless_refused(), errors),
+    ],
+    ids=["check_refused", "storage_error", "reported", "unless_refused"],
+)
+def test_what_is_let_pass_is_in_no_cycle(let_pass: Callable[[list[LimitError]], object]) -> None:
+    errors = [LimitError()]
+    known = weakref.ref(errors[0])
+    gc.disable()
+    try:
+        with suppress(LimitError):
+            let_pass(errors)
+        assert known() is None
     finally:
         gc.enable()
 
