@@ -10,6 +10,7 @@ class StrataKVConfig(AppConfig):
     def ready(self) -> None:
         from django.core.checks import Tags, register
 
-        from stratakv_django.checks import check_caches
+        from stratakv_django.checks import check_budgets, check_caches
 
         register(check_caches, Tags.caches)
+        register(check_budgets, Tags.caches, deploy=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from shlex import quote
@@ -38,6 +38,19 @@ def check_caches(app_configs: object = None, **kwargs: Any) -> list[CheckMessage
             messages += _unmakeable(alias, parsed[alias])
             messages += _beyond_the_disk(alias, parsed[alias])
     return [*messages, *_contradictions(parsed), *_sessions(parsed)]
+
+
+def check_budgets(app_configs: object = None, **kwargs: Any) -> list[CheckMessage]:
+    """W005, with `check --deploy`: nothing limits what a cache takes, and nobody has said that it may."""
+    return [
+        Warning(
+            f"CACHES[{alias!r}]: without max_bytes the cache grows until the disk is full.",
+            hint="Set max_bytes in its OPTIONS, to 0 where it may.",
+            id="stratakv.W005",
+        )
+        for alias, params in stratakv_aliases().items()
+        if isinstance(given := params.get("OPTIONS", {}), Mapping) and given.get("max_bytes") is None
+    ]
 
 
 def stratakv_aliases() -> dict[str, dict[str, Any]]:

@@ -123,6 +123,21 @@ def test_w004_sessions_want_a_strict_cache(
     assert [message.id for message in messages] == ["stratakv.W004"] * warned
 
 
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [({}, True), ({"max_bytes": None}, True), ({"max_bytes": 0}, False), ({"max_bytes": 2**30}, False)],
+    ids=str,
+)
+def test_w005_a_site_that_is_deployed_without_a_budget(
+    store: Path, options: dict[str, Any], warned: bool
+) -> None:
+    with override_settings(CACHES={"default": {"BACKEND": BACKEND, "LOCATION": store, "OPTIONS": options}}):
+        caches_only = {"tags": [checks.Tags.caches]}
+        assert checks.run_checks(**caches_only) == []
+        messages = checks.run_checks(**caches_only, include_deployment_checks=True)
+    assert [message.id for message in messages] == ["stratakv.W005"] * warned
+
+
 def test_a_question_has_no_full_stop(store: Path) -> None:
     (message,) = found(default={"LOCATION": store, "OPTIONS": {"maxbytes": 1}})
     assert message.msg.endswith("did you mean 'max_bytes'?")
