@@ -88,7 +88,7 @@ def _unread(alias: str, params: dict[str, Any]) -> Iterator[CheckMessage]:
     unread = [str(name) for name in params if name not in (*conf.BESIDE, "OPTIONS")]
     if unread and import_string(params["BACKEND"]) is StrataKVCache:
         yield Warning(
-            f"CACHES[{alias!r}]: {', '.join(unread)} is of no use here.",
+            f"CACHES[{alias!r}]: StrataKV has no use for {', '.join(unread)}.",
             hint="Take it out; what StrataKV can be told goes into OPTIONS.",
             id="stratakv.W003",
         )

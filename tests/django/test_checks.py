@@ -99,7 +99,7 @@ def test_w002_a_budget_that_the_disk_does_not_have(tmp_path: Path) -> None:
 def test_w003_what_was_left_from_another_backend(store: Path) -> None:
     (message,) = found(default={"LOCATION": store, "SHARDS": 8, "DATABASE_TIMEOUT": 1, "TIMEOUT": 60})
     assert message.id == "stratakv.W003"
-    assert message.msg.endswith("SHARDS, DATABASE_TIMEOUT is of no use here.")
+    assert message.msg.endswith("StrataKV has no use for SHARDS, DATABASE_TIMEOUT.")
     assert not message.is_serious()
     assert found(default={"LOCATION": store, "BACKEND": f"{__name__}.Subclass", "SHARDS": 8}) == []
 
