@@ -61,7 +61,7 @@ def limit(kind: int, soft: int, hard: int) -> None:
     resource.setrlimit(kind, (soft, hard))
 
 
-def enter(spec: dict[str, Any]) -> NoReturn:
+def enter(spec: dict[str, Any], launcher: int) -> NoReturn:
     """Become the program: own session and group, limits, unprivileged user, bare environment."""
     os.setsid()
     os.umask(0o077)
@@ -76,6 +76,8 @@ def enter(spec: dict[str, Any]) -> NoReturn:
         os.setresgid(*[spec["account"][1]] * 3)
         os.setresuid(*[uid] * 3)
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after setuid, which clears it
+    if os.getppid() != launcher:  # it died before the line above
+        os._exit(1)
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     # Python ignores SIGPIPE; the site perhaps more: SIGHUP under nohup, SIGINT in a script's background.
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
@@ -135,11 +137,12 @@ def leave_pipes() -> None:
 
 
 def start(spec: dict[str, Any], report: int) -> int:
+    launcher = os.getpid()
     group = os.fork()
     if group:
         return group
     try:
-        enter(spec)
+        enter(spec, launcher)
     except BaseException as error:
         tell(report, error=f"cannot start {spec['argv'][0]}: {error}")
         os._exit(127)

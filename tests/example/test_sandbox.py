@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from example_project import sandbox
+from example_project import launcher, sandbox
 from example_project.languages import toolchain
 from example_project.sandbox import Limits, Outcome, SandboxError, workspace
 from tests.support.users import let_in
@@ -266,13 +266,26 @@ def test_a_killed_launcher_is_an_error_and_takes_its_program_along() -> None:
     ended: list[bool] = []
 
     def kill_launcher(below: list[int]) -> None:
-        launcher, *programs = below
-        os.kill(launcher, signal.SIGKILL)
+        first, *programs = below
+        os.kill(first, signal.SIGKILL)
         ended.append(die(programs))
 
     with meanwhile(kill_launcher), pytest.raises(SandboxError, match="without a report"):
         run("import time; time.sleep(600)")
     assert ended == [True]
+
+
+def test_a_program_does_not_begin_once_its_launcher_is_gone(tmp_path: Path) -> None:
+    """Nobody would end it."""
+    argv = ["/bin/sh", "-c", "echo > begun"]
+    spec = {"cwd": tmp_path, "account": None, "processes": 1000, "rlimits": {}, "argv": argv, "env": {}}
+    for parent, status in ((os.getpid(), 0), (1, 1)):
+        program = os.fork()
+        if not program:
+            launcher.enter(spec, parent)
+        assert os.waitstatus_to_exitcode(os.waitpid(program, 0)[1]) == status
+        assert (tmp_path / "begun").exists() == (status == 0)
+        (tmp_path / "begun").unlink(missing_ok=True)
 
 
 def test_a_site_that_gives_up_ends_its_program() -> None:
