@@ -131,7 +131,7 @@ class Files(Processes):
         with self.open(path, write=False) as file:
             return self.pread(file.fileno(), min(self.size(file.fileno()), most), 0)
 
-    def copy(self, source: int, target: int, size: int, after_each: Callable[[], object]) -> None:
+    def copy(self, source: int, target: int, size: int, after_each: Callable[[], object] = bool) -> None:
         """Copy the first `size` bytes of one descriptor to another, in steps; calls `after_each` of them."""
         done = 0
         while done < size:

@@ -120,7 +120,7 @@ class Repair:
     def _copy(self, segment: Segment, end: int) -> None:
         directory, files = self.structure.directory, self.structure.files
         with directory.made_anew(segment.path) as fd:
-            files.copy(segment.fd, fd, end, bool)
+            files.copy(segment.fd, fd, end)
             files.fdatasync(fd)
         directory.sync()
 

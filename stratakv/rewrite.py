@@ -34,7 +34,6 @@ class LogWriter:
         self._take = take
         self._path = directory.log_path(header.number)
         self._file = create_log(directory, header)
-        self._fd = self._file.fileno()
         self._buffer: list[bytes | memoryview] = []
         self._buffered = 0
         self._written = self._begun = log.HEADER_BYTES
@@ -77,8 +76,8 @@ class LogWriter:
     def flush(self) -> None:
         """Write what was appended, so that it can be read; not to the disk yet."""
         with reported(self._path):
-            self._take(self._fd, self.size)
-            self._files.write_all(self._fd, b"".join(self._buffer), self._written)
+            self._take(self._file.fileno(), self.size)
+            self._files.write_all(self._file.fileno(), b"".join(self._buffer), self._written)
         self._written += self._buffered
         self._buffer, self._buffered = [], 0
         if self._written - self._begun >= _SYNC_BYTES:
@@ -98,7 +97,7 @@ class LogWriter:
 
     def _sync(self) -> None:
         try:
-            self._files.fdatasync(self._fd)
+            self._files.fdatasync(self._file.fileno())
         except BaseException as error:  # whatever it is, it is for the thread that writes
             self._error = error
 

@@ -110,6 +110,7 @@ class Structure(Installer):
             held.say(logging.INFO, "segment %d dropped: the store is over its budget", entry.number)
 
     def _drop(self, held: Held, doomed: Sequence[Entry]) -> None:
+        """Take the oldest segments, oldest first, out of the manifest and off the disk."""
         self.install(held, Edit(drop={entry.number for entry in doomed}, floor=doomed[-1].newest + 1))
         for entry in doomed:
             self.directory.remove(entry.number)

@@ -202,7 +202,7 @@ class Maintenance:
             done.tasks[task.kind] += 1
             logger.info("%s: %s done", task.kind, segments)
         except SupersededError:
-            logger.info("%s: %s has gone meanwhile", task.kind, segments)
+            logger.info("%s: gone meanwhile: %s", task.kind, segments)
         except CorruptionError as error:
             logger.error("%s; its segment is left as it is", error)
             broken = {number for number in task.numbers if Path(error.path).stem == f"{number:06d}"}

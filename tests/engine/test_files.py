@@ -140,7 +140,7 @@ def test_a_file_that_becomes_shorter_while_it_is_copied(tmp_path: Path, files: F
     os.truncate(tmp_path / "file", 100)
     target = files.open(tmp_path / "copy", write=True, create=True)
     with target, pytest.raises(OSError, match="became shorter"):
-        files.copy(fd, target.fileno(), 101, bool)
+        files.copy(fd, target.fileno(), 101)
 
 
 def test_a_copy_onto_another_file_system(tmp_path: Path, files: Files, fd: int) -> None:

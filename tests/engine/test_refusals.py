@@ -21,6 +21,7 @@ from stratakv.directory import Directory
 from stratakv.files import Files
 from stratakv.maintenance.keeper import Keeper
 from stratakv.maintenance.work import Maintenance
+from tests.engine.machine import open_in
 from tests.support.children import run
 from tests.support.waiting import wait_until
 
@@ -191,8 +192,7 @@ def test_a_store_that_does_not_open_leaves_nothing_behind(
             stratakv.open(path, durability="interval")
         assert "stratakv-sync" not in [thread.name for thread in threading.enumerate()]
         assert len(descriptors()) <= len(before)
-        files = [f"/proc/self/fd/{number}" for number in descriptors()]
-        assert not [file for file in files if os.path.realpath(file).startswith(str(path))]
+        assert open_in(path) == []
 
     assert run(refused) == [0]  # in a child, which has no threads that other tests have left
 

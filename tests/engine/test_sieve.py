@@ -155,8 +155,8 @@ def test_the_active_segment_is_always_asked(sieved: Store) -> None:
     sieve.start(8)
     for segment in view.segments():
         sieve.add(segment.number, segment.arrays.header[W_CHECKSUM], [])
-    choices = lookup.Candidates(view.segments(), sieve)
-    assert [segment for _, _, segment in choices.of(first(b"k"))] == [view.active]
+    candidates = lookup.Candidates(view.segments(), sieve)
+    assert [segment for _, _, segment in candidates.of(first(b"k"))] == [view.active]
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -168,11 +168,11 @@ def test_segments_are_asked_in_their_order(sieved: Store, turned: bool) -> None:
     sieve.start(8)
     for segment in view.sealed[::-2] if turned else view.sealed[::2]:  # and others between them
         sieve.add(segment.number, segment.arrays.header[W_CHECKSUM], [2**64 - 1])
-    choices = lookup.Candidates(view.segments(), sieve)
-    assert [segment for _, _, segment in choices.of(2**64 - 1)] == list(view.segments())
-    asked = [segment for _, _, segment in choices.of(0)]
-    assert asked == [segment for segment in view.segments() if segment.number not in choices.sieved]
-    assert len(choices.sieved) == (1 if turned else len(view.sealed[::2]))
+    candidates = lookup.Candidates(view.segments(), sieve)
+    assert [segment for _, _, segment in candidates.of(2**64 - 1)] == list(view.segments())
+    asked = [segment for _, _, segment in candidates.of(0)]
+    assert asked == [segment for segment in view.segments() if segment.number not in candidates.sieved]
+    assert len(candidates.sieved) == (1 if turned else len(view.sealed[::2]))
 
 
 def test_everything_is_found_as_segments_come_and_go(sieved: Store) -> None:

@@ -406,7 +406,7 @@ class CrashFiles(Files):
             raise
         self._step(Sync(file))
 
-    def copy(self, source: int, target: int, size: int, after_each: Callable[[], object]) -> None:
+    def copy(self, source: int, target: int, size: int, after_each: Callable[[], object] = bool) -> None:
         self._enter("copy")
         self.pwrite(target, os.pread(source, size, 0), 0)
         after_each()
